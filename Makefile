@@ -1,0 +1,121 @@
+# `make help` lists the targets. Every target makes .venv first if it is missing or older than the lock.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# ---- settings, e.g. make run SIZE=tiny or make serve PORT=9000 ---------------------------------
+
+SIZE ?= sample#           of the synthetic sample: tiny, sample, full (hm_utils.sample)
+DATA_DIR ?=#              folder of the raw tables; empty: data/raw if it has any, else the sample
+ARTIFACTS_DIR ?= artifacts#  everything a run writes
+PARAMS ?=#                for the pipeline, e.g. "-p num_epochs 5 -p test_days 7"
+MODEL ?= $(ARTIFACTS_DIR)/model#  what `make serve` serves
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTEST_ARGS ?=#           e.g. "-k metrics -x"
+TORCH ?= 2.13.0#          the release that `make lock` pins
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+RAW := $(wildcard data/raw/*.csv data/raw/*.csv.gz data/raw/*.parquet)
+SAMPLE := data/sample/.made-$(SIZE)
+ifneq ($(strip $(DATA_DIR)),)
+  DATA := $(DATA_DIR)
+else ifneq ($(RAW),)
+  DATA := data/raw
+else
+  DATA := data/sample
+  NEEDS_SAMPLE := $(SAMPLE)
+endif
+
+# pip installs without compiling and Python compiles what it first imports: 80 s sooner, but only if it may write that.
+unexport PYTHONDONTWRITEBYTECODE
+
+# ---- targets -----------------------------------------------------------------------------------
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(STAMP) $(NEEDS_SAMPLE)  ## Run the four notebooks and publish a model (DATA_DIR=, ARTIFACTS_DIR=, PARAMS="-p name value", SIZE=)
+	@$(if $(NEEDS_SAMPLE),echo "data/raw has no tables: running on the synthetic sample in data/sample.")
+	$(PY) -m hm_utils.pipeline --data-dir "$(DATA)" --artifacts-dir "$(ARTIFACTS_DIR)" $(PARAMS)
+
+.PHONY: test
+test: lint  ## Run every check: lint, types, tests (PYTEST_ARGS=)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: serve
+serve: $(STAMP)  ## Serve the published model on http://localhost:8000 (ARTIFACTS_DIR= or MODEL=, HOST=, PORT=)
+	@test -e "$(MODEL)" || { echo "There is no model at $(MODEL): publish one with \`make run\`, or say where it is with MODEL=…" >&2; exit 1; }
+	HM_MODEL="$(MODEL)" $(PY) -m uvicorn app.main:app --host $(HOST) --port $(PORT)
+
+.PHONY: lab
+lab: $(STAMP)  ## Open the notebooks in JupyterLab
+	$(PY) -m jupyterlab --notebook-dir notebooks
+
+.PHONY: sample
+sample: $(SAMPLE)  ## Make the synthetic sample in data/sample (SIZE=tiny, sample or full)
+
+.PHONY: lint
+lint: $(STAMP)  ## Check style and types, notebooks too
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.PHONY: format
+format: $(STAMP)  ## Mend the style, and strip the notebooks of outputs
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+	$(PY) -m nbstripout --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" notebooks/*.ipynb
+
+.PHONY: bench
+bench: $(STAMP)  ## Run the benchmarks
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+
+.PHONY: lock
+lock:  ## Write requirements.lock anew: the newest versions that pyproject.toml allows
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; $(find_python); \
+	"$$python" -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,dev]"; \
+	{ sed '/^[^#]/,$$d' requirements.lock; \
+	  "$$tmp/venv/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
+	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/' \
+	      -e "s/^(scann==.*)/\1 ; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')/"; \
+	} > "$$tmp/lock"; \
+	cp "$$tmp/lock" requirements.lock; echo "requirements.lock: $$(grep -c == requirements.lock) packages."
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and the sample (never data/raw or artifacts)
+	rm -rf $(VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- files -------------------------------------------------------------------------------------
+
+# Sets $$python to the first that will do, 3.11 before newer ones as it is the version that is tested.
+define find_python
+python=""; \
+for candidate in python3.11 python3.12 python3.13 python3 python; do \
+  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+    python="$$candidate"; break; \
+  fi; \
+done; \
+if [ -z "$$python" ]; then \
+  echo "Python 3.11, 3.12 or 3.13 is needed and none is on the PATH. Install one, or use conda: conda env create -f environment.yml" >&2; \
+  exit 1; \
+fi
+endef
+
+$(STAMP): requirements.lock pyproject.toml
+	@if ! $(PY) -c '' 2>/dev/null; then $(find_python); "$$python" -m venv --clear $(VENV); fi
+	@echo "Installing requirements.lock into $(VENV): one to three minutes."
+	@$(PY) -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r requirements.lock
+	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(SAMPLE): $(wildcard hm_utils/sample/*.py) | $(STAMP)
+	@rm -f data/sample/.made-*
+	$(PY) -m hm_utils.sample --out data/sample --size $(SIZE)
+	@touch $@

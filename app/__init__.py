@@ -1,0 +1,1 @@
+"""The service: published model in, recommendations over HTTP out."""

@@ -1,0 +1,28 @@
+"""Errors that say which field is wrong without sending back what the client sent."""
+
+from __future__ import annotations
+
+from fastapi import Request, status
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+MAX_PROBLEMS = 10
+MAX_NAME = 64  # characters; an unknown field's name is the client's own text
+
+
+async def invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """422 with the place and the message of each problem; FastAPI's own answer echoes the whole input."""
+    assert isinstance(error, RequestValidationError)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind in ("", "application/json") or kind.endswith("+json")
+    problems = [
+        {
+            "loc": [part[:MAX_NAME] if isinstance(part, str) else part for part in problem["loc"]],
+            "msg": problem["msg"]
+            if is_json or problem["loc"] != ("body",)
+            else "The body must be JSON: send it with Content-Type: application/json",
+            "type": problem["type"],
+        }
+        for problem in error.errors()[:MAX_PROBLEMS]
+    ]
+    return JSONResponse({"detail": problems}, status.HTTP_422_UNPROCESSABLE_CONTENT)

@@ -1,0 +1,267 @@
+"""Training examples as of a day, and the batches made of them.
+
+An example is one article that a customer bought on a day; its history is what they bought strictly
+before that day. Nothing is copied out of the log: a batch is an array of row numbers, and the
+histories of all its examples are gathered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hm_utils.purchases import Int32, Int64, PurchaseLog, distinct
+
+Bool = npt.NDArray[np.bool_]
+
+# Sampling probabilities are counted over this many days around a batch.
+DAYS_PER_BLOCK = 7
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The last purchases of n customers, newest first, padded to one length.
+
+    Attributes:
+        articles: ``[n, length]`` article rows, 0 where padded.
+        days_since: ``[n, length]`` days from the purchase to the day of the example, 0 where padded.
+        mask: ``[n, length]`` false where padded.
+    """
+
+    articles: Int32
+    days_since: Int32
+    mask: Bool
+
+
+def gather_histories(log: PurchaseLog, customers: Int32, ends: Int64, days: npt.ArrayLike, length: int) -> Histories:
+    """The ``length`` purchases before log row ``ends`` of each customer, seen on ``days`` (``[n]`` or one)."""
+    rows = ends[:, None] - 1 - np.arange(length)
+    mask = rows >= log.offsets[customers][:, None]
+    rows = np.where(mask, rows, 0)
+    days_since = np.broadcast_to(days, len(ends))[:, None].astype(np.int32) - log.day[rows]
+    return Histories(
+        articles=np.where(mask, log.article[rows], 0).astype(np.int32),
+        days_since=np.where(mask, days_since, 0).astype(np.int32),
+        mask=mask,
+    )
+
+
+def histories_as_of(log: PurchaseLog, customers: Int32, as_of: int, length: int) -> Histories:
+    """What each customer had bought strictly before day ``as_of``, the last ``length`` purchases."""
+    return gather_histories(log, customers, log.history_ends(customers, as_of), as_of, length)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Positive examples in order of day: customer, the article bought, the day.
+
+    Attributes:
+        customer, article: ``[n]`` rows.
+        day: ``[n]`` day numbers, ascending.
+        negatives: ``[n, k]`` article rows the customer never bought, or None where none were sampled.
+    """
+
+    customer: Int32
+    article: Int32
+    day: npt.NDArray[np.int16]
+    negatives: Int32 | None = None
+
+    def __len__(self) -> int:
+        return len(self.customer)
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in ("customer", "article", "day", "negatives"):
+            column = getattr(self, name)
+            if column is not None:
+                np.save(directory / f"example_{name}.npy", column, allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Examples:
+        def column(name: str) -> Any:
+            path = directory / f"example_{name}.npy"
+            return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+
+        return cls(column("customer"), column("article"), column("day"), column("negatives"))
+
+
+def make_examples(log: PurchaseLog, start: int, end: int) -> Examples:
+    """One example for each distinct (customer, article) of each day ``start <= day < end``."""
+    rows = log.rows_between(start, end)
+    day = log.day[rows].astype(np.int64)
+    key = (day * log.n_customers + log.customer[rows]) * log.n_articles + log.article[rows]
+    order = np.argsort(key, kind="stable")
+    rows = rows[order[np.diff(key[order], prepend=-1) > 0]]
+    return Examples(log.customer[rows], log.article[rows], log.day[rows])
+
+
+def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_positive: int, seed: int) -> Int32:
+    """``[n, per_positive]`` articles drawn for each example, none of which the customer bought.
+
+    Drawn uniformly from the articles that were on sale around the example: sold in its week-long
+    block of training days. Uniformly, so that the pairs still teach what is popular. Only purchases
+    before day ``before`` (the end of training) decide what was bought and what was on sale.
+    """
+    rng = np.random.default_rng(seed)
+    known = log.before(before)
+    bought = distinct(known.customer.astype(np.int64) * log.n_articles + known.article)
+    negatives = np.empty((len(examples), per_positive), dtype=np.int32)
+    blocks = examples.day // DAYS_PER_BLOCK
+    for block in np.unique(blocks):
+        members = np.flatnonzero(blocks == block)
+        on_sale = np.flatnonzero(known.sales_between(block * DAYS_PER_BLOCK, (block + 1) * DAYS_PER_BLOCK))
+        draws = rng.choice(on_sale, size=(len(members), per_positive))
+        base = examples.customer[members].astype(np.int64)[:, None] * log.n_articles
+        # Redraw what was bought. Customers who bought nearly all that was on sale get any other article.
+        for attempt in range(1_000):
+            bad = _contains(bought, base + draws)
+            if not bad.any():
+                break
+            pool = on_sale if attempt < 20 else np.arange(log.n_articles)
+            draws[bad] = rng.choice(pool, size=int(bad.sum()))
+        else:
+            raise ValueError("some customer bought the whole catalogue: there is no negative to draw for them")
+        negatives[members] = draws
+    return negatives
+
+
+def _contains(sorted_keys: Int64, keys: Int64) -> Bool:
+    place = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    return sorted_keys[place] == keys
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step reads; every article in it is encoded once.
+
+    Attributes:
+        day: the catalogue's state is as of this day, the earliest of the batch.
+        items: ``[u]`` distinct article rows of the batch.
+        customers: ``[n]`` customer rows.
+        positives: ``[n]`` places in ``items``.
+        negatives: ``[m]`` places in ``items`` shared by all examples, or ``[n, k]`` of their own.
+        log_expected_count: ``[m]`` see ``losses.sampled_softmax_loss``; None with negatives of their own.
+        collisions: ``[n, m]``; None with negatives of their own.
+        history: ``[n, length]`` places in ``items``.
+        days_since: ``[n, length]``.
+        mask: ``[n, length]``.
+    """
+
+    day: int
+    items: Int32
+    customers: Int32
+    positives: Int64
+    negatives: Int64
+    log_expected_count: npt.NDArray[np.float32] | None
+    collisions: Bool | None
+    history: Int64
+    days_since: Int32
+    mask: Bool
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Cuts examples into batches of neighbours in time, so that in-batch negatives were on sale together.
+
+    Attributes:
+        log: the purchase log, no later than the end of training.
+        examples: in order of day.
+        batch_size: examples a batch.
+        history_length: purchases of history an example sees at most.
+        use_in_batch_negatives: the other examples' articles and ``uniform_negatives`` random ones are
+            the negatives; false uses ``examples.negatives``.
+        uniform_negatives: articles drawn uniformly from the catalogue for every batch (mixed negative
+            sampling, Yang et al., WWW 2020): they keep in check what is never bought.
+        session_share: share of the examples that also see the rest of the same basket, with 0 days
+            since, as a visitor's basket is seen when the model serves.
+    """
+
+    log: PurchaseLog
+    examples: Examples
+    batch_size: int
+    history_length: int
+    use_in_batch_negatives: bool = True
+    uniform_negatives: int = 1024
+    session_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not len(self.examples):
+            raise ValueError("there are no training examples: lower val_days and test_days, or raise train_weeks")
+        if not self.use_in_batch_negatives and self.examples.negatives is None:
+            raise ValueError("use_in_batch_negatives=False needs sampled negatives: run the preprocessing again")
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.batch_size)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """All examples once, in random order within a day, the batches in random order."""
+        n = len(self.examples)
+        # Sorting by day plus noise shuffles within each day and leaves the days in order.
+        order = np.argsort(self.examples.day + rng.random(n), kind="stable")
+        starts = np.arange(0, n, self.batch_size)
+        for start in rng.permutation(starts):
+            yield self.make(order[start : start + self.batch_size], rng)
+
+    def make(self, chosen: Int64, rng: np.random.Generator) -> Batch:
+        """The batch of the examples with the given numbers."""
+        customers, articles = self.examples.customer[chosen], self.examples.article[chosen]
+        days = self.examples.day[chosen]
+        histories = self._histories(customers, articles, days, rng)
+        day = int(days.min())
+        if self.use_in_batch_negatives:
+            uniform = rng.integers(self.log.n_articles, size=self.uniform_negatives, dtype=np.int32)
+            negatives = np.concatenate([articles, uniform])
+            expected = (len(chosen) - 1) * self._block_share(day)[negatives] + len(uniform) / self.log.n_articles
+            log_expected_count = np.log(np.maximum(expected, 1e-9)).astype(np.float32)
+            collisions = negatives[None, :] == articles[:, None]
+            collisions[:, : len(chosen)] |= customers[None, :] == customers[:, None]
+        else:
+            assert self.examples.negatives is not None
+            negatives, log_expected_count, collisions = self.examples.negatives[chosen], None, None
+        parts = (articles, negatives.ravel(), histories.articles.ravel())
+        items, places = np.unique(np.concatenate(parts), return_inverse=True)
+        cut = np.cumsum([len(part) for part in parts])[:-1]
+        positive_places, negative_places, history_places = np.split(places, cut)
+        return Batch(
+            day=day,
+            items=items,
+            customers=customers,
+            positives=positive_places,
+            negatives=negative_places.reshape(negatives.shape),
+            log_expected_count=log_expected_count,
+            collisions=collisions,
+            history=history_places.reshape(histories.articles.shape),
+            days_since=histories.days_since,
+            mask=histories.mask,
+        )
+
+    def _histories(self, customers: Int32, articles: Int32, days: np.ndarray, rng: np.random.Generator) -> Histories:
+        """Histories strictly before the day; for ``session_share`` of the examples, the basket too."""
+        session = rng.random(len(customers)) < self.session_share
+        ends = self.log.history_ends(customers, days + session)
+        histories = gather_histories(self.log, customers, ends, days, self.history_length)
+        # Of the basket, a random part is seen, and never the article to be predicted.
+        basket = (histories.days_since == 0) & histories.mask
+        unseen = basket & (
+            (histories.articles == articles[:, None]) | (rng.random(basket.shape) < rng.random((len(basket), 1)))
+        )
+        return Histories(histories.articles, histories.days_since, histories.mask & ~unseen)
+
+    def _block_share(self, day: int) -> npt.NDArray[np.float64]:
+        """``[n_articles]`` each article's share of the examples in the week-long block around ``day``."""
+        block = day // DAYS_PER_BLOCK
+        if block not in self._shares:
+            low, high = np.searchsorted(self.examples.day, [block * DAYS_PER_BLOCK, (block + 1) * DAYS_PER_BLOCK])
+            counts = np.bincount(self.examples.article[low:high], minlength=self.log.n_articles)
+            self._shares[block] = counts / max(counts.sum(), 1)
+        return self._shares[block]
+
+    @cached_property
+    def _shares(self) -> dict[int, npt.NDArray[np.float64]]:
+        return {}

@@ -1,0 +1,294 @@
+"""Features of articles and customers: vocabularies fitted on the past, and what they encode.
+
+Code 0 of every vocabulary is *missing*, code 1 is *unknown* (a value the fit has not seen), so that
+a new article or an odd customer still has a row in every embedding table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hm_utils.purchases import Int32, PurchaseLog
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+MISSING, UNKNOWN = 0, 1
+FIRST_CODE = 2
+
+Float32 = npt.NDArray[np.float32]
+
+# Each number stands for its name column too (product_type_no for product_type_name, ...).
+ARTICLE_COLUMNS = (
+    "article_id",
+    "product_code",
+    "product_type_no",
+    "product_group_name",
+    "graphical_appearance_no",
+    "colour_group_code",
+    "perceived_colour_value_id",
+    "perceived_colour_master_id",
+    "department_no",
+    "index_code",
+    "index_group_no",
+    "section_no",
+    "garment_group_no",
+)
+CUSTOMER_COLUMNS = ("age", "FN", "Active", "club_member_status", "fashion_news_frequency", "postal_code")
+
+AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
+# A postal code is a hash; only those with enough customers say anything about a region.
+MIN_CUSTOMERS_PER_POSTAL_CODE = 20
+MAX_WORDS = 5_000
+MIN_ARTICLES_PER_WORD = 3
+TEXT_DIM = 128
+PRICE_BUCKETS = 20
+
+# Columns of `catalogue_state`.
+STATE_COLUMNS = ("log_share_1d", "log_share_7d", "log_share_28d", "log_age", "never_sold")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The known values of one column; value i has code ``i + 2``."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, column: pd.Series, min_count: int = 1) -> Vocabulary:
+        counts = column.dropna().astype(str).value_counts()
+        return cls(tuple(sorted(counts.index[counts >= min_count])))
+
+    @property
+    def size(self) -> int:
+        """Number of codes, missing and unknown included."""
+        return len(self.values) + FIRST_CODE
+
+    def encode(self, column: pd.Series) -> Int32:
+        """``[n]`` codes of a column's values."""
+        text = column.astype("str")
+        codes = pd.Index(self.values).get_indexer(pd.Index(text)).astype(np.int32) + FIRST_CODE
+        codes[codes < FIRST_CODE] = UNKNOWN
+        codes[column.isna().to_numpy()] = MISSING
+        return codes
+
+
+@dataclass(frozen=True)
+class ArticleFeatures:
+    """What the item tower reads of every article; rows are catalogue rows.
+
+    Attributes:
+        categories: ``[n_articles, len(ARTICLE_COLUMNS) + 1]`` codes; the last column is the price bucket.
+        text: ``[n_articles, TEXT_DIM]`` latent semantic analysis of the words of name and description,
+            scaled to unit length; a zero row where no word is known.
+    """
+
+    categories: Int32
+    text: Float32
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        np.save(directory / "article_categories.npy", self.categories, allow_pickle=False)
+        np.save(directory / "article_text.npy", self.text, allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> ArticleFeatures:
+        return cls(
+            categories=np.load(directory / "article_categories.npy", allow_pickle=False),
+            text=np.load(directory / "article_text.npy", allow_pickle=False),
+        )
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """Latent semantic analysis: tf-idf of an article's words, projected on the main directions.
+
+    Attributes:
+        words: ``[w]`` the words known, in order of code.
+        idf: ``[w]`` inverse document frequencies.
+        components: ``[w, TEXT_DIM]`` the projection (Deerwester et al. 1990; sklearn's TruncatedSVD).
+    """
+
+    words: tuple[str, ...]
+    idf: Float32
+    components: Float32
+
+    @classmethod
+    def fit(cls, articles: pd.DataFrame, seed: int = 0) -> TextEncoder:
+        from sklearn.decomposition import TruncatedSVD
+
+        vectorizer = _vectorizer(min_df=min(MIN_ARTICLES_PER_WORD, len(articles)), max_features=MAX_WORDS)
+        try:
+            counts = vectorizer.fit_transform(_text(articles))
+        except ValueError:  # no word is common enough: a catalogue of a handful of articles
+            return cls((), np.zeros(0, np.float32), np.zeros((0, TEXT_DIM), np.float32))
+        components = np.zeros((counts.shape[1], TEXT_DIM), np.float32)
+        rank = min(TEXT_DIM, counts.shape[1], len(articles) - 1)
+        if rank > 0:
+            components[:, :rank] = TruncatedSVD(rank, random_state=seed).fit(counts).components_.T
+        return cls(tuple(vectorizer.get_feature_names_out().tolist()), vectorizer.idf_.astype(np.float32), components)
+
+    def encode(self, articles: pd.DataFrame) -> Float32:
+        """``[n, TEXT_DIM]`` unit rows, or zeros where no word is known."""
+        if not self.words:
+            return np.zeros((len(articles), TEXT_DIM), np.float32)
+        vectorizer = _vectorizer(vocabulary=list(self.words))
+        vectorizer.idf_ = self.idf
+        latent = vectorizer.transform(_text(articles)) @ self.components
+        norm = np.linalg.norm(latent, axis=1, keepdims=True)
+        return (latent / np.maximum(norm, 1e-12)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Every vocabulary, fitted on what was sold and who had bought before the day ``as_of``."""
+
+    as_of: int
+    article: dict[str, Vocabulary]
+    customer: dict[str, Vocabulary]
+    price_edges: tuple[float, ...]
+    text: TextEncoder
+
+    @classmethod
+    def fit(cls, articles: pd.DataFrame, customers: pd.DataFrame, log: PurchaseLog, as_of: int) -> Encoders:
+        """Fit on the articles sold and the customers who bought strictly before day ``as_of``.
+
+        Raises:
+            ValueError: if nothing was bought before ``as_of``.
+        """
+        sales = log.sales_between(0, as_of)
+        if not sales.any():
+            raise ValueError(f"nothing was bought before day {as_of} ({log.date(as_of)}): there is nothing to fit on")
+        sold = articles[sales > 0]
+        buyers = customers[log.history_ends(np.arange(log.n_customers), as_of) > log.offsets[:-1]]
+        minimum = {"postal_code": MIN_CUSTOMERS_PER_POSTAL_CODE}
+        customer = {name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]}
+        prices = mean_prices(log, as_of)
+        edges = np.unique(np.nanquantile(prices, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]))
+        return cls(
+            as_of=as_of,
+            article={name: Vocabulary.fit(sold[name]) for name in ARTICLE_COLUMNS},
+            customer=customer,
+            price_edges=tuple(edges.tolist()),
+            text=TextEncoder.fit(sold),
+        )
+
+    @property
+    def article_sizes(self) -> list[int]:
+        """Number of codes of each column of ``ArticleFeatures.categories``."""
+        return [self.article[name].size for name in ARTICLE_COLUMNS] + [len(self.price_edges) + 1 + FIRST_CODE]
+
+    @property
+    def customer_sizes(self) -> list[int]:
+        """Number of codes of each column that :meth:`encode_customers` makes."""
+        ages = len(AGE_EDGES) + 1 + FIRST_CODE
+        return [ages] + [self.customer[name].size for name in CUSTOMER_COLUMNS[1:]]
+
+    def encode_articles(self, articles: pd.DataFrame, prices: Float32) -> ArticleFeatures:
+        """Encode the whole catalogue; ``prices`` (``[n_articles]``, nan for none) as of the day wanted."""
+        columns = [self.article[name].encode(articles[name]) for name in ARTICLE_COLUMNS]
+        columns.append(_bucket(prices, self.price_edges))
+        return ArticleFeatures(np.stack(columns, axis=1), self.text.encode(articles))
+
+    def encode_customers(self, customers: pd.DataFrame) -> Int32:
+        """``[n, len(CUSTOMER_COLUMNS)]`` codes of the customers' attributes."""
+        columns = [_bucket(customers["age"].to_numpy(dtype=np.float32, na_value=np.nan), AGE_EDGES)]
+        columns += [self.customer[name].encode(customers[name]) for name in CUSTOMER_COLUMNS[1:]]
+        return np.stack(columns, axis=1)
+
+    def save(self, directory: Path) -> None:
+        """Write ``encoders.json`` and the text projection beside it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "as_of": self.as_of,
+            "article": {name: list(vocabulary.values) for name, vocabulary in self.article.items()},
+            "customer": {name: list(vocabulary.values) for name, vocabulary in self.customer.items()},
+            "price_edges": list(self.price_edges),
+            "words": list(self.text.words),
+        }
+        (directory / "encoders.json").write_text(json.dumps(facts))
+        np.save(directory / "text_idf.npy", self.text.idf, allow_pickle=False)
+        np.save(directory / "text_components.npy", self.text.components, allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Encoders:
+        facts = json.loads((directory / "encoders.json").read_text())
+        return cls(
+            as_of=facts["as_of"],
+            article={name: Vocabulary(tuple(values)) for name, values in facts["article"].items()},
+            customer={name: Vocabulary(tuple(values)) for name, values in facts["customer"].items()},
+            price_edges=tuple(facts["price_edges"]),
+            text=TextEncoder(
+                words=tuple(facts["words"]),
+                idf=np.load(directory / "text_idf.npy", allow_pickle=False),
+                components=np.load(directory / "text_components.npy", allow_pickle=False),
+            ),
+        )
+
+
+def mean_prices(log: PurchaseLog, as_of: int) -> Float32:
+    """``[n_articles]`` mean price paid strictly before ``as_of``; nan where an article was never sold."""
+    rows = log.rows_between(0, as_of)
+    article = log.article[rows]
+    sales = np.bincount(article, minlength=log.n_articles)
+    paid = np.bincount(article, weights=log.price[rows], minlength=log.n_articles)
+    return np.where(sales > 0, paid / np.maximum(sales, 1), np.nan).astype(np.float32)
+
+
+class CatalogueState:
+    """What the shop knew of every article on the morning of a day: recent sales and age.
+
+    Args:
+        log: the purchase log; only rows strictly before the day asked for are read.
+    """
+
+    def __init__(self, log: PurchaseLog) -> None:
+        self._log = log
+        first = np.full(log.n_articles, np.iinfo(np.int32).max, dtype=np.int32)
+        np.minimum.at(first, log.article, log.day)
+        self._first_sale = first
+        self.as_of = lru_cache(maxsize=64)(self._as_of)
+
+    def _as_of(self, day: int) -> Float32:
+        """``[n_articles, len(STATE_COLUMNS)]`` as of ``day``.
+
+        ``log_share_*``: log of the article's share of sales in the window over a uniform share,
+        smoothed by one sale an article, so that it does not depend on the size of the shop;
+        ``log_age``: log1p of days since its first sale; ``never_sold``: 1 before its first sale.
+        """
+        shares = []
+        for window in (1, 7, 28):
+            sales = self._log.sales_between(day - window, day)
+            share = (sales + 1.0) / (sales.sum() + len(sales))
+            shares.append(np.log(share * len(sales)))
+        sold = self._first_sale < day
+        age = np.where(sold, np.log1p(np.maximum(day - self._first_sale, 0)), 0.0)
+        return np.stack([*shares, age, ~sold], axis=1).astype(np.float32)
+
+
+def _bucket(values: npt.NDArray[np.float32], edges: Sequence[float]) -> Int32:
+    codes = np.searchsorted(np.asarray(edges), values, side="right").astype(np.int32) + FIRST_CODE
+    codes[np.isnan(values)] = MISSING
+    return codes
+
+
+def _text(articles: pd.DataFrame) -> pd.Series:
+    return articles["prod_name"].fillna("") + " " + articles["detail_desc"].fillna("")
+
+
+def _vectorizer(**options: Any) -> TfidfVectorizer:
+    # Imported when first needed: the service encodes no text, and starts seconds sooner without it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(
+        lowercase=True, token_pattern=r"(?u)\b[^\W\d_]{2,}\b", sublinear_tf=True, dtype=np.float32, **options
+    )

@@ -1,0 +1,111 @@
+"""Small tables that the notebooks show of batches, towers, vectors and the index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hm_utils.dataset import Batch
+from hm_utils.features import CatalogueState
+from hm_utils.index import Choice, Index, ScannIndex
+from hm_utils.inference import encode_articles
+from hm_utils.preprocessing import Preprocessed
+from hm_utils.purchases import PurchaseLog
+from hm_utils.recommender import Recommender
+from hm_utils.towers import DAYS_SINCE_EDGES, TwoTower
+
+NAME_COLUMNS = ["prod_name", "product_type_name", "colour_group_name"]
+
+
+def describe_batch(batch: Batch, log: PurchaseLog) -> pd.Series:
+    """What is in one training batch, in plain words."""
+    facts = {
+        "examples": f"{len(batch.customers):,}",
+        "catalogue as of": log.date(batch.day),
+        "negatives for each example": f"{batch.negatives.shape[-1]:,}",
+        "distinct articles encoded": f"{len(batch.items):,}",
+        "purchases of history, mean": f"{batch.mask.sum(axis=1).mean():.1f}",
+        "examples without history": f"{(~batch.mask.any(axis=1)).mean():.1%}",
+        "examples that see part of their basket": f"{((batch.days_since == 0) & batch.mask).any(axis=1).mean():.1%}",
+    }
+    if batch.collisions is not None:
+        facts["negatives masked as collisions"] = f"{batch.collisions.mean():.2%}"
+    return pd.Series(facts, name="batch")
+
+
+def count_parameters(model: TwoTower) -> pd.Series:
+    """Number of weights by part of the model."""
+    counts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        part = ".".join(name.split(".")[:2]).replace("_tower", " tower").replace(".", ": ").replace("_", " ")
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return pd.Series({**counts, "all": sum(counts.values())})
+
+
+def recency_weights(model: TwoTower) -> pd.Series:
+    """The share of the pool that a purchase of each age gets, in a history with one purchase of every age."""
+    weights = torch.softmax(model.user_tower.recency_weight.weight.detach().squeeze(1), dim=0)
+    edges = [0, *DAYS_SINCE_EDGES]
+    names = [_age(low, high - 1) for low, high in zip(edges, [*edges[1:], 0], strict=True)]
+    return pd.Series(weights.numpy(), index=pd.Index(names, name="age of the purchase"), name="weight")
+
+
+def _age(low: int, high: int) -> str:
+    if high < 0:
+        return f"{low} days or more"
+    if low == high:
+        return "this visit" if low == 0 else f"{low} day{'s' * (low > 1)}"
+    return f"{low}–{high} days"
+
+
+def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, articles: int, k: int) -> pd.DataFrame:
+    """The k nearest articles, of other products, of the best-sellers of the last training week."""
+    as_of = data.training.as_of
+    vectors = encode_articles(model.item_tower, data.training.features, state.as_of(as_of))
+    sales = data.log.sales_between(as_of - 7, as_of)
+    products = data.articles["product_code"].to_numpy()
+    tables = []
+    for row in np.argsort(-sales, kind="stable")[:articles]:
+        cosines = vectors @ vectors[row]
+        cosines[products == products[row]] = -np.inf
+        near = np.argsort(-cosines, kind="stable")[:k]
+        table = data.articles.loc[near, NAME_COLUMNS].assign(cosine=cosines[near].round(3))
+        table.index = pd.MultiIndex.from_product([[data.articles["prod_name"][row]], np.arange(1, k + 1)])
+        tables.append(table)
+    return pd.concat(tables).rename_axis(["best-seller", "neighbour"])
+
+
+def index_summary(index: Index, choice: Choice) -> pd.Series:
+    """How the index searches, and what was measured."""
+    exact = choice.table[-1] if not isinstance(index, ScannIndex) else None
+    facts = {"kind": index.kind, "articles": f"{len(index):,}", "recall@100 against exact": f"{choice.recall:.4f}"}
+    if isinstance(index, ScannIndex):
+        facts["leaves searched"] = f"{index.leaves_to_search:,} of {index.leaves:,}"
+        facts["candidates scored exactly"] = f"{index.reorder:,}"
+    elif exact is not None:
+        facts["microseconds a query"] = f"{exact.microseconds:,.0f}"
+    return pd.Series(facts, name="index")
+
+
+def show_customers(recommender: Recommender, data: Preprocessed, customers: int, k: int, seed: int = 0) -> pd.DataFrame:
+    """The last k purchases of a few customers beside the k articles that they would be shown."""
+    log = data.log
+    repeat_buyers = np.flatnonzero(np.diff(log.offsets) >= k)
+    chosen = repeat_buyers if len(repeat_buyers) else np.flatnonzero(np.diff(log.offsets))
+    rows = np.sort(np.random.default_rng(seed).choice(chosen, min(customers, len(chosen)), replace=False))
+    articles, scores = recommender.recommend(rows, k)
+    names = data.articles["prod_name"] + ", " + data.articles["colour_group_name"]
+    tables = []
+    for row, ranked, score in zip(rows, articles, scores, strict=True):
+        bought = log.article[log.offsets[row] : log.offsets[row + 1]][::-1][:k]
+        table = pd.DataFrame(
+            {
+                "bought, latest first": pd.Series(names[bought].to_list()),
+                "recommended": pd.Series(names[ranked[ranked >= 0]].to_list()),
+                "score": pd.Series(score[ranked >= 0]).round(2),
+            }
+        )
+        table.index = pd.MultiIndex.from_product([[str(data.customers["customer_id"][row])[:8]], table.index + 1])
+        tables.append(table)
+    return pd.concat(tables).rename_axis(["customer", ""]).fillna("")

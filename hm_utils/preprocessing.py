@@ -1,0 +1,285 @@
+"""From the raw tables to everything that training and evaluation read, saved in one folder.
+
+preprocessed/
+  manifest.json          parameters, split, counts, fingerprint, SHA-256 of every file
+  articles.parquet       the catalogue, in order of article row
+  customers.parquet      the customers, in order of customer row
+  log/                   the purchase log, memory-mapped when read
+  training/              encoders, features and examples, of the training days alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hm_utils.checksums import file_entries
+from hm_utils.dataset import Examples, make_examples, sample_negatives
+from hm_utils.features import STATE_COLUMNS, ArticleFeatures, Encoders, mean_prices
+from hm_utils.purchases import Int32, PurchaseLog
+from hm_utils.raw import RawTables
+from hm_utils.towers import TowerConfig
+
+MANIFEST = "manifest.json"
+FORMAT = 1  # raise it when a reader of the old form would misread the new one
+
+
+class PreprocessedError(RuntimeError):
+    """Preprocessed data cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Day numbers: training is before ``train_end``, validation before ``val_end``, test before ``test_end``."""
+
+    train_end: int
+    val_end: int
+    test_end: int
+
+    @classmethod
+    def last_days(cls, log: PurchaseLog, val_days: int, test_days: int) -> Split:
+        """The last ``test_days`` of the log are the test, the ``val_days`` before are the validation.
+
+        Raises:
+            ValueError: if a part would be empty.
+        """
+        test_end = log.last_day + 1
+        if val_days < 1 or test_days < 1 or val_days + test_days >= test_end:
+            raise ValueError(
+                f"val_days={val_days} and test_days={test_days} must be at least 1 and leave training days: "
+                f"the log has {test_end} days ({log.date(0)} to {log.date(log.last_day)})"
+            )
+        return cls(test_end - test_days - val_days, test_end - test_days, test_end)
+
+    def table(self, log: PurchaseLog) -> pd.DataFrame:
+        """First and last date, purchases, and customers of each part."""
+        edges = {
+            "training": (0, self.train_end),
+            "validation": (self.train_end, self.val_end),
+            "test": (self.val_end, self.test_end),
+        }
+        parts = {name: log.rows_between(start, end) for name, (start, end) in edges.items()}
+        return pd.DataFrame(
+            {
+                "first day": {name: log.date(start) for name, (start, _) in edges.items()},
+                "last day": {name: log.date(end - 1) for name, (_, end) in edges.items()},
+                "purchases": {name: len(rows) for name, rows in parts.items()},
+                "customers": {name: np.count_nonzero(np.bincount(log.customer[rows])) for name, rows in parts.items()},
+                "articles": {name: np.count_nonzero(np.bincount(log.article[rows])) for name, rows in parts.items()},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What training reads, all of it from before the day ``as_of``.
+
+    Attributes:
+        as_of: the first day that nothing in here has seen.
+        encoders: the vocabularies.
+        features: of every article of the catalogue.
+        attributes: ``[n_customers, columns]`` codes of every customer.
+        examples: positives of the last ``train_weeks``, with their sampled negatives where there are any.
+    """
+
+    as_of: int
+    encoders: Encoders
+    features: ArticleFeatures
+    attributes: Int32
+    examples: Examples
+
+    def tower_config(self, embedding_dim: int, hidden_dims: list[int], output_dim: int) -> TowerConfig:
+        """The towers that fit these vocabularies."""
+        return TowerConfig(
+            article_sizes=tuple(self.encoders.article_sizes),
+            text_dim=self.features.text.shape[1],
+            n_state=len(STATE_COLUMNS),
+            customer_sizes=tuple(self.encoders.customer_sizes),
+            embedding_dim=embedding_dim,
+            hidden_dims=tuple(hidden_dims),
+            output_dim=output_dim,
+        )
+
+    def features_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> ArticleFeatures:
+        """The catalogue by the same vocabularies, with the prices known on a later day."""
+        return self.encoders.encode_articles(articles, mean_prices(log, as_of))
+
+    def save(self, directory: Path) -> None:
+        self.encoders.save(directory)
+        self.features.save(directory)
+        self.examples.save(directory)
+        np.save(directory / "customer_attributes.npy", self.attributes, allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> TrainingData:
+        encoders = Encoders.load(directory)
+        return cls(
+            as_of=encoders.as_of,
+            encoders=encoders,
+            features=ArticleFeatures.load(directory),
+            attributes=np.load(directory / "customer_attributes.npy", mmap_mode="r", allow_pickle=False),
+            examples=Examples.load(directory),
+        )
+
+
+def make_training_data(
+    articles: pd.DataFrame,
+    customers: pd.DataFrame,
+    log: PurchaseLog,
+    as_of: int,
+    train_weeks: int,
+    negatives_per_positive: int = 0,
+    seed: int = 42,
+) -> TrainingData:
+    """Fit the vocabularies, encode both tables and make the examples, on the days before ``as_of``.
+
+    Args:
+        train_weeks: examples are of the last so many weeks; histories and vocabularies reach back further.
+        negatives_per_positive: sampled pairs for each bought one; 0 for none.
+    """
+    encoders = Encoders.fit(articles, customers, log, as_of)
+    examples = make_examples(log, max(0, as_of - 7 * train_weeks), as_of)
+    if negatives_per_positive:
+        negatives = sample_negatives(log, examples, as_of, negatives_per_positive, seed)
+        examples = Examples(examples.customer, examples.article, examples.day, negatives)
+    return TrainingData(
+        as_of=as_of,
+        encoders=encoders,
+        features=encoders.encode_articles(articles, mean_prices(log, as_of)),
+        attributes=encoders.encode_customers(customers),
+        examples=examples,
+    )
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """A preprocessed folder, opened: see the module's docstring for what is in it."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    articles: pd.DataFrame
+    customers: pd.DataFrame
+    log: PurchaseLog
+    split: Split
+    training: TrainingData
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the raw files and the parameters: the same fingerprint, the same preprocessed data."""
+        return str(self.manifest["fingerprint"])
+
+    @classmethod
+    def load(cls, directory: Path) -> Preprocessed:
+        """Open what :func:`preprocess` saved, every file checked against the manifest.
+
+        Raises:
+            PreprocessedError: if the folder is missing, incomplete, altered or of another format.
+        """
+        manifest = _read_manifest(directory)
+        return cls(
+            directory=directory,
+            manifest=manifest,
+            articles=pd.read_parquet(directory / "articles.parquet"),
+            customers=pd.read_parquet(directory / "customers.parquet"),
+            log=PurchaseLog.load(directory / "log"),
+            split=Split(**manifest["split"]),
+            training=TrainingData.load(directory / "training"),
+        )
+
+
+def preprocess(
+    tables: RawTables,
+    directory: Path,
+    val_days: int = 7,
+    test_days: int = 7,
+    train_weeks: int = 26,
+    negatives_per_positive: int = 4,
+    seed: int = 42,
+) -> Preprocessed:
+    """Split by time, make the training data, and save everything under ``directory``.
+
+    The folder is written beside and swapped in when complete; an older one is replaced.
+
+    Raises:
+        ValueError: if the days do not leave anything to train on.
+    """
+    log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
+    split = Split.last_days(log, val_days, test_days)
+    training = make_training_data(
+        tables.articles, tables.customers, log, split.train_end, train_weeks, negatives_per_positive, seed
+    )
+    parameters = {
+        "val_days": val_days,
+        "test_days": test_days,
+        "train_weeks": train_weeks,
+        "negatives_per_positive": negatives_per_positive,
+        "seed": seed,
+    }
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tables.articles.to_parquet(partial / "articles.parquet", index=False)
+    tables.customers.to_parquet(partial / "customers.parquet", index=False)
+    log.save(partial / "log")
+    training.save(partial / "training")
+    identity = json.dumps([FORMAT, tables.fingerprint, parameters], sort_keys=True)
+    manifest = {
+        "format": FORMAT,
+        "fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
+        "raw_fingerprint": tables.fingerprint,
+        "parameters": parameters,
+        "split": asdict(split),
+        "last_date": log.date(log.last_day),
+        "counts": {
+            "articles": len(tables.articles),
+            "customers": len(tables.customers),
+            "purchases": len(log),
+            "examples": len(training.examples),
+        },
+        "findings": [asdict(finding) for finding in tables.report],
+        "files": file_entries(partial),
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    _replace(directory, partial)
+    return Preprocessed.load(directory)
+
+
+def _replace(directory: Path, partial: Path) -> None:
+    """Put ``partial`` in the place of ``directory``; whoever has the old files mapped keeps them."""
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        if any(directory.iterdir()) and not (directory / MANIFEST).exists():
+            raise PreprocessedError(
+                f"{directory} holds something else than preprocessed data: name another preprocessed_dir"
+            )
+        directory.replace(old)
+    partial.replace(directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    again = "run notebook 02_preprocessing again"
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text())
+    except FileNotFoundError:
+        raise PreprocessedError(
+            f"{directory} holds no preprocessed data: run notebook 02_preprocessing first"
+        ) from None
+    except ValueError as error:
+        raise PreprocessedError(f"{directory / MANIFEST} is damaged ({error}): {again}") from error
+    if manifest.get("format") != FORMAT:
+        raise PreprocessedError(f"{directory} has format {manifest.get('format')}, this is {FORMAT}: {again}")
+    found = file_entries(directory, leave_out={MANIFEST})
+    for name, entry in manifest["files"].items():
+        if found.get(name) != entry:
+            what = "altered" if name in found else "missing"
+            raise PreprocessedError(f"{directory / name} is {what}: {again}")
+    return manifest

@@ -1,0 +1,101 @@
+"""Whether a model may be published, and publishing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hm_utils import bundle
+from hm_utils.checkpoint import read_checkpoint
+from hm_utils.evaluation import Evaluation
+from hm_utils.index import Choice, ExactIndex, Index, ScannIndex, build_index, choose_leaves
+from hm_utils.inference import Float32
+from hm_utils.preprocessing import Preprocessed
+from hm_utils.recommender import Recommender, write_model
+from hm_utils.refit import Refit
+
+GOLDEN_CUSTOMERS = 5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to publish, and the reason in words."""
+
+    publish: bool
+    reason: str
+
+
+def decide(
+    evaluation: Evaluation, model: str = "two-tower", floors: tuple[str, ...] = ("popularity", "recent popularity")
+) -> Decision:
+    """A model must rank better than showing everybody the best-sellers, by MAP@12 on the test days."""
+    floor = max(floors, key=evaluation.mean)
+    ours, theirs = evaluation.mean(model), evaluation.mean(floor)
+    compared = f"MAP@12 {ours:.4f} of {model} against {theirs:.4f} of {floor}"
+    if ours > theirs:
+        return Decision(True, f"{compared}: better than the best-sellers, so it may be published")
+    return Decision(False, f"{compared}: no better than the best-sellers, so the published model stays as it was")
+
+
+def index_for_serving(vectors: Float32, queries: Float32) -> tuple[Index, Choice]:
+    """The cheapest index that finds 99 % of exact search's first 100; exact search where none does.
+
+    Args:
+        vectors: ``[n_articles, d]`` unit vectors.
+        queries: ``[m, d]`` customers' vectors to measure with.
+    """
+    choice = choose_leaves(build_index(vectors), queries)
+    if choice.reached or not isinstance(choice.index, ScannIndex):
+        return choice.index, choice
+    return choice.index.exact, choice
+
+
+def publish_model(
+    artifacts_dir: Path,
+    data: Preprocessed,
+    refit: Refit,
+    index: Index,
+    evaluation: Evaluation,
+    parameters: Mapping[str, Any],
+    index_recall: float,
+) -> Path:
+    """Write the model beside what is served, check it, and swap it in. See :func:`hm_utils.bundle.publish`.
+
+    Returns:
+        The folder of the published version.
+    """
+
+    def write(folder: Path) -> dict[str, Any]:
+        write_model(
+            folder, refit.checkpoint_path, index, data.articles, data.customers, refit.training.attributes, data.log
+        )
+        recommender = Recommender.open(folder, {})
+        rows = np.random.default_rng(0).choice(
+            recommender.n_customers, min(GOLDEN_CUSTOMERS, recommender.n_customers), replace=False
+        )
+        checkpoint = read_checkpoint(refit.checkpoint_path)
+        return {
+            "data": {
+                "fingerprint": data.fingerprint,
+                "raw_fingerprint": data.manifest["raw_fingerprint"],
+                "last_date": data.manifest["last_date"],
+                "counts": data.manifest["counts"],
+            },
+            "parameters": {
+                **data.manifest["parameters"],
+                **checkpoint["settings"],
+                **{name: checkpoint["tower_config"][name] for name in ("embedding_dim", "hidden_dims", "output_dim")},
+                **parameters,
+            },
+            "metrics": {
+                "index": {"kind": "exact" if isinstance(index, ExactIndex) else "scann", "recall@100": index_recall},
+                "held_out_test": evaluation.to_dict(),
+            },
+            "golden": recommender.golden(sorted(rows.tolist())),
+        }
+
+    return bundle.publish(artifacts_dir, write, check=lambda folder: Recommender.load(folder))

@@ -1,0 +1,205 @@
+"""The purchase log: every purchase, sorted by customer and day, so that a history is a slice.
+
+Days are whole numbers counted from the log's first date. Everything asked of the log is asked
+*as of* a day and answers with what happened strictly before it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+_ARRAYS = ("offsets", "article", "day", "price", "channel")
+
+
+def distinct(keys: Int64) -> Int64:
+    """The distinct keys (none negative), ascending. ``np.unique`` hashes integers, which takes far longer here."""
+    ordered = np.sort(keys)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
+
+
+@dataclass(frozen=True)
+class Baskets:
+    """What each of n customers bought in some days: the distinct articles, one slice a customer.
+
+    Attributes:
+        customers: ``[n]`` customer rows, ascending.
+        offsets: ``[n + 1]``; customer i bought ``articles[offsets[i]:offsets[i + 1]]``.
+        articles: ``[m]`` article rows, ascending and distinct within a customer.
+    """
+
+    customers: Int32
+    offsets: Int64
+    articles: Int32
+
+    def __len__(self) -> int:
+        return len(self.customers)
+
+    @property
+    def sizes(self) -> Int64:
+        """``[n]`` number of distinct articles a customer bought."""
+        return np.diff(self.offsets)
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> Baskets:
+        """The baskets of the customers where ``keep`` (``[n]`` bool) is true."""
+        sizes = self.sizes
+        return Baskets(
+            customers=self.customers[keep],
+            offsets=np.concatenate([[0], np.cumsum(sizes[keep])]),
+            articles=self.articles[np.repeat(keep, sizes)],
+        )
+
+
+@dataclass(frozen=True)
+class PurchaseLog:
+    """The log as columns, one row a purchase (quantity is repeated rows), sorted by customer, then day.
+
+    Attributes:
+        offsets: ``[n_customers + 1]``; customer c's purchases are rows ``offsets[c]:offsets[c + 1]``.
+        article: ``[n]`` article row in the catalogue.
+        day: ``[n]`` days since ``first_date``.
+        price: ``[n]`` price in the data's own unit.
+        channel: ``[n]`` 1 store, 2 online.
+        first_date: the date of day 0.
+        n_articles: size of the catalogue.
+    """
+
+    offsets: Int64
+    article: Int32
+    day: npt.NDArray[np.int16]
+    price: npt.NDArray[np.float32]
+    channel: npt.NDArray[np.int8]
+    first_date: np.datetime64
+    n_articles: int
+
+    @classmethod
+    def from_transactions(cls, transactions: pd.DataFrame, n_customers: int, n_articles: int) -> PurchaseLog:
+        """Sort ``raw.read_raw``'s transactions (columns ``t_dat, customer, article, price,
+        sales_channel_id``; customer and article are row numbers) into a log.
+
+        Raises:
+            ValueError: if there is no transaction at all.
+        """
+        if transactions.empty:
+            raise ValueError("no transactions are left: a purchase log needs at least one row")
+        dates = transactions["t_dat"].to_numpy().astype("datetime64[D]")
+        first_date = dates.min()
+        day = (dates - first_date).astype(np.int16)
+        customer = transactions["customer"].to_numpy()
+        # One key and one stable sort: ties keep the order in which the file lists them.
+        order = np.argsort(customer.astype(np.int64) * (int(day.max()) + 1) + day, kind="stable")
+        return cls(
+            offsets=np.concatenate([[0], np.cumsum(np.bincount(customer, minlength=n_customers))]),
+            article=transactions["article"].to_numpy()[order].astype(np.int32, copy=False),
+            day=day[order],
+            price=transactions["price"].to_numpy()[order].astype(np.float32, copy=False),
+            channel=transactions["sales_channel_id"].to_numpy()[order].astype(np.int8, copy=False),
+            first_date=first_date,
+            n_articles=n_articles,
+        )
+
+    def __len__(self) -> int:
+        return len(self.article)
+
+    @property
+    def n_customers(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def last_day(self) -> int:
+        """Day number of the last purchase; -1 for an empty log."""
+        return int(self.day.max()) if len(self) else -1
+
+    @cached_property
+    def customer(self) -> Int32:
+        """``[n]`` customer row of every purchase."""
+        return np.repeat(np.arange(self.n_customers, dtype=np.int32), np.diff(self.offsets))
+
+    def date(self, day: int) -> str:
+        """The ISO date of a day number."""
+        return str(self.first_date + np.timedelta64(int(day), "D"))
+
+    def before(self, day: int) -> PurchaseLog:
+        """The log physically cut: only the purchases strictly before ``day``."""
+        keep = self.day < day
+        counts = np.bincount(self.customer[keep], minlength=self.n_customers)
+        return PurchaseLog(
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            article=self.article[keep],
+            day=self.day[keep],
+            price=self.price[keep],
+            channel=self.channel[keep],
+            first_date=self.first_date,
+            n_articles=self.n_articles,
+        )
+
+    @cached_property
+    def _by_day(self) -> tuple[Int64, Int64]:
+        """Row numbers in order of day, and where each day starts among them."""
+        order = np.argsort(self.day, kind="stable")
+        starts = np.searchsorted(self.day[order], np.arange(self.last_day + 2))
+        return order, starts
+
+    def rows_between(self, start: int, end: int) -> Int64:
+        """Row numbers of the purchases on days ``start <= day < end``, in order of day."""
+        order, starts = self._by_day
+        low, high = np.clip([start, end], 0, self.last_day + 1)
+        return order[starts[low] : starts[max(low, high)]]
+
+    def sales_between(self, start: int, end: int) -> Int64:
+        """``[n_articles]`` purchases of each article on days ``start <= day < end``."""
+        return np.bincount(self.article[self.rows_between(start, end)], minlength=self.n_articles)
+
+    def history_ends(self, customers: npt.ArrayLike, day: int | npt.ArrayLike) -> Int64:
+        """Where each customer's history ends as of a day (one day for all, or one each).
+
+        Customer c's history is rows ``offsets[c]:end``, every one of them strictly before the day.
+        """
+        customers = np.asarray(customers)
+        if np.ndim(day) == 0 and int(day) > self.last_day:  # type: ignore[arg-type]
+            return np.asarray(self.offsets[customers + 1])
+        # Row keys rise along the whole log, so one binary search serves customers and days at once.
+        width = self.last_day + 1
+        wanted = customers.astype(np.int64) * width + np.clip(day, 0, width)
+        ends = np.searchsorted(self._keys, wanted)
+        return np.clip(ends, self.offsets[customers], self.offsets[customers + 1])
+
+    @cached_property
+    def _keys(self) -> Int64:
+        return self.customer.astype(np.int64) * (self.last_day + 1) + self.day
+
+    def baskets_between(self, start: int, end: int) -> Baskets:
+        """What every customer who bought on days ``start <= day < end`` bought then."""
+        rows = self.rows_between(start, end)
+        pairs = distinct(self.customer[rows].astype(np.int64) * self.n_articles + self.article[rows])
+        buyers, articles = np.divmod(pairs, self.n_articles)
+        customers, sizes = np.unique(buyers, return_counts=True)
+        return Baskets(
+            customers=customers.astype(np.int32),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]),
+            articles=articles.astype(np.int32),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write one ``.npy`` a column and ``log.json`` into ``directory``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _ARRAYS:
+            np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        facts = {"first_date": str(self.first_date), "n_articles": self.n_articles}
+        (directory / "log.json").write_text(json.dumps(facts))
+
+    @classmethod
+    def load(cls, directory: Path) -> PurchaseLog:
+        """Memory-map what :meth:`save` wrote: opening costs nothing, and pages load as they are read."""
+        facts = json.loads((directory / "log.json").read_text())
+        columns = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        return cls(**columns, first_date=np.datetime64(facts["first_date"]), n_articles=facts["n_articles"])

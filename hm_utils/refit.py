@@ -1,0 +1,76 @@
+"""The model that is published: the same settings, trained again on everything up to the last day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hm_utils.checkpoint import read_checkpoint
+from hm_utils.dataset import BatchMaker
+from hm_utils.features import CatalogueState
+from hm_utils.inference import Snapshot
+from hm_utils.preprocessing import Preprocessed, TrainingData, make_training_data
+from hm_utils.training import TrainingInputs, TrainingResult, TrainingSettings, train
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A model trained on every purchase, as of the morning after the last one."""
+
+    training: TrainingData
+    result: TrainingResult
+    snapshot: Snapshot
+    checkpoint_path: Path
+
+
+def settings_of(checkpoint: dict[str, Any], **changes: Any) -> TrainingSettings:
+    """The settings that a checkpoint was trained with, some of them changed."""
+    return TrainingSettings(**{**checkpoint["settings"], **changes})
+
+
+def refit(data: Preprocessed, checkpoint_path: Path, refit_path: Path, device: str = "auto") -> Refit:
+    """Train on everything, with the settings and for the number of epochs that validation chose.
+
+    No days are held out any more, so nothing can be measured: the evaluation before this is the
+    estimate of how the result does. An interrupted refit resumes, as any training does.
+
+    Args:
+        checkpoint_path: the validated model's checkpoint.
+        refit_path: where the new one goes.
+    """
+    checkpoint = read_checkpoint(checkpoint_path)
+    settings = settings_of(checkpoint, num_epochs=checkpoint["epoch"], device=device)
+    as_of = data.log.last_day + 1
+    parameters = data.manifest["parameters"]
+    training = make_training_data(
+        data.articles,
+        data.customers,
+        data.log,
+        as_of,
+        parameters["train_weeks"],
+        0 if settings.use_in_batch_negatives else parameters["negatives_per_positive"],
+        parameters["seed"],
+    )
+    towers = checkpoint["tower_config"]
+    config = training.tower_config(towers["embedding_dim"], towers["hidden_dims"], towers["output_dim"])
+    batches = BatchMaker(
+        data.log,
+        training.examples,
+        settings.batch_size,
+        settings.history_length,
+        settings.use_in_batch_negatives,
+    )
+    state = CatalogueState(data.log)
+    inputs = TrainingInputs(batches, training.features, state, training.attributes)
+    result = train(config, inputs, settings, refit_path, f"{data.fingerprint}-refit")
+    snapshot = Snapshot.take(
+        result.model,
+        training.features,
+        state.as_of(as_of),
+        training.attributes,
+        data.log,
+        as_of,
+        settings.history_length,
+    )
+    return Refit(training, result, snapshot, refit_path)

@@ -1,0 +1,148 @@
+"""Putting a sample together: sizes, the tables in memory, and ``generate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hm_utils.purchases import PurchaseLog
+from hm_utils.sample.assortment import LAST_DATE
+from hm_utils.sample.behaviour import choose_articles
+from hm_utils.sample.catalogue import make_catalogue
+from hm_utils.sample.customers import make_customers
+from hm_utils.sample.tastes import make_tastes
+from hm_utils.sample.truth import Truth
+from hm_utils.sample.visits import make_visits, paid_prices
+
+DEFAULT_SEED = 20200922
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """How large a sample is. The log ends on 2020-09-22; a customer buys as often however long it is."""
+
+    customers: int
+    articles: int
+    days: int
+
+    def __post_init__(self) -> None:
+        smallest = {"customers": 50, "articles": 50, "days": 28}
+        for name, least in smallest.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"a sample needs at least {least} {name}, got {getattr(self, name)}")
+
+
+SIZES = {
+    "tiny": SampleSize(customers=800, articles=300, days=200),
+    "sample": SampleSize(customers=21_000, articles=5_000, days=734),
+    "full": SampleSize(customers=1_371_980, articles=105_542, days=734),
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated sample.
+
+    Attributes:
+        articles: ``articles.csv``, sorted by ``article_id``.
+        customers: ``customers.csv``, sorted by ``customer_id``.
+        customer, article: ``[n]`` row of each transaction in those tables; sorted by customer, then day.
+        day: ``[n]`` days since the first date of the log.
+        price: ``[n]``.
+        channel: ``[n]`` 1 store, 2 online.
+        truth: what made it.
+    """
+
+    articles: pd.DataFrame
+    customers: pd.DataFrame
+    customer: npt.NDArray[np.int32]
+    article: npt.NDArray[np.int32]
+    day: npt.NDArray[np.int16]
+    price: npt.NDArray[np.float32]
+    channel: npt.NDArray[np.int8]
+    truth: Truth
+
+    @cached_property
+    def transactions(self) -> pd.DataFrame:
+        """``transactions_train.csv``, sorted by date, then customer; the two ids are categoricals."""
+        order = np.argsort(self.day, kind="stable")
+        return pd.DataFrame(
+            {
+                "t_dat": (self.truth.first_date + self.day[order].astype(int)).astype("datetime64[s]"),
+                "customer_id": pd.Categorical.from_codes(self.customer[order], pd.Index(self.customers["customer_id"])),
+                "article_id": pd.Categorical.from_codes(self.article[order], pd.Index(self.articles["article_id"])),
+                "price": self.price[order],
+                "sales_channel_id": self.channel[order],
+            }
+        )
+
+    def log(self) -> PurchaseLog:
+        """The transactions as a purchase log."""
+        table = pd.DataFrame(
+            {
+                "t_dat": (self.truth.first_date + self.day.astype(int)).astype("datetime64[s]"),
+                "customer": self.customer,
+                "article": self.article,
+                "price": self.price,
+                "sales_channel_id": self.channel,
+            }
+        )
+        return PurchaseLog.from_transactions(table, len(self.customers), len(self.articles))
+
+
+def resolve_size(size: str | SampleSize) -> SampleSize:
+    """The numbers that a name stands for."""
+    if isinstance(size, SampleSize):
+        return size
+    if size not in SIZES:
+        raise ValueError(f"unknown sample size {size!r}: use one of {', '.join(SIZES)}, or a SampleSize")
+    return SIZES[size]
+
+
+def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progress: bool = False) -> Sample:
+    """Make a sample. The same size and seed give the same sample.
+
+    Args:
+        size: a name in ``SIZES``, or numbers of your own.
+        seed: any whole number from 0.
+        progress: show progress bars.
+
+    Raises:
+        ValueError: for a name that is not in ``SIZES``.
+    """
+    size = resolve_size(size)
+    # One stream a part: a change in one part leaves the draws of the others as they were.
+    streams = [np.random.default_rng([seed, part]) for part in range(6)]
+    catalogue = make_catalogue(size.articles, size.days, streams[0])
+    customers = make_customers(size.customers, streams[1])
+    tastes, offset = make_tastes(catalogue, customers.traits, streams[2])
+    catalogue = replace(catalogue, log_appeal=catalogue.log_appeal + offset)
+    visits = make_visits(customers, size.articles, size.days, streams[3])
+    lines = choose_articles(visits, catalogue, tastes, customers, streams[4], progress)
+
+    pieces = visits.quantity
+    visit = np.repeat(visits.line_visit(), pieces)
+    paid = paid_prices(lines, visits.day[visits.line_visit()], catalogue, streams[5])
+    return Sample(
+        articles=catalogue.table,
+        customers=customers.table,
+        customer=visits.customer[visit],
+        article=np.repeat(lines, pieces),
+        day=visits.day[visit],
+        price=np.repeat(paid, pieces),
+        channel=np.where(visits.online, 2, 1).astype(np.int8)[visit],
+        truth=Truth(
+            traits=customers.traits,
+            attraction=tastes.attraction,
+            bias=tastes.bias,
+            liking=tastes.liking,
+            log_appeal=catalogue.log_appeal,
+            product=catalogue.product,
+            first_date=LAST_DATE - (size.days - 1),
+            days=size.days,
+        ),
+    )

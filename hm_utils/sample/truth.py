@@ -1,0 +1,183 @@
+"""The sample's own truth: the probability that what a customer buys on a day is each article.
+
+It is exact for the model that made the sample (behaviour.py). On a day, for a customer who comes,
+
+    P(a) = (1 - r) * sum_z P(z | customer) P(a | z, week) new(a, z)  +  r * P(a is what they buy again)
+
+where r is the chance of a repurchase, given what they bought strictly before that day. With O the probability under z
+of the articles they own, and T the tries at finding another, new(a, z) is O^T for an article that they own, and
+1 + O + ... + O^T for any other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hm_utils.purchases import PurchaseLog
+from hm_utils.sample import behaviour
+from hm_utils.sample.assortment import week_of
+from hm_utils.sample.tastes import Tastes, softmax
+from hm_utils.sample.visits import spans
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+_ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product")
+
+
+@dataclass(frozen=True)
+class _Past:
+    """``owned [n, articles]`` 0 or 1; ``chance [n]`` of a repurchase, and ``again [n, articles]`` of what."""
+
+    owned: Float32
+    chance: Float32
+    again: Float32
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What it takes to know every probability. Customers and articles are rows of the sorted tables.
+
+    Attributes:
+        traits: ``[customers, t]``.
+        attraction, bias, liking: see :class:`hm_utils.sample.tastes.Tastes`.
+        log_appeal: ``[weeks, articles]``, minus infinity when not on sale.
+        product: ``[articles]``.
+        first_date: date of day 0.
+        days: length of the log.
+    """
+
+    traits: Float32
+    attraction: Float32
+    bias: Float32
+    liking: Float32
+    log_appeal: Float32
+    product: Int32
+    first_date: np.datetime64
+    days: int
+
+    @property
+    def n_articles(self) -> int:
+        return self.log_appeal.shape[1]
+
+    def on_sale(self, day: int) -> npt.NDArray[np.bool_]:
+        """``[articles]`` whether each article is on sale on the day."""
+        return np.isfinite(self._appeal(day))
+
+    def probabilities(self, customers: npt.ArrayLike, day: int, log: PurchaseLog | None) -> Float32:
+        """The probability of each article being what a customer buys, if they come on ``day``.
+
+        Args:
+            customers: ``[n]`` customer rows.
+            day: days since the truth's ``first_date``.
+            log: the purchases that histories are read from, strictly before ``day``; its own day 0 may be another
+                date. None for customers without any: taste alone.
+
+        Returns:
+            ``[n, articles]`` float32, rows adding up to 1.
+        """
+        customers = np.asarray(customers)
+        appeal = self._appeal(day)
+        on_sale = np.flatnonzero(np.isfinite(appeal))
+        moods = Tastes(self.attraction, self.bias, self.liking).segments(self.traits[customers])
+        chances = softmax(self.liking[:, on_sale] + appeal[on_sale])
+        result = np.zeros((len(customers), self.n_articles), dtype=np.float32)
+        if log is None:
+            result[:, on_sale] = moods @ chances
+            return result
+        past = self._past(customers, day, log)
+        owned = past.owned[:, on_sale]
+        known = np.minimum(owned @ chances.T, 1.0)  # [n, z]
+        last = known**behaviour.TRIES
+        tries = sum((known**i for i in range(1, behaviour.TRIES)), start=np.ones_like(known))
+        result[:, on_sale] = ((moods * tries) @ chances) * (1 - owned) + (moods * last) @ chances
+        result *= 1 - past.chance[:, None]
+        result += past.chance[:, None] * past.again
+        return result
+
+    def _appeal(self, day: int) -> Float32:
+        if not 0 <= day < self.days:
+            raise ValueError(f"day {day} is outside the sample, which has days 0 to {self.days - 1}")
+        return self.log_appeal[int(week_of(day, self.days))]
+
+    def _past(self, customers: npt.NDArray, day: int, log: PurchaseLog) -> _Past:
+        """What the purchases before ``day`` say."""
+        n, width, n_products = len(customers), self.n_articles, int(self.product.max()) + 1
+        shift = int((log.first_date - self.first_date).astype(int))
+        begin = log.offsets[customers]
+        length = log.history_ends(customers, day - shift) - begin
+        rows = spans(begin, length)
+        who = np.repeat(np.arange(n), length)
+        bought = log.article[rows]
+        owned = np.bincount(who * width + bought, minlength=n * width).reshape(n, width) > 0
+
+        appeal = self._appeal(day)
+        weight = behaviour.recall(day - shift - log.day[rows].astype(np.int64))
+        weight = np.where(np.isfinite(appeal[bought]), weight, 0.0)
+        total = np.bincount(who, weight, minlength=n)
+        chance = behaviour.REPURCHASE * total / (total + behaviour.RECALL_HALF)
+        weight /= np.maximum(total, 1e-300)[who]
+        itself = np.bincount(who * width + bought, weight, minlength=n * width).reshape(n, width)
+        family = np.bincount(who * n_products + self.product[bought], weight, minlength=n * n_products)
+        pull = np.exp(appeal, dtype=np.float64)
+        pull /= np.maximum(np.bincount(self.product, pull, minlength=n_products), 1e-300)[self.product]
+        variants = family.reshape(n, n_products)[:, self.product] * pull
+        again = (1 - behaviour.VARIANT) * itself + behaviour.VARIANT * variants
+        return _Past(owned.astype(np.float32), chance.astype(np.float32), again.astype(np.float32))
+
+    def save(self, directory: Path) -> None:
+        """Write one ``.npy`` an array and ``truth.json``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _ARRAYS:
+            np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        facts = {"first_date": str(self.first_date), "days": self.days}
+        (directory / "truth.json").write_text(json.dumps(facts, indent=2))
+
+    @classmethod
+    def load(cls, directory: Path) -> Truth:
+        """Read what :meth:`save` wrote; ``directory`` is the ``truth`` folder, or the sample's that holds it.
+
+        Raises:
+            FileNotFoundError: if there is no truth there (real data has none).
+        """
+        directory = Path(directory)
+        if (directory / "truth" / "truth.json").exists():
+            directory = directory / "truth"
+        if not (directory / "truth.json").exists():
+            raise FileNotFoundError(f"no ground truth in {directory}: only a generated sample has one")
+        facts = json.loads((directory / "truth.json").read_text())
+        arrays = {name: np.load(directory / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+        return cls(**arrays, first_date=np.datetime64(facts["first_date"]), days=facts["days"])
+
+
+def oracle_ranking(truth: Truth, log: PurchaseLog, customers: npt.ArrayLike, as_of: int, k: int) -> Int32:
+    """The best ranking there is of what customers buy on day ``as_of`` (and, nearly, in the days after it).
+
+    Args:
+        truth: the sample's truth.
+        log: the purchases; only those strictly before ``as_of`` are used.
+        customers: ``[n]`` customer rows.
+        as_of: days since the *log's* first date.
+        k: length of the ranking.
+
+    Returns:
+        ``[n, k]`` article rows, best first, padded with -1 where fewer are on sale.
+    """
+    customers = np.asarray(customers)
+    day = as_of + int((log.first_date - truth.first_date).astype(int))
+    ranking = np.full((len(customers), k), -1, dtype=np.int32)
+    chunk = max(1, 4_000_000 // truth.n_articles)
+    for start in range(0, len(customers), chunk):
+        chances = truth.probabilities(customers[start : start + chunk], day, log)
+        top = min(k, truth.n_articles)
+        best = np.argpartition(-chances, top - 1, axis=1)[:, :top]
+        values = np.take_along_axis(chances, best, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+        ranking[start : start + chunk, :top] = np.where(values > 0, best, -1)
+    return ranking

@@ -1,0 +1,165 @@
+"""The two towers: an article and a customer become unit vectors in one space.
+
+Nothing but ``nn.Module``: no data handling, no loss, no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Days since a purchase fall into these buckets: 0 is the visit under way, then growing gaps.
+DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
+
+# The first columns of an article's categories are its id and its product code.
+IDENTITY_COLUMNS = 2
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Everything needed to build the towers again from a checkpoint.
+
+    Attributes:
+        article_sizes: number of codes of each article category; the first ``IDENTITY_COLUMNS`` name
+            the article itself and its product.
+        text_dim: width of an article's text vector.
+        n_state: columns of the catalogue's state as of a day.
+        customer_sizes: number of codes of each customer attribute.
+        embedding_dim: width of every embedding.
+        hidden_dims: widths of the towers' hidden layers.
+        output_dim: width of the shared space.
+    """
+
+    article_sizes: tuple[int, ...]
+    text_dim: int
+    n_state: int
+    customer_sizes: tuple[int, ...]
+    embedding_dim: int = 64
+    hidden_dims: tuple[int, ...] = (128,)
+    output_dim: int = 64
+
+
+def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in hidden_dims:
+        layers += [nn.Linear(input_dim, width), nn.GELU()]
+        input_dim = width
+    return nn.Sequential(*layers, nn.Linear(input_dim, output_dim))
+
+
+class Embeddings(nn.Module):
+    """One embedding table a column, kept as a single table with an offset a column; the rows are summed.
+
+    ``sparse`` keeps the gradient to the rows that a batch touches: for tables with a row an article.
+    """
+
+    def __init__(self, sizes: Sequence[int], dim: int, sparse: bool = False) -> None:
+        super().__init__()
+        self.starts: Tensor
+        starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        self.register_buffer("starts", starts, persistent=False)
+        self.table = nn.EmbeddingBag(sum(sizes), dim, mode="sum", sparse=sparse)
+        nn.init.normal_(self.table.weight, std=0.05)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """``codes`` ``[n, columns]`` long → ``[n, dim]``."""
+        return self.table(codes + self.starts)
+
+
+class ItemTower(nn.Module):
+    """Article → unit vector, from its id, its categories, its words and its state on the day."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        dim = config.embedding_dim
+        self.identity = Embeddings(config.article_sizes[:IDENTITY_COLUMNS], dim, sparse=True)
+        self.categories = Embeddings(config.article_sizes[IDENTITY_COLUMNS:], dim)
+        self.text = nn.Linear(config.text_dim, dim)
+        self.state = nn.Linear(config.n_state, dim)
+        self.norm = nn.LayerNorm(2 * dim)
+        self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
+        self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
+
+    def forward(self, categories: Tensor, text: Tensor, state: Tensor) -> Tensor:
+        """``categories`` ``[n, columns]`` long, ``text`` ``[n, text_dim]``, ``state`` ``[n, n_state]``
+        → ``[n, output_dim]``, L2-normalised.
+        """
+        who = self.identity(categories[:, :IDENTITY_COLUMNS])
+        what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.text(text) + self.state(state)
+        hidden = self.norm(torch.cat([who, what], dim=1))
+        return F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
+
+
+class UserTower(nn.Module):
+    """Customer → unit vector, from their attributes and the item vectors of their history.
+
+    The history is pooled by a softmax over learned weights: how long ago the purchase was, and what
+    it was. The pooled vector is added to the output, so that a customer starts close to what they
+    bought, and the network learns where to go from there.
+    """
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        dim, out = config.embedding_dim, config.output_dim
+        self.attributes = Embeddings(config.customer_sizes, dim)
+        self.edges: Tensor
+        self.register_buffer("edges", torch.tensor(DAYS_SINCE_EDGES), persistent=False)
+        self.recency_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
+        self.recency = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, out)
+        self.content_weight = nn.Linear(out, 1)
+        self.no_history = nn.Parameter(torch.zeros(out))
+        self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
+        self.pooled_share = nn.Parameter(torch.tensor(1.0))
+        nn.init.zeros_(self.content_weight.weight)
+        nn.init.normal_(self.recency.weight, std=0.05)
+        # Weights start as a gentle decay with the age of the purchase, and are learned from there.
+        with torch.no_grad():
+            self.recency_weight.weight.copy_(-0.1 * torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1))
+
+    def forward(self, attributes: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+        """Encode a batch of customers.
+
+        Args:
+            attributes: ``[n, columns]`` long, codes of the customers' attributes.
+            history: ``[n, length, output_dim]`` item vectors of the purchases, newest first.
+            days_since: ``[n, length]`` long, days from the purchase to the day of the example.
+            mask: ``[n, length]`` bool, false for padding.
+
+        Returns:
+            ``[n, output_dim]``, L2-normalised.
+        """
+        bucket = torch.bucketize(days_since, self.edges, right=True)
+        weight = self.recency_weight(bucket).squeeze(2) + self.content_weight(history).squeeze(2)
+        weight = weight.masked_fill(~mask, float("-inf"))
+        any_history = mask.any(dim=1, keepdim=True)
+        # A row without history has no finite weight; a zero row instead of nan.
+        weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
+        pooled = torch.einsum("nl,nld->nd", weight, history)
+        pooled = torch.where(any_history, pooled, self.no_history)
+        when = torch.einsum("nl,nld->nd", weight, self.recency(bucket))
+        newest = history[:, 0] * mask[:, :1]
+        count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
+        hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
+        return F.normalize(self.mlp(hidden) + self.pooled_share * pooled, dim=1)
+
+
+class TwoTower(nn.Module):
+    """The towers and the scale that turns their cosine into a logit."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.item_tower = ItemTower(config)
+        self.user_tower = UserTower(config)
+        self.log_scale = nn.Parameter(torch.tensor(20.0).log())
+        # Only the pair loss reads it: most random pairs are no purchases, whatever their cosine.
+        self.pair_bias = nn.Parameter(torch.tensor(-5.0))
+
+    @property
+    def scale(self) -> Tensor:
+        """The learned scale, at most 100 (as CLIP clips it) so that training stays stable."""
+        return self.log_scale.exp().clamp(max=100.0)

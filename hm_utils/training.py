@@ -1,0 +1,325 @@
+"""The training loop: epochs, early stopping on a ranking metric, the best checkpoint, resuming."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hm_utils.checkpoint import load_checkpoint, plain, save_checkpoint, save_whole
+from hm_utils.dataset import Batch, BatchMaker
+from hm_utils.features import UNKNOWN, ArticleFeatures, CatalogueState
+from hm_utils.losses import pair_loss, sampled_softmax_loss
+from hm_utils.purchases import Int32
+from hm_utils.towers import IDENTITY_COLUMNS, TowerConfig, TwoTower
+
+logger = logging.getLogger(__name__)
+
+Validate = Callable[[TwoTower], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; the names are those of the notebooks' parameters.
+
+    Attributes:
+        batch_size: examples a step.
+        num_epochs: passes over the examples at most.
+        learning_rate: Adam's, warmed up over the first 100 steps and decayed to a tenth by a cosine.
+        patience: epochs without a better validation metric before stopping.
+        identity_dropout: share of the articles in a batch whose id and product code are hidden, so
+            that a new article is understood by its content.
+        seed: of the weights and the batches.
+        device: "auto" takes a GPU where there is one.
+    """
+
+    batch_size: int = 512
+    num_epochs: int = 20
+    learning_rate: float = 0.001
+    use_in_batch_negatives: bool = True
+    patience: int = 3
+    history_length: int = 20
+    identity_dropout: float = 0.1
+    seed: int = 42
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "num_epochs", "patience", "history_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate must be a positive number, not {self.learning_rate}")
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a training step reads.
+
+    Attributes:
+        batches: cuts the examples into batches.
+        features: of every article.
+        state: of the catalogue as of any day.
+        attributes: ``[n_customers, columns]`` codes of every customer.
+    """
+
+    batches: BatchMaker
+    features: ArticleFeatures
+    state: CatalogueState
+    attributes: Int32
+
+
+@dataclass
+class TrainingResult:
+    """A trained model and how it got there.
+
+    Attributes:
+        model: the towers with the best epoch's weights, on the CPU.
+        history: one record an epoch: epoch, train_loss, examples_per_second, and what validate returned.
+        best_epoch: 1-based; the last epoch where there was no validation.
+        resumed_from: the epoch that an interrupted run had finished, 0 for a fresh start.
+    """
+
+    model: TwoTower
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    resumed_from: int = 0
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" → "cuda" where there is one, else "cpu"; anything else is taken as it is."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def batch_loss(
+    model: TwoTower,
+    batch: Batch,
+    inputs: TrainingInputs,
+    device: str,
+    identity_dropout: float,
+    rng: np.random.Generator,
+) -> Tensor:
+    """The loss of one batch, a scalar: encode its distinct articles once, then gather.
+
+    ``identity_dropout`` is the share of the articles whose id and product are hidden, drawn from ``rng``.
+    """
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    categories = inputs.features.categories[batch.items]
+    if identity_dropout:
+        categories[rng.random(len(categories)) < identity_dropout, :IDENTITY_COLUMNS] = UNKNOWN
+    items = model.item_tower(
+        tensor(categories).long(),
+        tensor(inputs.features.text[batch.items]),
+        tensor(inputs.state.as_of(batch.day)[batch.items]),
+    )
+    users = model.user_tower(
+        tensor(inputs.attributes[batch.customers]).long(),
+        items[tensor(batch.history)],
+        tensor(batch.days_since).long(),
+        tensor(batch.mask),
+    )
+    positives = items[tensor(batch.positives)]
+    negatives = items[tensor(batch.negatives)]
+    positive_logits = model.scale * (users * positives).sum(dim=1)
+    if batch.log_expected_count is None or batch.collisions is None:
+        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, negatives)
+        return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
+    return sampled_softmax_loss(
+        positive_logits,
+        model.scale * users @ negatives.T,
+        tensor(batch.log_expected_count),
+        tensor(batch.collisions),
+    )
+
+
+def train(
+    tower_config: TowerConfig,
+    inputs: TrainingInputs,
+    settings: TrainingSettings,
+    checkpoint_path: Path,
+    data_fingerprint: str,
+    validate: Validate | None = None,
+    monitor: str = "MAP@12",
+) -> TrainingResult:
+    """Train the towers; the best epoch's weights are at ``checkpoint_path`` when this returns.
+
+    After every epoch the whole state goes to ``<checkpoint_path>.resume``; a later call with the same
+    settings and data goes on from there, and ends as if it had never been interrupted.
+
+    Args:
+        tower_config: of the towers to build.
+        inputs: the data, on the training days.
+        settings: how to train.
+        checkpoint_path: where the best weights go.
+        data_fingerprint: of the preprocessed data; a resume file of other data is not used.
+        validate: model → metrics after each epoch; None trains all ``num_epochs`` and keeps the last.
+        monitor: the metric that early stopping maximises.
+
+    Raises:
+        FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
+    """
+    device = resolve_device(settings.device)
+    torch.manual_seed(settings.seed)
+    model = TwoTower(tower_config).to(device)
+    optimizers = Optimizers(model, settings.learning_rate, steps=len(inputs.batches) * settings.num_epochs)
+    result = TrainingResult(model)
+    best = float("-inf")
+    identity = {
+        "settings": {key: value for key, value in asdict(settings).items() if key != "device"},
+        "tower_config": plain(asdict(tower_config)),
+        "data_fingerprint": data_fingerprint,
+    }
+    resume_path = checkpoint_path.with_name(checkpoint_path.name + ".resume")
+    saved = _load_resume(resume_path, identity)
+    if saved:
+        model.load_state_dict(saved["model"])
+        optimizers.load_state_dict(saved["optimizers"])
+        result.history, result.best_epoch, best = saved["history"], saved["best_epoch"], saved["best"]
+        result.resumed_from = len(result.history)
+
+    for epoch in range(result.resumed_from + 1, settings.num_epochs + 1):
+        if validate and epoch - 1 - result.best_epoch >= settings.patience:
+            break
+        # A generator for each epoch: a resumed run draws what the uninterrupted one would have drawn.
+        rng = np.random.default_rng([settings.seed, epoch])
+        record: dict[str, float] = {
+            "epoch": epoch,
+            **_run_epoch(model, inputs, optimizers, settings, device, rng, epoch),
+        }
+        if validate:
+            record |= {name: float(value) for name, value in validate(model).items()}
+        result.history.append(record)
+        score = record[monitor] if validate else float(epoch)
+        if score > best:
+            best, result.best_epoch = score, epoch
+            save_checkpoint(checkpoint_path, model, identity, result.history, epoch)
+        save_whole(
+            resume_path,
+            {
+                **identity,
+                "model": model.state_dict(),
+                "optimizers": optimizers.state_dict(),
+                "history": result.history,
+                "best_epoch": result.best_epoch,
+                "best": best,
+            },
+        )
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in record.items() if name != "epoch")
+        logger.info("epoch %d/%d: %s", epoch, settings.num_epochs, shown)
+    resume_path.unlink(missing_ok=True)
+    result.model = load_checkpoint(checkpoint_path)
+    return result
+
+
+def _run_epoch(
+    model: TwoTower,
+    inputs: TrainingInputs,
+    optimizers: Optimizers,
+    settings: TrainingSettings,
+    device: str,
+    rng: np.random.Generator,
+    epoch: int,
+) -> dict[str, float]:
+    model.train()
+    total, seen, started = 0.0, 0, time.perf_counter()
+    with tqdm(
+        total=len(inputs.batches.examples),
+        desc=f"epoch {epoch}/{settings.num_epochs}",
+        unit="ex",
+        unit_scale=True,
+        file=sys.stdout,
+        mininterval=1.0,
+        leave=False,
+    ) as bar:
+        for batch in inputs.batches.epoch(rng):
+            loss = batch_loss(model, batch, inputs, device, settings.identity_dropout, rng)
+            optimizers.step(loss)
+            n = len(batch.customers)
+            total += loss.item() * n
+            seen += n
+            bar.update(n)
+            if not np.isfinite(total):
+                raise FloatingPointError(
+                    f"the loss is {loss.item()} in epoch {epoch}: lower learning_rate (now {settings.learning_rate}) "
+                    "and run again; it goes on from the last finished epoch"
+                )
+    return {"train_loss": total / seen, "examples_per_second": seen / (time.perf_counter() - started)}
+
+
+class Optimizers:
+    """Adam for the dense weights, SparseAdam for the tables with a row an article, one learning-rate schedule.
+
+    A step of dense Adam visits every row of a table; most rows are not in the batch.
+    """
+
+    def __init__(self, model: TwoTower, learning_rate: float, steps: int) -> None:
+        sparse = list(model.item_tower.identity.parameters())
+        special = {id(parameter) for parameter in (*sparse, model.log_scale)}
+        groups: list[dict[str, Any]] = [
+            {"params": [parameter for parameter in model.parameters() if id(parameter) not in special]},
+            # The scale has far to travel in log space, and is one number: it may go faster.
+            {"params": [model.log_scale], "lr": 10 * learning_rate},
+        ]
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(groups, lr=learning_rate, fused=True),
+            torch.optim.SparseAdam(sparse, lr=learning_rate),
+        ]
+        self._schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate(steps)) for each in self._optimizers]
+
+    def step(self, loss: Tensor) -> None:
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
+
+    @property
+    def _parts(self) -> list[Any]:
+        return [*self._optimizers, *self._schedules]
+
+
+def _rate(steps: int) -> Callable[[int], float]:
+    """Learning rate factor: warm-up over 100 steps, then a cosine down to a tenth."""
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / 100)
+        return warm * (0.55 + 0.45 * float(np.cos(np.pi * min(1.0, step / max(1, steps)))))
+
+    return factor
+
+
+def _load_resume(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        logger.warning("%s cannot be read (%s): training starts anew", path, error)
+        return None
+    different = [key for key in identity if saved.get(key) != identity[key]]
+    if different:
+        logger.warning("%s was left by a run with other %s: training starts anew", path, ", ".join(different))
+        return None
+    logger.info("resuming after epoch %d of an interrupted run (%s)", len(saved["history"]), path)
+    return saved

@@ -1,0 +1,46 @@
+"""The ranking metrics that early stopping watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hm_utils import metrics
+from hm_utils.features import CatalogueState
+from hm_utils.inference import Snapshot
+from hm_utils.preprocessing import Preprocessed
+from hm_utils.towers import TwoTower
+
+MONITOR = "MAP@12"
+
+
+def validation(
+    data: Preprocessed, state: CatalogueState, history_length: int, max_customers: int = 5_000, seed: int = 0
+) -> Callable[[TwoTower], dict[str, float]]:
+    """Make the function model → metrics over the customers who bought in the validation days.
+
+    Rankings are of the whole catalogue, as of the first validation day. With more than
+    ``max_customers`` buyers a fixed random part of them is used: this is a signal for stopping, the
+    evaluation counts everybody.
+    """
+    as_of = data.split.train_end
+    truth = data.log.baskets_between(as_of, data.split.val_end)
+    if not len(truth):
+        raise ValueError(f"nobody bought anything in the {data.split.val_end - as_of} validation days: raise val_days")
+    if len(truth) > max_customers:
+        keep = np.zeros(len(truth), dtype=bool)
+        keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
+        truth = truth.select(keep)
+    features, attributes, catalogue = data.training.features, data.training.attributes, state.as_of(as_of)
+
+    def validate(model: TwoTower) -> dict[str, float]:
+        snapshot = Snapshot.take(model, features, catalogue, attributes, data.log, as_of, history_length)
+        ranked = snapshot.rank(truth.customers)
+        hits = metrics.hit_matrix(ranked, truth)
+        return {
+            MONITOR: float(metrics.average_precision(hits, truth.sizes).mean()),
+            "recall@100": float(metrics.recall(hits, truth.sizes, 100).mean()),
+        }
+
+    return validate

@@ -1,0 +1,210 @@
+"""Raw CSVs to answers: the four notebooks on a tiny sample, then every way of asking the model they publish."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from hm_utils import pipeline, recommend
+from hm_utils.bundle import BundleError, current
+from hm_utils.checkpoint import load_checkpoint, read_checkpoint
+from hm_utils.features import CatalogueState, mean_prices
+from hm_utils.inference import Snapshot
+from hm_utils.preprocessing import Preprocessed
+from hm_utils.recommender import Recommender
+from hm_utils.sample import write_sample
+
+PARAMETERS = {"num_epochs": 5, "batch_size": 256, "train_weeks": 8, "hidden_dims": [64], "device": "cpu"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    """Raw data, and the artifacts of one complete run."""
+    data, artifacts = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("artifacts")
+    write_sample(data, "tiny")
+    result = pipeline.run(PARAMETERS, data, artifacts)
+    assert result.status == "done", result.error
+    return data, artifacts
+
+
+@pytest.fixture(scope="module")
+def recommender(folders) -> Recommender:
+    return Recommender.load(folders[1] / "model")
+
+
+@pytest.fixture(scope="module")
+def client(folders):
+    with TestClient(create_app(folders[1] / "model")) as client:
+        yield client
+
+
+def test_a_run_leaves_reports_and_a_model_behind(folders):
+    _, artifacts = folders
+    (run,) = (artifacts / "runs").iterdir()
+    manifest = json.loads((run / "run.json").read_text())
+    assert manifest["status"] == "done"
+    for name in ("01_eda", "02_preprocessing", "03_training", "04_evaluation"):
+        assert (run / f"{name}.ipynb").stat().st_size > 10_000
+        assert "Takeaway" in (run / f"{name}.html").read_text()
+    assert (artifacts / "checkpoints" / "two_tower.pt").exists()
+    assert current(artifacts) is not None
+
+
+def test_the_manifest_tells_how_good_the_model_is_and_what_made_it(recommender):
+    rankings = recommender.manifest["metrics"]["held_out_test"]["rankings"]
+    assert rankings["two-tower"]["MAP@12"]["mean"] > rankings["popularity"]["MAP@12"]["mean"]
+    assert rankings["oracle"]["MAP@12"]["mean"] > rankings["two-tower"]["MAP@12"]["mean"]
+    assert recommender.manifest["parameters"]["batch_size"] == PARAMETERS["batch_size"]
+    assert recommender.manifest["parameters"]["val_days"] == 7
+
+
+def test_the_documented_request_gets_the_documented_answer(client, recommender):
+    customer_id = recommender.customer_ids[3].decode()
+    response = client.post("/recommend", json={"customer_id": customer_id, "top_k": 10})
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {"customer_id", "recommendations", "count"}
+    assert body["customer_id"] == customer_id
+    assert body["count"] == len(body["recommendations"]) == 10
+    assert [item["rank"] for item in body["recommendations"]] == list(range(1, 11))
+    scores = [item["score"] for item in body["recommendations"]]
+    assert scores == sorted(scores, reverse=True)
+    for item in body["recommendations"]:
+        assert set(item) == {"article_id", "score", "rank"}
+        assert item["article_id"] in set(recommender.article_ids)
+        assert len(item["article_id"]) == 10
+    assert client.get("/ready").json()["version"] == recommender.version
+
+
+@pytest.mark.parametrize("top_k", [0, 101, "ten"])
+def test_a_wrong_top_k_is_named(client, recommender, top_k):
+    body = {"customer_id": recommender.customer_ids[0].decode(), "top_k": top_k}
+    response = client.post("/recommend", json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body", "top_k"]
+
+
+def test_an_unknown_customer_is_404(client):
+    assert client.post("/recommend", json={"customer_id": "f" * 64}).status_code == 404
+
+
+def test_a_customer_without_purchases_is_answered(client, folders, recommender):
+    log = Preprocessed.load(folders[1] / "preprocessed").log
+    silent = np.flatnonzero(np.diff(log.offsets) == 0)
+    assert len(silent)
+    customer_id = recommender.customer_ids[silent[0]].decode()
+    assert client.post("/recommend", json={"customer_id": customer_id}).json()["count"] == 10
+
+
+def test_excluded_articles_are_replaced_by_the_next_best(client, recommender):
+    customer_id = recommender.customer_ids[5].decode()
+
+    def ask(**more):
+        answer = client.post("/recommend", json={"customer_id": customer_id, **more}).json()
+        return [item["article_id"] for item in answer["recommendations"]]
+
+    longer = ask(top_k=13)
+    excluded = [longer[0], longer[4], longer[9], "9999999999"]
+    assert ask(top_k=10, exclude_items=excluded) == [article for article in longer if article not in excluded][:10]
+
+
+def test_service_batch_command_and_library_give_one_list(client, recommender, folders, tmp_path):
+    model = str(folders[1] / "model")
+    ids = [recommender.customer_ids[row].decode() for row in (0, 7, 400)]
+    (tmp_path / "ids.txt").write_text("\n".join([*ids, "f" * 64]))
+    output = tmp_path / "recs.parquet"
+    options = ["--model", model, "--customers", str(tmp_path / "ids.txt"), "--top-k", "20", "--output", str(output)]
+    assert recommend.main(options) == 0
+    table = pd.read_parquet(output)
+    assert list(table.columns) == ["customer_id", "article_id", "rank", "score"]
+    assert len(table) == 60
+    rows = recommender.customer_rows(ids)
+    articles, scores = recommender.recommend(rows, 20)
+    for place, customer_id in enumerate(ids):
+        batch = table[table["customer_id"].astype(str) == customer_id].sort_values("rank")
+        served = client.post("/recommend", json={"customer_id": customer_id, "top_k": 20}).json()["recommendations"]
+        assert batch["article_id"].astype(str).tolist() == [item["article_id"] for item in served]
+        assert batch["article_id"].astype(str).tolist() == recommender.article_ids[articles[place]].tolist()
+        np.testing.assert_allclose(batch["score"], [item["score"] for item in served], rtol=1e-5)
+        np.testing.assert_allclose(batch["score"], scores[place], rtol=1e-5)
+
+
+def test_the_submission_has_every_customer_and_twelve_articles(recommender, folders, tmp_path):
+    path = tmp_path / "submission.csv.gz"
+    assert recommend.main(["--model", str(folders[1] / "model"), "--submission", str(path)]) == 0
+    with gzip.open(path, "rt") as file:
+        lines = file.read().splitlines()
+    assert lines[0] == "customer_id,prediction"
+    assert len(lines) == recommender.n_customers + 1
+    customer_id, _, prediction = lines[8].partition(",")
+    articles, _ = recommender.recommend(recommender.customer_rows([customer_id]), 12)
+    assert prediction.split(" ") == recommender.article_ids[articles[0]].tolist()
+
+
+def test_the_batch_command_says_what_is_wrong(folders, tmp_path, capsys):
+    model = str(folders[1] / "model")
+    assert recommend.main(["--model", str(tmp_path / "none"), "--output", str(tmp_path / "o")]) == 1
+    assert "no model is published here" in capsys.readouterr().err
+    (tmp_path / "ids.txt").write_text("nobody\n")
+    arguments = ["--model", model, "--customers", str(tmp_path / "ids.txt"), "--output", str(tmp_path / "o")]
+    assert recommend.main(arguments) == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_served_vectors_are_the_trained_ones(recommender, folders):
+    _, artifacts = folders
+    data = Preprocessed.load(artifacts / "preprocessed")
+    checkpoint = artifacts / "checkpoints" / "refit.pt"
+    as_of = data.log.last_day + 1
+    encoders = type(data.training.encoders).fit(data.articles, data.customers, data.log, as_of)
+    snapshot = Snapshot.take(
+        load_checkpoint(checkpoint),
+        encoders.encode_articles(data.articles, mean_prices(data.log, as_of)),
+        CatalogueState(data.log).as_of(as_of),
+        encoders.encode_customers(data.customers),
+        data.log,
+        as_of,
+        read_checkpoint(checkpoint)["settings"]["history_length"],
+    )
+    rows = np.arange(recommender.n_customers, dtype=np.int32)
+    np.testing.assert_allclose(recommender.encode(rows), snapshot.customers(rows), atol=1e-5)
+    articles, _ = recommender.recommend(rows, 10)
+    assert (articles == snapshot.rank(rows, 10)).mean() > 0.999
+
+
+def test_an_altered_file_is_named_and_not_served(folders, tmp_path):
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree((folders[1] / "model").resolve(), copy)
+    path = copy / "attributes.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"attributes\.npy was altered"):
+        Recommender.load(copy)
+    with TestClient(create_app(copy)) as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/ready").status_code == 503
+        assert "attributes.npy" in client.get("/ready").json()["detail"]
+
+
+def test_a_failing_run_leaves_the_published_model_as_it_was(folders, tmp_path):
+    data, artifacts = folders
+    before = current(artifacts)
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no checkpoint")
+    result = pipeline.run({"checkpoint_path": str(broken)}, data, artifacts, only="04_evaluation")
+    assert result.status == "failed"
+    assert result.error is not None
+    assert result.error["notebook"] == "04_evaluation"
+    assert "not a readable checkpoint" in json.dumps(result.error)
+    assert current(artifacts) == before
+    Recommender.load(artifacts / "model")

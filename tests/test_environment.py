@@ -1,0 +1,208 @@
+"""pyproject.toml, requirements.lock and environment.yml install the same thing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK_LINES = (ROOT / "requirements.lock").read_text().splitlines()
+
+
+def locked() -> dict[str, Requirement]:
+    lines = [line for line in LOCK_LINES if line.strip() and not line.startswith("#")]
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+
+
+def declared() -> list[Requirement]:
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    groups = [PROJECT["build-system"]["requires"], PROJECT["project"]["dependencies"], *extras]
+    return [Requirement(line) for group in groups for line in group]
+
+
+def pin(requirement: Requirement) -> str:
+    (specifier,) = requirement.specifier
+    return specifier.version
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=lambda requirement: requirement.name)
+def test_what_pyproject_asks_for_is_locked(requirement: Requirement) -> None:
+    found = locked().get(canonicalize_name(requirement.name))
+    assert found is not None, f"{requirement.name} is not in requirements.lock: run `make lock`"
+    assert requirement.specifier.contains(pin(found)), f"{found} is not {requirement}"
+    assert str(found.marker) == str(requirement.marker)
+
+
+def test_every_locked_line_is_one_exact_version() -> None:
+    for requirement in locked().values():
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+        assert re.fullmatch(r"[0-9][0-9A-Za-z.]*", pin(requirement)), f"{requirement}: a local or wild version"
+        assert requirement.url is None
+    assert len(locked()) == sum(bool(line.strip()) and not line.startswith("#") for line in LOCK_LINES), "twice"
+
+
+def test_the_lock_has_everything_that_its_packages_need() -> None:
+    lock = locked()
+    for name, requirement in lock.items():
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        for needed in map(Requirement, distribution(name).requires or []):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                # A GPU build of torch brings libraries that belong to the build.
+                if name == "torch" and re.match(r"nvidia|cuda|triton", needed.name):
+                    continue
+                assert canonicalize_name(needed.name) in lock, f"{name} needs {needed}: run `make lock`"
+
+
+def test_torch_is_the_tested_release_and_scann_only_where_it_has_wheels() -> None:
+    assert str(locked()["torch"]) == "torch==2.13.0"
+    marker = locked()["scann"].marker
+    assert marker is not None
+    linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
+    assert marker.evaluate(linux)
+    assert marker.evaluate(linux | {"platform_machine": "aarch64"})
+    assert not marker.evaluate({"sys_platform": "darwin", "platform_machine": "arm64"})
+    assert not marker.evaluate({"sys_platform": "win32", "platform_machine": "AMD64"})
+
+
+def test_conda_installs_the_lock_and_the_package_through_pip() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["project"]["name"]
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"], "libraries come from the lock, not from conda"
+    assert pip == {"pip": ["-r requirements.lock", "-e ."]}
+
+
+# Not imported, but run, or used by what is imported.
+TOOLS = {
+    "httpx2",  # FastAPI's TestClient
+    "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
+    "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
+    "nbstripout", "ruff", "setuptools",  # make
+}  # fmt: skip
+
+
+def imported() -> set[str]:
+    """The top names that the code, the tests and the notebooks import, the project's own and Python's aside."""
+    sources = [
+        path.read_text() for top in ("hm_utils", "app", "tests", "benchmarks") for path in (ROOT / top).rglob("*.py")
+    ]
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        sources += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    names = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"hm_utils", "app", "tests", "benchmarks"}
+
+
+def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+    of_module = packages_distributions()
+    used = {canonicalize_name(name) for module in imported() for name in of_module.get(module, [module])}
+    asked = {canonicalize_name(requirement.name) for requirement in declared()}
+    assert used - asked == set(), "imported, but not in pyproject.toml"
+    assert asked - used - TOOLS == set(), "in pyproject.toml, but never imported"
+
+
+def test_python_is_the_version_that_everything_supports() -> None:
+    assert PROJECT["project"]["requires-python"] == ">=3.11,<3.14"
+    assert PROJECT["tool"]["mypy"]["python_version"] == "3.11"
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py311"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+class TestMakefile:
+    """What make would do, without doing it, in a folder that has nothing but the build files."""
+
+    @pytest.fixture
+    def clone(self, tmp_path: Path) -> Path:
+        for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+            shutil.copy(ROOT / name, tmp_path)
+        return tmp_path
+
+    def make(self, clone: Path, *arguments: str) -> str:
+        done = subprocess.run(["make", "--no-print-directory", *arguments], cwd=clone, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def test_run_installs_then_makes_the_sample_then_runs(self, clone: Path) -> None:
+        said = self.make(clone, "-n", "run")
+        order = ["-m venv", "install", "hm_utils.sample --out data/sample", "hm_utils.pipeline --data-dir"]
+        places = [said.index(step) for step in order]
+        assert places == sorted(places)
+        assert '--data-dir "data/sample" --artifacts-dir "artifacts"' in said
+
+    def test_an_installed_environment_is_used_until_the_lock_changes(self, clone: Path) -> None:
+        (clone / ".venv").mkdir()
+        stamp = clone / ".venv" / ".installed"
+        stamp.touch()
+        os.utime(stamp, (2_000_000_000, 2_000_000_000))
+        assert "install" not in self.make(clone, "-n", "lint")
+        for changed in ("requirements.lock", "pyproject.toml"):
+            os.utime(clone / changed, (2_000_000_001, 2_000_000_001))
+            assert "install" in self.make(clone, "-n", "lint"), changed
+            os.utime(clone / changed, (1_900_000_000, 1_900_000_000))
+
+    def test_own_tables_win_over_the_sample(self, clone: Path) -> None:
+        (clone / "data" / "raw").mkdir(parents=True)
+        (clone / "data" / "raw" / "articles.csv").touch()
+        said = self.make(clone, "-n", "run")
+        assert '--data-dir "data/raw"' in said
+        assert "hm_utils.sample" not in said
+
+    def test_settings_pass_through(self, clone: Path) -> None:
+        said = self.make(
+            clone, "-n", "run", "DATA_DIR=data/mine", "ARTIFACTS_DIR=/tmp/out", 'PARAMS=-p hidden_dims "[128, 64]"'
+        )
+        assert '--data-dir "data/mine" --artifacts-dir "/tmp/out" -p hidden_dims "[128, 64]"' in said
+        assert "hm_utils.sample" not in said
+        said = self.make(clone, "-n", "serve", "PORT=9000", "ARTIFACTS_DIR=/tmp/out")
+        assert 'HM_MODEL="/tmp/out/model"' in said
+        assert "uvicorn app.main:app" in said
+        assert "--port 9000" in said
+
+    def test_help_lists_the_targets(self, clone: Path) -> None:
+        said = self.make(clone)
+        for target in ("run", "test", "serve", "lab", "sample", "lock", "lint", "clean", "bench"):
+            assert re.search(rf"^  make {target} +\S", said, re.MULTILINE), target
+
+    def test_without_a_python_it_says_what_is_needed(
+        self, clone: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        tools = tmp_path_factory.mktemp("bin")
+        for name in ("bash", "rm", "touch"):
+            (tools / name).symlink_to(str(shutil.which(name)))
+        make = str(shutil.which("make"))
+        done = subprocess.run([make, "lint"], cwd=clone, env={"PATH": str(tools)}, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
+
+
+def test_ci_runs_the_same_checks_as_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111, "not executable"
+    assert script.read_text().splitlines()[0] == "#!/usr/bin/env bash"
+    assert script.read_text().splitlines()[-1] == "make test"
+
+
+def test_generated_files_are_ignored() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    for pattern in (".venv/", "/data/*", "/artifacts/*", ".ipynb_checkpoints/"):
+        assert pattern in ignored

@@ -1,0 +1,150 @@
+"""Vocabularies, encoders and the catalogue's state: what they know, and that it is of the past alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from hm_utils.features import (
+    ARTICLE_COLUMNS,
+    MISSING,
+    STATE_COLUMNS,
+    UNKNOWN,
+    CatalogueState,
+    Encoders,
+    TextEncoder,
+    Vocabulary,
+    mean_prices,
+)
+from tests.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
+
+CUT = 30
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return article_table(), customer_table(), random_log()
+
+
+def test_vocabulary_codes_missing_unknown_and_known():
+    vocabulary = Vocabulary.fit(pd.Series(["b", "a", None, "a"]))
+    assert vocabulary.size == 4
+    assert vocabulary.encode(pd.Series(["a", "b", None, "c"])).tolist() == [2, 3, MISSING, UNKNOWN]
+
+
+def test_vocabulary_leaves_out_what_is_rare():
+    assert Vocabulary.fit(pd.Series(["a", "a", "b"]), min_count=2).size == 3
+
+
+def test_whole_numbers_mean_the_same_whatever_their_type():
+    vocabulary = Vocabulary.fit(pd.Series([7, 8], dtype="Int32"))
+    assert vocabulary.encode(pd.Series([8, 7, pd.NA], dtype="Int32")).tolist() == [3, 2, MISSING]
+
+
+def test_an_article_first_sold_after_the_cut_is_unknown(tables):
+    articles, customers, log = tables
+    encoders = Encoders.fit(articles, customers, log, CUT)
+    codes = encoders.encode_articles(articles, mean_prices(log, CUT)).categories[:, 0]
+    sold = log.sales_between(0, CUT) > 0
+    assert sold.any()
+    assert not sold.all()
+    assert (codes[~sold] == UNKNOWN).all()
+    assert len(set(codes[sold])) == sold.sum()
+
+
+def test_vocabularies_are_of_training_days_alone(tables):
+    articles, customers, log = tables
+    late = log.sales_between(0, CUT) == 0
+    odd = articles.copy()
+    odd.loc[late, "product_group_name"] = "Seen only after the cut"
+    encoders = Encoders.fit(odd, customers, log, CUT)
+    assert "Seen only after the cut" not in encoders.article["product_group_name"].values  # noqa: PD011
+    never = np.diff(log.before(CUT).offsets) == 0
+    strange = customers.copy()
+    strange.loc[never, "club_member_status"] = "NEW"
+    assert never.any()
+    assert "NEW" not in Encoders.fit(articles, strange, log, CUT).customer["club_member_status"].values  # noqa: PD011
+
+
+def test_whole_log_and_physically_cut_log_give_the_same(tables):
+    articles, customers, log = tables
+    cut = log.before(CUT)
+    whole_encoders = Encoders.fit(articles, customers, log, CUT)
+    cut_encoders = Encoders.fit(articles, customers, cut, CUT)
+    assert whole_encoders.article == cut_encoders.article
+    assert whole_encoders.customer == cut_encoders.customer
+    assert whole_encoders.price_edges == cut_encoders.price_edges
+    np.testing.assert_array_equal(mean_prices(log, CUT), mean_prices(cut, CUT))
+    for day in (1, 17, CUT):
+        np.testing.assert_array_equal(CatalogueState(log).as_of(day), CatalogueState(cut).as_of(day))
+
+
+def test_state_counts_what_was_sold_before_the_day():
+    transactions = random_transactions()
+    log = random_log()
+    day = (transactions["t_dat"] - transactions["t_dat"].min()).dt.days
+    state = pd.DataFrame(CatalogueState(log).as_of(CUT), columns=list(STATE_COLUMNS))
+    for column, window in (("log_share_1d", 1), ("log_share_7d", 7), ("log_share_28d", 28)):
+        recent = transactions[(day < CUT) & (day >= CUT - window)]["article"].value_counts()
+        counts = recent.reindex(range(ARTICLES), fill_value=0)
+        expected = np.log((counts + 1) / (counts.sum() + ARTICLES) * ARTICLES)
+        np.testing.assert_allclose(state[column], expected, rtol=1e-5)
+    first = day[day < CUT].groupby(transactions["article"]).min().reindex(range(ARTICLES))
+    np.testing.assert_allclose(state["log_age"], np.log1p(CUT - first).fillna(0), rtol=1e-5)
+    assert (state["never_sold"] == first.isna()).all()
+
+
+def test_mean_price_is_of_the_past(tables):
+    transactions, log = random_transactions(), tables[2]
+    day = (transactions["t_dat"] - transactions["t_dat"].min()).dt.days
+    expected = transactions[day < CUT].groupby("article")["price"].mean().reindex(range(ARTICLES))
+    np.testing.assert_allclose(mean_prices(log, CUT), expected, rtol=1e-5)
+
+
+def test_text_is_sklearns_latent_semantic_analysis(tables):
+    articles = tables[0]
+    encoder = TextEncoder.fit(articles)
+    text = articles["prod_name"].fillna("") + " " + articles["detail_desc"].fillna("")
+    counts = TfidfVectorizer(sublinear_tf=True, min_df=3).fit_transform(text)
+    expected = TruncatedSVD(counts.shape[1], random_state=0).fit_transform(counts)
+    cosine = encoder.encode(articles) @ encoder.encode(articles).T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(cosine, expected @ expected.T, atol=1e-4)
+
+
+def test_an_article_without_a_known_word_has_no_text(tables):
+    articles = tables[0]
+    silent = articles.assign(prod_name="zzz", detail_desc=None)
+    assert not TextEncoder.fit(articles).encode(silent).any()
+    assert not TextEncoder.fit(silent.head(1)).encode(articles).any()
+
+
+def test_customers_without_any_attribute_are_encoded(tables):
+    articles, customers, log = tables
+    empty = customers.assign(**{name: None for name in customers.columns if name != "customer_id"})
+    empty["age"] = empty["age"].astype("float32")
+    codes = Encoders.fit(articles, empty, log, CUT).encode_customers(empty)
+    assert codes.shape == (CUSTOMERS, 6)
+    assert (codes == MISSING).all()
+
+
+def test_codes_fit_their_tables_and_survive_saving(tables, tmp_path):
+    articles, customers, log = tables
+    encoders = Encoders.fit(articles, customers, log, CUT)
+    encoders.save(tmp_path)
+    loaded = Encoders.load(tmp_path)
+    prices = mean_prices(log, CUT)
+    features, again = encoders.encode_articles(articles, prices), loaded.encode_articles(articles, prices)
+    np.testing.assert_array_equal(features.categories, again.categories)
+    np.testing.assert_array_equal(features.text, again.text)
+    np.testing.assert_array_equal(encoders.encode_customers(customers), loaded.encode_customers(customers))
+    assert features.categories.shape == (ARTICLES, len(ARTICLE_COLUMNS) + 1)
+    assert (features.categories.max(axis=0) < encoders.article_sizes).all()
+    assert (encoders.encode_customers(customers).max(axis=0) < encoders.customer_sizes).all()
+
+
+def test_nothing_to_fit_on_is_said(tables):
+    articles, customers, log = tables
+    with pytest.raises(ValueError, match="nothing was bought before day 0"):
+        Encoders.fit(articles, customers, log, 0)

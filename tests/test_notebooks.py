@@ -1,0 +1,160 @@
+"""The committed notebooks: stripped, short, readable from top to bottom. Running them is test_end_to_end's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from hm_utils.parameters import declared_parameters
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NAMES = ["01_eda", "02_preprocessing", "03_training", "04_evaluation"]
+MAX_LINES = 12  # of a code cell, imports and blank lines aside; the parameters cell has a line for each parameter
+MAX_FUNCTION_LINES = 5
+
+# One name means one thing everywhere: these are promised to the user.
+DEFAULTS = {
+    "batch_size": 512,
+    "num_epochs": 20,
+    "learning_rate": 0.001,
+    "use_in_batch_negatives": True,
+    "output_dim": 64,
+    "patience": 3,
+    "val_days": 7,
+    "test_days": 7,
+    "device": "auto",
+}
+
+
+@pytest.fixture(params=NAMES)
+def path(request: pytest.FixtureRequest) -> Path:
+    return FOLDER / f"{request.param}.ipynb"
+
+
+@pytest.fixture
+def notebook(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def is_parameters(cell: NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def python(cell: NotebookNode) -> ast.Module:
+    """A cell's code; IPython's own lines (% and !) are no Python."""
+    return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))))
+
+
+def test_there_are_exactly_these() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+
+
+def test_is_valid(notebook: NotebookNode) -> None:
+    nbformat.validate(notebook)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
+
+
+def test_is_committed_without_outputs(notebook: NotebookNode) -> None:
+    for cell in code_cells(notebook):
+        assert cell.outputs == [], f"outputs of {cell.source[:60]!r}: run `make format`"
+        assert cell.execution_count is None
+        assert set(cell.metadata) <= {"tags"}, f"{dict(cell.metadata)}: run `make format`"
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}, "papermill's or widgets' metadata: `make format`"
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+def test_has_one_heading_and_says_what_goes_in_and_out(notebook: NotebookNode) -> None:
+    text = "\n".join(
+        re.sub(r"```.*?```", "", c.source, flags=re.DOTALL) for c in notebook.cells if c.cell_type == "markdown"
+    )
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert len(first.source.split()) >= 25, "a paragraph: what comes in, what goes out"
+    assert not re.search(r"!\[[^]]*\]\(attachment:", text), "an image pasted into a cell"
+
+
+def test_parameters_come_first_with_a_comment_each(path: Path, notebook: NotebookNode) -> None:
+    tagged = [cell for cell in code_cells(notebook) if is_parameters(cell)]
+    assert len(tagged) == 1
+    assert tagged[0] is code_cells(notebook)[0], "the parameters cell is the first code cell"
+    declared = declared_parameters(path)
+    assert declared
+    last_lines = {node.end_lineno for node in python(tagged[0]).body}
+    lines = tagged[0].source.splitlines()
+    for number in last_lines:
+        assert number is not None
+        assert re.search(r"  # \S", lines[number - 1]), f"no comment: {lines[number - 1]}"
+
+
+def test_one_name_has_one_default_everywhere() -> None:
+    found: dict[str, dict[str, object]] = defaultdict(dict)
+    for name in NAMES:
+        for parameter in declared_parameters(FOLDER / f"{name}.ipynb").values():
+            found[parameter.name][name] = (parameter.default, parameter.type_name)
+    for name, defaults in found.items():
+        assert len({repr(default) for default in defaults.values()}) == 1, f"{name}: {defaults}"
+    for name, default in DEFAULTS.items():
+        assert name in found, f"no notebook declares {name}"
+        assert next(iter(found[name].values()))[0] == default, name  # type: ignore[index]
+
+
+def test_every_declared_parameter_is_read(path: Path, notebook: NotebookNode) -> None:
+    read = {
+        node.id
+        for cell in code_cells(notebook)
+        if not is_parameters(cell)
+        for node in ast.walk(python(cell))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(declared_parameters(path)) <= read, "declared but never used"
+
+
+def test_cells_are_short_and_define_little(notebook: NotebookNode) -> None:
+    for cell in code_cells(notebook):
+        where = cell.source[:80]
+        assert cell.source.strip(), "an empty cell"
+        if not is_parameters(cell):
+            imports = [node for node in python(cell).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            importing = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in imports)
+            written = sum(bool(line.strip()) for line in cell.source.splitlines())
+            assert written - importing <= MAX_LINES, f"too long: {where!r}"
+        for node in ast.walk(python(cell)):
+            assert not isinstance(node, ast.ClassDef), f"a class belongs into hm_utils: {where!r}"
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, f"{node.name} belongs into hm_utils"
+
+
+def test_it_reads_as_text_and_code_in_turn(notebook: NotebookNode) -> None:
+    kinds = "".join("c" if cell.cell_type == "code" else "t" for cell in notebook.cells)
+    assert "ccccc" not in kinds, "five code cells in a row without a word"
+    assert 5 <= kinds.count("c") <= 30
+    assert kinds.count("t") >= kinds.count("c") / 2
+
+
+def test_it_tells_nothing_of_the_machine_that_wrote_it(notebook: NotebookNode) -> None:
+    source = "\n".join(cell.source for cell in notebook.cells)
+    assert not re.search(r"/home/|/root/|/Users/|/tmp/|/mnt/|[A-Z]:\\\\", source), "a path of one machine"
+    assert not re.search(r"^\s*[%!]\s*pip\b", source, re.MULTILINE), "installing is the environment's"
+    assert not re.search(r"\bsys\.path\b", source), "hm_utils is installed: no sys.path"
+    imported = {
+        (node.module or "").split(".")[0]
+        for cell in code_cells(notebook)
+        for node in ast.walk(python(cell))
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert "hm_utils" in imported
+    assert "app" not in imported

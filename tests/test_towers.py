@@ -1,0 +1,83 @@
+"""The towers: unit vectors, and indifference to padding."""
+
+import pytest
+import torch
+
+from hm_utils.towers import DAYS_SINCE_EDGES, TowerConfig, TwoTower
+
+CONFIG = TowerConfig((9, 7, 5, 4), 6, 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return TwoTower(CONFIG).eval()
+
+
+def customer_batch(n=5, length=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    attributes = torch.randint(5, (n, 2), generator=generator)
+    history = torch.nn.functional.normalize(torch.randn(n, length, 10, generator=generator), dim=2)
+    days = torch.randint(1, 500, (n, length), generator=generator)
+    mask = torch.arange(length)[None, :] < torch.tensor([0, 1, 2, 3, 4])[:, None]
+    return attributes, history, days, mask
+
+
+def test_both_towers_give_unit_vectors(model):
+    items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 6), torch.randn(6, 3))
+    users = model.user_tower(*customer_batch())
+    assert items.shape == (6, 10)
+    assert users.shape == (5, 10)
+    for vectors in (items, users):
+        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+
+
+def test_padding_changes_nothing(model):
+    attributes, history, days, mask = customer_batch()
+    expected = model.user_tower(attributes, history, days, mask)
+    noise = torch.where(mask.unsqueeze(2), history, torch.randn_like(history) * 100)
+    torch.testing.assert_close(model.user_tower(attributes, noise, days.masked_fill(~mask, 7), mask), expected)
+    longer = torch.cat([history, torch.randn(5, 3, 10)], dim=1)
+    torch.testing.assert_close(
+        model.user_tower(
+            attributes,
+            longer,
+            torch.cat([days, torch.ones(5, 3, dtype=torch.long)], dim=1),
+            torch.cat([mask, torch.zeros(5, 3, dtype=torch.bool)], dim=1),
+        ),
+        expected,
+    )
+
+
+def test_without_history_the_attributes_decide(model):
+    _, history, days, mask = customer_batch()
+    nothing = torch.zeros_like(mask)
+    vectors = model.user_tower(torch.tensor([[1, 2], [1, 2], [3, 4], [1, 2], [1, 2]]), history, days, nothing)
+    assert torch.isfinite(vectors).all()
+    torch.testing.assert_close(vectors[0], vectors[1])
+    assert (vectors[0] - vectors[2]).abs().max() > 1e-4
+
+
+def test_history_its_age_and_its_content_matter(model):
+    attributes, history, days, mask = customer_batch()
+    full = slice(4, 5)
+    expected = model.user_tower(attributes[full], history[full], days[full], mask[full])
+    other = model.user_tower(attributes[full], history[full].flip(2), days[full], mask[full])
+    older = model.user_tower(attributes[full], history[full], days[full] + 300, mask[full])
+    assert (expected - other).abs().max() > 1e-3
+    assert (expected - older).abs().max() > 1e-5
+
+
+def test_every_day_has_its_bucket(model):
+    bucket = torch.bucketize(torch.tensor([0, 1, 2, 7, 450, 451, 9_999]), model.user_tower.edges, right=True)
+    assert bucket.tolist() == [0, 1, 2, 5, 15, 16, len(DAYS_SINCE_EDGES)]
+
+
+def test_gradients_reach_every_weight(model):
+    model.train()
+    items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 6), torch.randn(6, 3))
+    attributes, _, days, mask = customer_batch()
+    users = model.user_tower(attributes, items[torch.randint(6, (5, 4))], days, mask)
+    (model.scale * (users[:5] * items[:5]).sum() + model.pair_bias).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name

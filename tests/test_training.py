@@ -1,0 +1,182 @@
+"""The loop: it learns, stops, keeps the best, and resumes as if nothing had happened."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
+from hm_utils.dataset import BatchMaker
+from hm_utils.features import CatalogueState
+from hm_utils.preprocessing import make_training_data
+from hm_utils.training import TrainingInputs, TrainingSettings, train
+from tests.data import article_table, customer_table, random_log
+
+LENGTH = 5
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def parts():
+    log = random_log()
+    training = make_training_data(article_table(), customer_table(), log, 40, 4, negatives_per_positive=2)
+    return log, training
+
+
+def run(parts, path: Path, validate=None, fingerprint="data", **changes):
+    log, training = parts
+    settings = TrainingSettings(
+        **{"batch_size": 64, "num_epochs": 4, "history_length": LENGTH, "device": "cpu", **changes}
+    )
+    batches = BatchMaker(
+        log, training.examples, settings.batch_size, LENGTH, settings.use_in_batch_negatives, uniform_negatives=16
+    )
+    return train(
+        training.tower_config(8, [16], 8),
+        TrainingInputs(batches, training.features, CatalogueState(log), training.attributes),
+        settings,
+        path,
+        fingerprint,
+        validate,
+        "score",
+    )
+
+
+def scores(values):
+    """A validation that returns the given scores, one an epoch."""
+    remaining = iter(values)
+
+    def validate(model):
+        value = next(remaining)
+        if value is None:
+            raise Interrupted
+        return {"score": value}
+
+    return validate
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False])
+def test_the_loss_falls(parts, tmp_path, use_in_batch_negatives):
+    result = run(
+        parts,
+        tmp_path / "c.pt",
+        use_in_batch_negatives=use_in_batch_negatives,
+        num_epochs=6,
+        learning_rate=0.01,
+    )
+    losses = [record["train_loss"] for record in result.history]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_it_stops_after_patience_and_keeps_the_best_epoch(parts, tmp_path):
+    seen = []
+
+    def validate(model):
+        seen.append(weights(model))
+        return {"score": [0.1, 0.5, 0.4, 0.3, 0.9][len(seen) - 1]}
+
+    result = run(parts, tmp_path / "c.pt", validate, num_epochs=10, patience=2)
+    assert len(result.history) == 4
+    assert result.best_epoch == 2
+    for name, value in weights(result.model).items():
+        torch.testing.assert_close(value, seen[1][name])
+    assert read_checkpoint(tmp_path / "c.pt")["epoch"] == 2
+
+
+def test_without_validation_the_last_epoch_is_kept(parts, tmp_path):
+    result = run(parts, tmp_path / "c.pt", num_epochs=3)
+    assert result.best_epoch == 3
+    assert not list(tmp_path.glob("*.resume"))
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(parts, tmp_path):
+    whole = run(parts, tmp_path / "whole.pt", scores([0.1, 0.2, 0.3, 0.4]))
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path / "cut.pt", scores([0.1, 0.2, None]))
+    assert (tmp_path / "cut.pt.resume").exists()
+    resumed = run(parts, tmp_path / "cut.pt", scores([0.3, 0.4]))
+    assert resumed.resumed_from == 2
+    assert [r["train_loss"] for r in resumed.history] == [r["train_loss"] for r in whole.history]
+    for name, value in weights(whole.model).items():
+        torch.testing.assert_close(value, weights(resumed.model)[name], rtol=0, atol=0)
+    assert not (tmp_path / "cut.pt.resume").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "other data"}, {"learning_rate": 0.002}, {"seed": 1}], ids=["data", "rate", "seed"]
+)
+def test_what_another_run_left_is_not_resumed(parts, tmp_path, change):
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path / "c.pt", scores([0.1, None]))
+    result = run(parts, tmp_path / "c.pt", scores([0.1, 0.2, 0.3, 0.4]), **change)
+    assert result.resumed_from == 0
+    assert len(result.history) == 4
+
+
+def test_a_damaged_resume_file_starts_anew(parts, tmp_path):
+    (tmp_path / "c.pt.resume").write_bytes(b"not a checkpoint")
+    assert run(parts, tmp_path / "c.pt", num_epochs=1).resumed_from == 0
+
+
+def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(parts, tmp_path):
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        run(parts, tmp_path / "c.pt", learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 0), ("num_epochs", 0), ("learning_rate", float("nan")), ("patience", 0), ("history_length", 0)],
+)
+def test_a_setting_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        TrainingSettings(**{name: value})
+
+
+def test_the_checkpoint_gives_the_model_back(parts, tmp_path):
+    result = run(parts, tmp_path / "c.pt", num_epochs=1)
+    again = load_checkpoint(tmp_path / "c.pt")
+    assert again.config == result.model.config
+    for name, value in weights(result.model).items():
+        torch.testing.assert_close(value, again.state_dict()[name])
+
+
+def test_a_checkpoint_that_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match="run notebook 03_training first"):
+        load_checkpoint(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(tmp_path / "text.pt")
+    torch.save({"model": {}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="not written by this project"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_training_reads_nothing_of_the_future(parts, tmp_path):
+    log, training = parts
+    cut = log.before(training.as_of)
+    short = make_training_data(article_table(), customer_table(), cut, 40, 4, negatives_per_positive=2)
+    first = run(parts, tmp_path / "whole.pt", num_epochs=2)
+    second = run((cut, short), tmp_path / "cut.pt", num_epochs=2)
+    for name, value in weights(first.model).items():
+        torch.testing.assert_close(value, weights(second.model)[name], rtol=0, atol=0)
+    np.testing.assert_array_equal(training.examples.negatives, short.examples.negatives)

@@ -27,6 +27,7 @@ ENGINE = "hm_utils"
 START_SECONDS = 300  # a kernel may take long to start on a busy machine
 BAR_SECONDS = 15.0  # in a log file a progress bar is a line once in so many seconds
 INJECTED = "injected-parameters"  # papermill's tag
+PARAMETER_TAGS = {"parameters", INJECTED}
 
 
 class CellFailed(Exception):
@@ -120,15 +121,21 @@ def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Prog
 
 
 def write_html(notebook: Path) -> bool:
-    """An HTML report beside an executed notebook: text and figures, no code. False, and a warning, if it fails."""
+    """An HTML report beside an executed notebook, without its code but for the parameters.
+
+    False, and a warning, if it fails.
+    """
     from nbconvert import HTMLExporter  # a second to import, and a run that is refused does not need it
 
     try:
         exporter = HTMLExporter(
-            template_name="lab", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
-            embed_images=True,
+            template_name="lab", exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True,
         )  # fmt: skip
         node = nbformat.read(notebook, as_version=4)
+        for cell in node.cells:
+            # What nbconvert's own TagRemovePreprocessor sets; it would need a tag on every cell instead.
+            if cell.cell_type == "code" and not PARAMETER_TAGS & set(cell.metadata.get("tags", [])):
+                cell.metadata["transient"] = {"remove_source": True}
         resources = {"metadata": {"name": notebook.stem, "path": str(notebook.parent)}}
         body, _ = exporter.from_notebook_node(node, resources)
         notebook.with_suffix(".html").write_text(body, encoding="utf-8")

@@ -413,7 +413,8 @@ def recall_against_leaves(table: pd.DataFrame, chosen: int | None = None) -> Fig
     for axes, (column, title, label) in zip(panels[0], parts, strict=True):
         axes.plot(table["leaves"], table[column], color=MAIN, marker="o", markersize=4)
         axes.set(title=title, xlabel="leaves searched (log scale)", ylabel=label, xscale="log")
-        axes.set_xticks(table["leaves"], [f"{leaves:,}" for leaves in table["leaves"]], rotation=45 * (len(table) > 7))
+        doublings = 2 ** np.arange(int(np.log2(table["leaves"].max())) + 1)
+        axes.set_xticks(doublings, [f"{leaves:,}" for leaves in doublings])
         axes.minorticks_off()
         if chosen is not None and (table["leaves"] == chosen).any():
             value = table.loc[table["leaves"] == chosen, column].iloc[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import os
@@ -123,11 +124,12 @@ class TestRun:
 
         executed = nbformat.read(run_dir / "01_prepare.ipynb", as_version=4)
         assert "image/png" in str(executed), "no figure"
-        html = (run_dir / "01_prepare.html").read_text()
-        assert "data:image/png" in html or "image/png;base64" in html
-        text = re.sub(r"<[^>]+>", "", html)  # without the tags of syntax highlighting
+        page = (run_dir / "01_prepare.html").read_text()
+        assert "data:image/png" in page or "image/png;base64" in page
+        text = html.unescape(re.sub(r"<[^>]+>", "", page))  # without the tags of syntax highlighting
         assert "a line of the cell" in text
         assert "plt.plot" not in text, "the report shows code"
+        assert f'data_dir = "{tmp_path / "mine"}"' in text, "the report hides the parameters"
         assert (run_dir / "02_train.html").exists()
 
         said = capsys.readouterr().out

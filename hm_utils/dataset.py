@@ -188,7 +188,7 @@ class BatchMaker:
     history_length: int
     use_in_batch_negatives: bool = True
     uniform_negatives: int = 1024
-    session_share: float = 0.5
+    session_share: float = 0.75
 
     def __post_init__(self) -> None:
         if not len(self.examples):

@@ -95,6 +95,17 @@ def test_state_counts_what_was_sold_before_the_day():
     assert (state["never_sold"] == first.isna()).all()
 
 
+def test_an_article_is_unsold_on_the_morning_of_its_first_sale(tables):
+    log = tables[2]
+    state = CatalogueState(log)
+    first_sale = {article: int(log.day[log.article == article].min()) for article in np.unique(log.article)}
+    never_sold, log_age = STATE_COLUMNS.index("never_sold"), STATE_COLUMNS.index("log_age")
+    for article, day in first_sale.items():
+        assert state.as_of(day)[article, never_sold] == 1
+        assert state.as_of(day + 1)[article, never_sold] == 0
+        assert state.as_of(day + 1)[article, log_age] == pytest.approx(np.log1p(1))
+
+
 def test_mean_price_is_of_the_past(tables):
     transactions, log = random_transactions(), tables[2]
     day = (transactions["t_dat"] - transactions["t_dat"].min()).dt.days

@@ -179,7 +179,7 @@ class BatchMaker:
         uniform_negatives: articles drawn uniformly from the catalogue for every batch (mixed negative
             sampling, Yang et al., WWW 2020): they keep in check what is never bought.
         session_share: share of the examples that also see the rest of the same basket, with 0 days
-            since, as a visitor's basket is seen when the model serves.
+            since: a deliberate exception to "strictly before the day", in training alone.
     """
 
     log: PurchaseLog

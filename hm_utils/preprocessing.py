@@ -199,7 +199,7 @@ def preprocess(
     directory: Path,
     val_days: int = 7,
     test_days: int = 7,
-    train_weeks: int = 26,
+    train_weeks: int = 16,
     negatives_per_positive: int = 4,
     seed: int = 42,
 ) -> Preprocessed:

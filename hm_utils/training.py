@@ -254,7 +254,7 @@ def _run_epoch(
             if not np.isfinite(total):
                 raise FloatingPointError(
                     f"the loss is {loss.item()} in epoch {epoch}: lower learning_rate (now {settings.learning_rate}) "
-                    "and run again; it goes on from the last finished epoch"
+                    "and run again; training then starts anew"
                 )
     return {"train_loss": total / seen, "examples_per_second": seen / (time.perf_counter() - started)}
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -25,11 +26,15 @@ def save_checkpoint(
     save_whole(path, {**identity, "model": weights, "history": history, "epoch": epoch})
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, data_fingerprint: str | None = None) -> dict[str, Any]:
     """A checkpoint's content, weights and facts, without running any code from the file.
 
+    Args:
+        data_fingerprint: of the preprocessed data that the model must have been trained on. With another split,
+            the model may have learned from the days that it is about to be tested on.
+
     Raises:
-        CheckpointError: if there is no such file or it is not a checkpoint.
+        CheckpointError: if there is no such file, it is not a checkpoint, or it is one of other data.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -40,17 +45,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error}): train again") from error
     if missing:
         raise CheckpointError(f"{path} lacks {sorted(missing)}: it was not written by this project; train again")
+    if data_fingerprint is not None and content.get("data_fingerprint") != data_fingerprint:
+        raise CheckpointError(
+            f"{path} was trained on other preprocessed data (fingerprint {content.get('data_fingerprint')}, "
+            f"not {data_fingerprint}): run notebook 03_training again"
+        )
     return content
 
 
 def load_checkpoint(path: Path) -> TwoTower:
-    """The model of a checkpoint, on the CPU, in evaluation mode. Raises CheckpointError."""
+    """The model of a checkpoint, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: as :func:`read_checkpoint`, or the towers have changed since.
+    """
     content = read_checkpoint(path)
     facts: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["tower_config"].items()
     }
-    model = TwoTower(TowerConfig(**facts))
-    model.load_state_dict(content["model"])
+    try:
+        model = TwoTower(TowerConfig(**facts))
+        model.load_state_dict(content["model"])
+    except (TypeError, RuntimeError) as error:  # of the towers' settings, and of the weights' names and shapes
+        problem = shorten(str(error), 200)
+        raise CheckpointError(f"{path} is of towers other than today's ({problem}): train again") from error
     return model.eval()
 
 

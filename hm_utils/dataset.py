@@ -101,12 +101,19 @@ def make_examples(log: PurchaseLog, start: int, end: int) -> Examples:
     return Examples(log.customer[rows], log.article[rows], log.day[rows])
 
 
+class NoNegativesError(ValueError):
+    """Somebody bought every article there is, so there is nothing that they never bought."""
+
+
 def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_positive: int, seed: int) -> Int32:
     """``[n, per_positive]`` articles drawn for each example, none of which the customer bought.
 
     Drawn uniformly from the articles that were on sale around the example: sold in its week-long
     block of training days. Uniformly, so that the pairs still teach what is popular. Only purchases
     before day ``before`` (the end of training) decide what was bought and what was on sale.
+
+    Raises:
+        NoNegativesError: if a customer bought the whole catalogue.
     """
     rng = np.random.default_rng(seed)
     known = log.before(before)
@@ -126,7 +133,7 @@ def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_posi
             pool = on_sale if attempt < 20 else np.arange(log.n_articles)
             draws[bad] = rng.choice(pool, size=int(bad.sum()))
         else:
-            raise ValueError("some customer bought the whole catalogue: there is no negative to draw for them")
+            raise NoNegativesError("some customer bought the whole catalogue: there is no negative to draw for them")
         negatives[members] = draws
     return negatives
 
@@ -194,7 +201,10 @@ class BatchMaker:
         if not len(self.examples):
             raise ValueError("there are no training examples: lower val_days and test_days, or raise train_weeks")
         if not self.use_in_batch_negatives and self.examples.negatives is None:
-            raise ValueError("use_in_batch_negatives=False needs sampled negatives: run the preprocessing again")
+            raise ValueError(
+                "use_in_batch_negatives=False needs sampled negatives, and preprocessing saved none (its log says "
+                "why): set use_in_batch_negatives=True, or run notebook 02_preprocessing again on a larger catalogue"
+            )
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)

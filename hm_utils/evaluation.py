@@ -7,11 +7,12 @@ baseline, an oracle) makes no difference here: each is an array of articles.
     evaluation = evaluate({"popularity": ranked_a, "two-tower": ranked_b}, truth, log, as_of)
     formatted(evaluation.table())
     formatted(evaluation.against("popularity"))
+    formatted(evaluation.against("popularity", slice="never bought"))
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,14 +22,34 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils import metrics
-from hm_utils.baselines import history_rows
+from hm_utils.baselines import AGE_BANDS, age_bands, history_rows
 from hm_utils.metrics import Bool, Float
 from hm_utils.purchases import Baskets, Int32, PurchaseLog
 
 METRICS = ("MAP@12", "recall@12", "recall@100", "NDCG@12", "hit rate@12")
-COVERAGE = "coverage@12"
+COVERAGE, NOVELTY, DIVERSITY = OF_LISTS = ("coverage@12", "novelty@12", "diversity@12")
+# What two articles may share, for the diversity of a list: what it is, its pattern, its colour, where it hangs.
+DIVERSITY_COLUMNS = ("product_type_no", "graphical_appearance_no", "colour_group_code", "section_no")
+NOVELTY_DAYS = 28  # before the test days: how many customers bought an article in these says how well it is known
+ACTIVE_DAYS = 30  # a customer who has not bought for so long is dormant
+NEW_IN_SHOP_DAYS = 14  # an article first sold in these days before the test, or in the test, is new in the shop
+EVERYONE = "everyone"
+MIN_CUSTOMERS = 30  # of a slice, for an interval: the bootstrap of fewer is too narrow (of one, it has no width)
 RESAMPLES = 1_000
 LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some of the customers, and what they got out of every ranking when some of the articles count.
+
+    Attributes:
+        customers: ``[n]`` who is in the slice.
+        scores: ``[n, rankings, metrics]`` in the order of :data:`METRICS`; only the slice's rows are read.
+    """
+
+    customers: Bool
+    scores: Float
 
 
 @dataclass(frozen=True)
@@ -37,69 +58,98 @@ class Evaluation:
 
     Intervals are percentile bootstraps over customers: the customers of the slice are drawn with
     replacement 1,000 times, the same draws for every ranking and metric, so that differences are
-    paired. Coverage is a property of all lists together and has no interval: a resample has fewer
-    distinct customers, hence always covers less.
+    paired. Coverage, novelty and diversity tell what the lists are like, not how right they are, and
+    have no interval.
 
     Attributes:
         rankings: names, in the order of the tables.
-        per_customer: ``[n, rankings, metrics]`` a value a customer, in the order of :data:`METRICS`.
-        per_customer_new: the same, counting only articles that are new to the customer; rows of customers
-            who bought none are NaN.
-        warm: ``[n]`` whether the customer bought anything before the test days.
-        coverage: share of the catalogue in anybody's first 12, a number a ranking.
+        parts: the slices by name (see :meth:`slices`); the first is :data:`EVERYONE`.
+        of_lists: a row a ranking; columns :data:`OF_LISTS`: share of the catalogue in anybody's first 12,
+            and the means over customers of :func:`metrics.novelty` and :func:`metrics.intra_list_diversity`.
         seed: of the bootstrap.
     """
 
     rankings: tuple[str, ...]
-    per_customer: Float
-    per_customer_new: Float
-    warm: Bool
-    coverage: Mapping[str, float]
+    parts: Mapping[str, Slice]
+    of_lists: pd.DataFrame
     seed: int
 
     def __len__(self) -> int:
-        return len(self.warm)
+        return len(self.per_customer)
 
-    def mean(self, ranking: str, metric: str = "MAP@12") -> float:
+    @property
+    def per_customer(self) -> Float:
+        """``[n, rankings, metrics]`` a value a customer, in the order of :data:`METRICS`."""
+        return self.parts[EVERYONE].scores
+
+    def mean(self, ranking: str, metric: str = "MAP@12", slice: str = EVERYONE) -> float:
         """One cell of the table, for a check such as "better than popularity"."""
-        return float(self.per_customer.mean(axis=0)[self._position(ranking), METRICS.index(metric)])
+        return float(self._mean(slice)[self._position(ranking), METRICS.index(metric)])
 
     def table(self) -> pd.DataFrame:
-        """A row a ranking, columns ``(metric, "mean" | "low" | "high")``; coverage has a mean alone."""
-        table = self._frame(self.per_customer.mean(axis=0), self._resampled, self.rankings)
-        table[(COVERAGE, "mean")] = pd.Series(self.coverage)
+        """A row a ranking, columns ``(metric, "mean" | "low" | "high")``; :data:`OF_LISTS` have a mean alone."""
+        table = self._frame(self._mean(EVERYONE), self._resampled(EVERYONE), self.rankings)
+        for name in self.of_lists:
+            table[(name, "mean")] = self.of_lists[name]
         return table
 
-    def against(self, reference: str) -> pd.DataFrame:
+    def against(self, reference: str, slice: str = EVERYONE) -> pd.DataFrame:
         """Every other ranking minus the reference, paired by customer; columns as in :meth:`table`.
 
         An interval that leaves out 0 is a difference that another draw of customers would show too.
+        ``slice`` is one of :meth:`slices`: then only its customers, and the articles that count there.
         """
         position = self._position(reference)
         others = [i for i in range(len(self.rankings)) if i != position]
-        mean = self.per_customer.mean(axis=0)
+        mean, resampled = self._mean(slice), self._resampled(slice)
         return self._frame(
             mean[others] - mean[position],
-            self._resampled[:, others] - self._resampled[:, [position]],
+            resampled[:, others] - resampled[:, [position]],
             [self.rankings[i] for i in others],
         )
+
+    def share_of(self, reference: str) -> pd.DataFrame:
+        """Every ranking's mean as a share of the reference's (of an oracle: 1 is the ceiling); paired, as above.
+
+        NaN where the reference itself has 0.
+        """
+        position = self._position(reference)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean, resampled = (values / values[..., [position], :] for values in (self._mean(), self._resampled()))
+        unknown = ~np.isfinite(resampled).all(axis=0)
+        return self._frame(np.where(unknown, np.nan, mean), np.where(unknown, np.nan, resampled), self.rankings)
 
     def slices(self) -> pd.DataFrame:
         """The table once for each slice, index ``(slice, ranking)``, with the slice's number of customers.
 
-        Warm and cold are customers with and without a purchase before the test days. "New articles"
-        leaves the lists as they are and counts only what the customer had never bought before, over
-        the customers who bought such an article. A slice without customers has NaN throughout.
+        Slices of customers, by what they bought before the test days: "bought before", which is "active"
+        (in the last :data:`ACTIVE_DAYS` too) or "dormant" (not in these), and "never bought". By age, where
+        ages were given: a slice for each of :data:`hm_utils.baselines.AGE_BANDS` and "age unknown".
+
+        Slices of articles leave the lists as they are and count only some of what was bought, over the
+        customers who bought such an article: "bought again" is what the customer had bought before the test
+        days, "new to the customer" the rest. "new in the shop" is what nobody had bought until
+        :data:`NEW_IN_SHOP_DAYS` before the test; a log that begins less than twice as long before cannot
+        tell, and has no customer there.
+
+        A slice without customers has NaN throughout, one with fewer than :data:`MIN_CUSTOMERS` no interval.
         """
-        has_new = ~np.isnan(self.per_customer_new[:, 0, 0])
-        parts = {
-            "warm": self.per_customer[self.warm],
-            "cold": self.per_customer[~self.warm],
-            "new articles": self.per_customer_new[has_new],
-            "new articles, warm": self.per_customer_new[has_new & self.warm],
-        }
-        frames = {name: self._slice(values) for name, values in parts.items()}
+        frames = {}
+        for name, part in self.parts.items():
+            frame = self._frame(self._mean(name), self._resampled(name), self.rankings)
+            frame.insert(0, ("customers", "n"), int(part.customers.sum()))
+            frames[name] = frame
+        del frames[EVERYONE]  # is the table
         return pd.concat(frames, names=["slice", "ranking"])
+
+    def gain_by_slice(self, ranking: str, reference: str) -> pd.DataFrame:
+        """:meth:`against` for one ranking: a row for everyone and for each slice, with its number of customers."""
+        if ranking == reference:
+            raise ValueError(f"the gain of {ranking!r} over itself is 0 everywhere: name another reference")
+        rows = [self.against(reference, name).loc[[ranking]].rename({ranking: name}) for name in self.parts]
+        gains = pd.concat(rows).rename_axis("slice")
+        gains.insert(0, ("customers", "n"), [int(part.customers.sum()) for part in self.parts.values()])
+        return gains
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the tables as plain numbers for a JSON file; what is not a number is None."""
@@ -116,24 +166,35 @@ class Evaluation:
             },
         }
 
+    def _mean(self, slice: str = EVERYONE) -> Float:
+        """``[rankings, metrics]``"""
+        values = self._scores(slice)
+        return values.mean(axis=0) if len(values) else np.full(values.shape[1:], np.nan)
+
+    def _resampled(self, slice: str = EVERYONE) -> Float:
+        """``[times, rankings, metrics]``; NaN, once, for a slice that is too small."""
+        if slice not in self._resamples:  # several tables read them
+            values = self._scores(slice)
+            enough = slice == EVERYONE or len(values) >= MIN_CUSTOMERS
+            nothing = np.full((1, *values.shape[1:]), np.nan)
+            self._resamples[slice] = resampled_means(values, self.seed) if enough else nothing
+        return self._resamples[slice]
+
     @cached_property
-    def _resampled(self) -> Float:
-        return resampled_means(self.per_customer, self.seed)
+    def _resamples(self) -> dict[str, Float]:
+        return {}
+
+    def _scores(self, slice: str) -> Float:
+        """``[customers of the slice, rankings, metrics]``"""
+        if slice not in self.parts:
+            raise KeyError(f"no slice {slice!r}: there are {', '.join(self.parts)}")
+        part = self.parts[slice]
+        return part.scores[part.customers]
 
     def _position(self, ranking: str) -> int:
         if ranking not in self.rankings:
             raise KeyError(f"no ranking {ranking!r}: there are {', '.join(self.rankings)}")
         return self.rankings.index(ranking)
-
-    def _slice(self, values: Float) -> pd.DataFrame:
-        if len(values):
-            mean, resampled = values.mean(axis=0), resampled_means(values, self.seed)
-        else:
-            mean = np.full(values.shape[1:], np.nan)
-            resampled = mean[None]
-        frame = self._frame(mean, resampled, self.rankings)
-        frame.insert(0, ("customers", "n"), len(values))
-        return frame
 
     @staticmethod
     def _frame(mean: Float, resampled: Float, names: tuple[str, ...] | list[str]) -> pd.DataFrame:
@@ -144,7 +205,16 @@ class Evaluation:
         return pd.DataFrame(numbers, index=pd.Index(names, name="ranking"), columns=columns)
 
 
-def evaluate(rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int, seed: int = 0) -> Evaluation:
+def evaluate(
+    rankings: Mapping[str, Int32],
+    truth: Baskets,
+    log: PurchaseLog,
+    as_of: int,
+    seed: int = 0,
+    *,
+    ages: pd.Series | None = None,
+    articles: pd.DataFrame | None = None,
+) -> Evaluation:
     """Compare rankings with what the customers bought.
 
     Args:
@@ -154,6 +224,8 @@ def evaluate(rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as
         log: tells what the customers had bought before ``as_of``, and the size of the catalogue.
         as_of: first test day.
         seed: of the bootstrap.
+        ages: ``[all customers]`` by customer row, NaN where unknown; without it no slice is by age.
+        articles: the catalogue by article row, with :data:`DIVERSITY_COLUMNS`; without it diversity is NaN.
 
     Raises:
         ValueError: if nobody bought, there is no ranking, or a ranking has a wrong shape, an article
@@ -163,24 +235,18 @@ def evaluate(rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as
         raise ValueError(f"nobody bought anything from {log.date(as_of)} on: there is nothing to evaluate")
     if not rankings:
         raise ValueError("there is no ranking to evaluate")
-    new = truth_new_to_customer(truth, log, as_of)
-    some_new = (new.sizes > 0) & (new.sizes < truth.sizes)  # whoever bought new articles alone has the same values
-    values = np.empty((len(truth), len(rankings), len(METRICS)))
-    new_values = np.empty_like(values)
-    for i, (name, ranked) in enumerate(rankings.items()):
+    for name, ranked in rankings.items():
         _check(name, ranked, len(truth), log.n_articles)
-        values[:, i] = _values(ranked, truth)
-        new_values[:, i] = values[:, i]
-        new_values[some_new, i] = _values(ranked[some_new], new.select(some_new))
-    new_values[new.sizes == 0] = np.nan
-    return Evaluation(
-        rankings=tuple(rankings),
-        per_customer=values,
-        per_customer_new=new_values,
-        warm=log.history_ends(truth.customers, as_of) > np.asarray(log.offsets)[truth.customers],
-        coverage={name: metrics.coverage(ranked, log.n_articles, k=12) for name, ranked in rankings.items()},
-        seed=seed,
-    )
+    everyone = _slice(rankings, truth)
+    again = bought_before(truth, log, as_of)
+    parts = {
+        EVERYONE: everyone,
+        **{name: Slice(keep, everyone.scores) for name, keep in _customers(truth.customers, log, as_of, ages).items()},
+        "bought again": _slice(rankings, _only(truth, again)),
+        "new to the customer": _slice(rankings, _only(truth, ~again)),
+        "new in the shop": _slice(rankings, _only(truth, _new_in_shop(log, as_of)[truth.articles])),
+    }
+    return Evaluation(tuple(rankings), parts, _of_lists(rankings, log, as_of, articles), seed)
 
 
 def formatted(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
@@ -192,20 +258,27 @@ def formatted(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
         if np.isnan(numbers["mean"]):
             return "–"
         mean = f"{numbers['mean']:.{digits}f}"
-        return f"{mean} [{numbers['low']:.{digits}f}, {numbers['high']:.{digits}f}]" if "low" in numbers else mean
+        if "low" not in numbers or np.isnan(numbers["low"]):
+            return mean
+        return f"{mean} [{numbers['low']:.{digits}f}, {numbers['high']:.{digits}f}]"
 
     names = table.columns.get_level_values(0).unique()
     return pd.DataFrame({name: table[name].apply(cell, axis=1) for name in names}, index=table.index)
 
 
-def truth_new_to_customer(truth: Baskets, log: PurchaseLog, as_of: int) -> Baskets:
-    """The truth without the articles that the customer bought before ``as_of``; some baskets become empty."""
+def side_by_side(slices: pd.DataFrame, metric: str, rankings: Sequence[str]) -> pd.DataFrame:
+    """One metric of :meth:`Evaluation.slices` for reading: a row a slice, its customers, and a column a ranking."""
+    cells = formatted(slices[["customers", metric]])
+    columns = {name: cells[metric].xs(name, level="ranking") for name in rankings}
+    return pd.DataFrame({"customers": cells["customers"].xs(rankings[0], level="ranking"), **columns})
+
+
+def bought_before(truth: Baskets, log: PurchaseLog, as_of: int) -> Bool:
+    """``[m]`` for each of ``truth.articles`` whether its customer bought it before ``as_of`` too."""
     owner, rows = history_rows(log, truth.customers, as_of)
     before = owner * log.n_articles + log.article[rows]
     row = np.repeat(np.arange(len(truth)), truth.sizes)
-    new = ~np.isin(row * log.n_articles + truth.articles, before, kind="sort")
-    sizes = np.bincount(row[new], minlength=len(truth))
-    return Baskets(truth.customers, np.concatenate([[0], np.cumsum(sizes)]), truth.articles[new])
+    return np.isin(row * log.n_articles + truth.articles, before, kind="sort")
 
 
 def resampled_means(values: Float, seed: int, times: int = RESAMPLES) -> Float:
@@ -226,6 +299,70 @@ def resampled_means(values: Float, seed: int, times: int = RESAMPLES) -> Float:
         counts = np.bincount(drawn.ravel(), minlength=m * n).reshape(m, n)
         means[low : low + m] = counts.astype(np.float64) @ flat / n
     return means.reshape(times, *values.shape[1:])
+
+
+def _customers(customers: Int32, log: PurchaseLog, as_of: int, ages: pd.Series | None) -> dict[str, Bool]:
+    """``[n]`` for each slice of customers who is in it."""
+    start = np.asarray(log.offsets)[customers]
+    before, long_before = (log.history_ends(customers, day) for day in (as_of, as_of - ACTIVE_DAYS))
+    bought, active = before > start, before > long_before
+    slices = {
+        "bought before": bought,
+        f"active, last {ACTIVE_DAYS} days": active,
+        "dormant": bought & ~active,
+        "never bought": ~bought,
+    }
+    if ages is not None:
+        band = age_bands(ages)[customers]
+        slices |= {f"aged {name}": band == i for i, name in enumerate(AGE_BANDS)} | {"age unknown": band < 0}
+    return slices
+
+
+def _new_in_shop(log: PurchaseLog, as_of: int) -> Bool:
+    """``[n_articles]`` whether nobody bought the article until ``NEW_IN_SHOP_DAYS`` before ``as_of``."""
+    since = as_of - NEW_IN_SHOP_DAYS
+    if since < NEW_IN_SHOP_DAYS:
+        return np.zeros(log.n_articles, dtype=bool)
+    return log.sales_between(0, since) == 0
+
+
+def _only(truth: Baskets, counts: Bool) -> Baskets:
+    """The truth with only the articles that count (``[m]`` bool); some baskets become empty."""
+    row = np.repeat(np.arange(len(truth)), truth.sizes)
+    sizes = np.bincount(row[counts], minlength=len(truth))
+    return Baskets(truth.customers, np.concatenate([[0], np.cumsum(sizes)]), truth.articles[counts])
+
+
+def _slice(rankings: Mapping[str, Int32], truth: Baskets) -> Slice:
+    """The customers who bought any of what counts, and how each ranking did for them."""
+    some = truth.sizes > 0
+    bought = truth.select(some)
+    values = np.full((len(truth), len(rankings), len(METRICS)), np.nan)
+    for i, ranked in enumerate(rankings.values()):
+        values[some, i] = _values(ranked[some], bought)
+    return Slice(some, values)
+
+
+def _of_lists(
+    rankings: Mapping[str, Int32], log: PurchaseLog, as_of: int, articles: pd.DataFrame | None
+) -> pd.DataFrame:
+    """What the lists are like: columns :data:`OF_LISTS`, a row a ranking."""
+    recent = log.baskets_between(as_of - NOVELTY_DAYS, as_of)
+    information = metrics.self_information(np.bincount(recent.articles, minlength=log.n_articles), len(recent))
+    table = pd.DataFrame(np.nan, index=list(rankings), columns=list(OF_LISTS))
+    table[COVERAGE] = [metrics.coverage(ranked, log.n_articles) for ranked in rankings.values()]
+    table[NOVELTY] = _means(metrics.novelty(ranked, information) for ranked in rankings.values())
+    if articles is not None:
+        # A value that is missing is a value of its own (-1).
+        codes = np.stack([pd.factorize(articles[column])[0] for column in DIVERSITY_COLUMNS], axis=1)
+        table[DIVERSITY] = _means(metrics.intra_list_diversity(ranked, codes) for ranked in rankings.values())
+    return table
+
+
+def _means(per_customer: Iterable[Float]) -> list[float]:
+    """The mean of each, those left out whose list is too short to tell (NaN)."""
+    known = (values[~np.isnan(values)] for values in per_customer)
+    return [float(values.mean()) if len(values) else float("nan") for values in known]
 
 
 def _values(ranked: Int32, truth: Baskets) -> Float:

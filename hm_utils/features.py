@@ -256,7 +256,8 @@ class CatalogueState:
         first = np.full(log.n_articles, np.iinfo(np.int32).max, dtype=np.int32)
         np.minimum.at(first, log.article, log.day)
         self._first_sale = first
-        self.as_of = lru_cache(maxsize=64)(self._as_of)
+        # All the days of the 16 weeks that examples come from by default: batches visit them in random order.
+        self.as_of = lru_cache(maxsize=128)(self._as_of)
 
     def _as_of(self, day: int) -> Float32:
         """``[n_articles, len(STATE_COLUMNS)]`` as of ``day``.

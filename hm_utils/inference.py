@@ -120,10 +120,16 @@ class Snapshot:
 
     @torch.inference_mode()
     def rank(self, rows: Int32, k: int = 100, chunk: int = 1_024) -> Int32:
-        """``[n, k]`` article rows by falling cosine over the whole catalogue, by brute force."""
+        """``[n, k]`` article rows by falling cosine over the whole catalogue, by brute force.
+
+        Padded with -1 where the catalogue has fewer than k articles.
+        """
         device = self.model.log_scale.device
         table = torch.from_numpy(self.article_vectors).to(device).T
         queries = torch.from_numpy(self.customers(rows)).to(device)
-        k = min(k, len(self.article_vectors))
-        best = [torch.topk(part @ table, k).indices.int().cpu() for part in queries.split(chunk)]
-        return torch.cat(best).numpy() if len(rows) else np.empty((0, k), dtype=np.int32)
+        found = min(k, len(self.article_vectors))
+        ranked = np.full((len(rows), k), -1, dtype=np.int32)
+        if len(rows):
+            best = [torch.topk(part @ table, found).indices.int().cpu() for part in queries.split(chunk)]
+            ranked[:, :found] = torch.cat(best).numpy()
+        return ranked

@@ -8,7 +8,8 @@ import torch
 
 from hm_utils.dataset import Batch
 from hm_utils.features import CatalogueState
-from hm_utils.index import Choice, Index, ScannIndex
+from hm_utils.index import Index, ScannIndex
+from hm_utils.index_tuning import Choice
 from hm_utils.inference import encode_articles
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.purchases import PurchaseLog

@@ -6,9 +6,14 @@ bought.
 
     hits = hit_matrix(ranked, truth)                       # [n, 100] bool
     average_precision(hits, truth.sizes, k=12).mean()      # the competition's MAP@12
+
+Three need no truth, as they say what the lists are like: :func:`coverage`, :func:`novelty` and
+:func:`intra_list_diversity`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +21,7 @@ import numpy.typing as npt
 from hm_utils.purchases import Baskets, Int32, Int64
 
 Bool = npt.NDArray[np.bool_]
+Int = npt.NDArray[np.signedinteger[Any]]
 Float = npt.NDArray[np.float64]
 
 
@@ -80,3 +86,59 @@ def coverage(ranked: Int32, n_articles: int, k: int = 12) -> float:
     """Share of the catalogue that is in at least one customer's first k (one number, not a value a customer)."""
     top = ranked[:, :k]
     return np.count_nonzero(np.bincount(top[top >= 0], minlength=n_articles)) / n_articles
+
+
+def self_information(buyers: Int64, n_customers: int) -> Float:
+    """``[n_articles]`` bits of surprise in that a customer bought each article: ``-log2(p)``.
+
+    p is the share of the ``n_customers`` who bought it (``buyers``, ``[n_articles]``), smoothed by one
+    buyer more and one customer more who did not buy, so that it is never 0: one customer in a thousand
+    makes 10 bits.
+    """
+    return -np.log2((buyers + 1) / (n_customers + 2))
+
+
+def novelty(ranked: Int32, information: Float, k: int = 12) -> Float:
+    """``[n]`` mean :func:`self_information` of the first k: high where the list is of articles that few buy.
+
+    Mean self-information, Vargas & Castells, "Rank and relevance in novelty and diversity metrics for
+    recommender systems", RecSys 2011, without a discount by place. NaN where a list is empty.
+
+    Args:
+        ranked: ``[n, any]`` article rows, -1 where a list is short.
+        information: ``[n_articles]``.
+        k: how many places count.
+    """
+    top = ranked[:, :k]
+    listed = top >= 0
+    return _ratio((information[top] * listed).sum(axis=1), listed.sum(axis=1))
+
+
+def intra_list_diversity(ranked: Int32, attributes: Int, k: int = 12) -> Float:
+    """``[n]`` mean distance between two articles of the first k: the share of their attributes that differ.
+
+    One less the mean pairwise similarity of Ziegler et al., "Improving recommendation lists through
+    topic diversification", WWW 2005: 0 where all articles are alike, 1 where no two share anything.
+    NaN where a list has fewer than two articles.
+
+    Args:
+        ranked: ``[n, any]`` article rows, -1 where a list is short.
+        attributes: ``[n_articles, a]`` whole numbers, equal where two articles share the attribute.
+        k: how many places count.
+    """
+    top = ranked[:, :k]
+    listed = top >= 0
+    distance, pairs = np.zeros(len(top)), np.zeros(len(top), dtype=np.int64)
+    columns = np.ascontiguousarray(attributes.T)
+    values = [column[top] for column in columns]
+    for apart in range(1, top.shape[1]):  # all pairs of places that are so far apart, of every list at once
+        both = listed[:, apart:] & listed[:, :-apart]
+        pairs += both.sum(axis=1)
+        for value in values:
+            distance += (both & (value[:, apart:] != value[:, :-apart])).sum(axis=1)
+    return _ratio(distance, pairs * len(columns))
+
+
+def _ratio(total: Float, count: Int64) -> Float:
+    """``total / count``, NaN where the count is 0."""
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

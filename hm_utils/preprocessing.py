@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +22,13 @@ import numpy as np
 import pandas as pd
 
 from hm_utils.checksums import file_entries
-from hm_utils.dataset import Examples, make_examples, sample_negatives
+from hm_utils.dataset import Examples, NoNegativesError, make_examples, sample_negatives
 from hm_utils.features import STATE_COLUMNS, ArticleFeatures, Encoders, mean_prices
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.raw import RawTables
 from hm_utils.towers import TowerConfig
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # raise it when a reader of the old form would misread the new one
@@ -142,13 +145,27 @@ def make_training_data(
 
     Args:
         train_weeks: examples are of the last so many weeks; histories and vocabularies reach back further.
-        negatives_per_positive: sampled pairs for each bought one; 0 for none.
+        negatives_per_positive: sampled pairs for each bought one; 0 for none. None are made either, and a warning
+            is logged, if a customer bought the whole catalogue: in-batch negatives do without.
+
+    Raises:
+        ValueError: if ``train_weeks`` is below 1, or nobody bought anything in those weeks.
     """
-    encoders = Encoders.fit(articles, customers, log, as_of)
+    if train_weeks < 1:
+        raise ValueError(f"train_weeks must be 1 or more, not {train_weeks}")
     examples = make_examples(log, max(0, as_of - 7 * train_weeks), as_of)
+    if not len(examples):
+        raise ValueError(
+            f"train_weeks={train_weeks} leaves no training example: there is no purchase in the "
+            f"{7 * train_weeks} days before {log.date(as_of)}; raise train_weeks"
+        )
+    encoders = Encoders.fit(articles, customers, log, as_of)
     if negatives_per_positive:
-        negatives = sample_negatives(log, examples, as_of, negatives_per_positive, seed)
-        examples = Examples(examples.customer, examples.article, examples.day, negatives)
+        try:
+            negatives = sample_negatives(log, examples, as_of, negatives_per_positive, seed)
+            examples = Examples(examples.customer, examples.article, examples.day, negatives)
+        except NoNegativesError as error:
+            logger.warning("no sampled negatives, use_in_batch_negatives=False will not train: %s", error)
     return TrainingData(
         as_of=as_of,
         encoders=encoders,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 from hm_utils import bundle
 from hm_utils.checkpoint import read_checkpoint
 from hm_utils.evaluation import Evaluation
-from hm_utils.index import Choice, ExactIndex, Index, ScannIndex, build_index, choose_leaves
+from hm_utils.index import ExactIndex, Index, ScannIndex, build_index
+from hm_utils.index_tuning import Choice, choose_leaves
 from hm_utils.inference import Float32
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.recommender import Recommender, write_model
 from hm_utils.refit import Refit
+
+logger = logging.getLogger(__name__)
 
 GOLDEN_CUSTOMERS = 5
 
@@ -47,11 +51,15 @@ def index_for_serving(vectors: Float32, queries: Float32) -> tuple[Index, Choice
     Args:
         vectors: ``[n_articles, d]`` unit vectors.
         queries: ``[m, d]`` customers' vectors to measure with.
+
+    Returns:
+        The index and what was measured of that very index, also where exact search takes ScaNN's place.
     """
     choice = choose_leaves(build_index(vectors), queries)
-    if choice.reached or not isinstance(choice.index, ScannIndex):
-        return choice.index, choice
-    return choice.index.exact, choice
+    if not choice.reached and isinstance(choice.index, ScannIndex):
+        logger.warning("ScaNN finds %.1f %% of the list at most: serving exact search", 100 * choice.recall)
+        choice = choose_leaves(choice.index.exact, queries)
+    return choice.index, choice
 
 
 def publish_model(
@@ -64,6 +72,9 @@ def publish_model(
     index_recall: float,
 ) -> Path:
     """Write the model beside what is served, check it, and swap it in. See :func:`hm_utils.bundle.publish`.
+
+    Args:
+        parameters: of the evaluation; those of preprocessing and of the refit's training are known from them.
 
     Returns:
         The folder of the published version.
@@ -78,6 +89,7 @@ def publish_model(
             recommender.n_customers, min(GOLDEN_CUSTOMERS, recommender.n_customers), replace=False
         )
         checkpoint = read_checkpoint(refit.checkpoint_path)
+        widths = {name: checkpoint["tower_config"][name] for name in ("embedding_dim", "hidden_dims", "output_dim")}
         return {
             "data": {
                 "fingerprint": data.fingerprint,
@@ -85,11 +97,11 @@ def publish_model(
                 "last_date": data.manifest["last_date"],
                 "counts": data.manifest["counts"],
             },
+            # Apart, as one name says different things: the seed of the weights is not that of the bootstrap.
             "parameters": {
-                **data.manifest["parameters"],
-                **checkpoint["settings"],
-                **{name: checkpoint["tower_config"][name] for name in ("embedding_dim", "hidden_dims", "output_dim")},
-                **parameters,
+                "preprocessing": data.manifest["parameters"],
+                "training": {**checkpoint["settings"], **widths},
+                "evaluation": parameters,
             },
             "metrics": {
                 "index": {"kind": "exact" if isinstance(index, ExactIndex) else "scann", "recall@100": index_recall},

@@ -92,7 +92,11 @@ def open_text(path: Path, zipped: bool) -> TextIO:
 
 
 def write(recommender: Recommender, rows: Int64, top_k: int, output: Path | None, submission: Path | None) -> None:
-    """Write the recommendations as Parquet and as a submission, whichever is asked for; whole or not at all."""
+    """Write the recommendations as Parquet and as a submission, whichever is asked for; whole or not at all.
+
+    The Parquet file has ``top_k`` articles a customer, the submission always twelve.
+    """
+    depth = max(top_k, SUBMITTED) if submission else top_k
     with ExitStack() as files:
         parquet: pq.ParquetWriter | None = None
         partial = {path: path.with_name(f".{path.name}.partial") for path in (output, submission) if path}
@@ -102,9 +106,9 @@ def write(recommender: Recommender, rows: Int64, top_k: int, output: Path | None
         if submission:
             text = files.enter_context(open_text(partial[submission], zipped=submission.suffix == ".gz"))
             text.write("customer_id,prediction\n")
-        for some, articles, scores in recommend_in_chunks(recommender, rows, top_k):
+        for some, articles, scores in recommend_in_chunks(recommender, rows, depth):
             if output:
-                table = recommendation_table(recommender, some, articles, scores)
+                table = recommendation_table(recommender, some, articles[:, :top_k], scores[:, :top_k])
                 parquet = parquet or files.enter_context(pq.ParquetWriter(partial[output], table.schema))
                 parquet.write_table(table)
             if text is not None:
@@ -121,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", type=Path, default=Path("artifacts/model"), help="published model (%(default)s)")
     parser.add_argument("--customers", default="all", help="a file of customer ids, one a line, or all (%(default)s)")
-    parser.add_argument("--top-k", type=int, default=SUBMITTED, help="articles a customer (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=SUBMITTED, help="articles a customer in --output (%(default)s)")
     parser.add_argument("--output", type=Path, help="Parquet file: customer_id, article_id, rank, score")
     parser.add_argument("--submission", type=Path, help="the competition's file, .csv or .csv.gz")
     options = parser.parse_args(arguments)
@@ -141,8 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not len(rows):
         print("error: none of the customers is in the model, nothing was written", file=sys.stderr)
         return 1
-    top_k = max(options.top_k, SUBMITTED) if options.submission else options.top_k
-    write(recommender, rows, top_k, options.output, options.submission)
+    write(recommender, rows, options.top_k, options.output, options.submission)
     return 0
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.bundle import BundleError, verify
-from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
+from hm_utils.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.index import Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
@@ -152,7 +152,7 @@ class Recommender:
         manifest = verify(folder)
         try:
             recommender = cls.open(folder, manifest)
-        except (OSError, ValueError, KeyError, CheckpointError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise BundleError(folder, f"cannot be opened ({error}): publish it again with `make run`") from error
         recommender.check_golden()
         return recommender

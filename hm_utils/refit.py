@@ -38,8 +38,11 @@ def refit(data: Preprocessed, checkpoint_path: Path, refit_path: Path, device: s
     Args:
         checkpoint_path: the validated model's checkpoint.
         refit_path: where the new one goes.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used, or was trained on other preprocessed data.
     """
-    checkpoint = read_checkpoint(checkpoint_path)
+    checkpoint = read_checkpoint(checkpoint_path, data.fingerprint)
     settings = settings_of(checkpoint, num_epochs=checkpoint["epoch"], device=device)
     as_of = data.log.last_day + 1
     parameters = data.manifest["parameters"]

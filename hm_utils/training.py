@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hm_utils.checkpoint import load_checkpoint, plain, save_checkpoint, save_whole
+from hm_utils.checkpoint import CheckpointError, load_checkpoint, plain, read_checkpoint, save_checkpoint, save_whole
 from hm_utils.dataset import Batch, BatchMaker
 from hm_utils.features import UNKNOWN, ArticleFeatures, CatalogueState
 from hm_utils.losses import pair_loss, sampled_softmax_loss
@@ -183,7 +183,7 @@ def train(
         "data_fingerprint": data_fingerprint,
     }
     resume_path = checkpoint_path.with_name(checkpoint_path.name + ".resume")
-    saved = _load_resume(resume_path, identity)
+    saved = _load_resume(resume_path, checkpoint_path, identity)
     if saved:
         model.load_state_dict(saved["model"])
         optimizers.load_state_dict(saved["optimizers"])
@@ -309,7 +309,7 @@ def _rate(steps: int) -> Callable[[int], float]:
     return factor
 
 
-def _load_resume(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def _load_resume(path: Path, checkpoint_path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
@@ -320,6 +320,14 @@ def _load_resume(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     different = [key for key in identity if saved.get(key) != identity[key]]
     if different:
         logger.warning("%s was left by a run with other %s: training starts anew", path, ", ".join(different))
+        return None
+    try:  # if no later epoch is better, that file is the result
+        best = read_checkpoint(checkpoint_path)
+    except CheckpointError as error:
+        logger.warning("the best epoch so far is gone (%s): training starts anew", error)
+        return None
+    if any(best.get(key) != identity[key] for key in identity):
+        logger.warning("%s is another run's: training starts anew, and will replace it", checkpoint_path)
         return None
     logger.info("resuming after epoch %d of an interrupted run (%s)", len(saved["history"]), path)
     return saved

@@ -13,12 +13,14 @@ from hm_utils import baselines
 from hm_utils.baselines import (
     BASELINES,
     Ranker,
+    age_bands,
     chain,
     co_purchase_similarity,
     history_matrix,
     history_rows,
     item_item,
     popularity,
+    popularity_by_age,
     random_articles,
     recent_popularity,
     repurchase,
@@ -30,6 +32,9 @@ N_CUSTOMERS, N_ARTICLES, N_DAYS, AS_OF, K = 60, 80, 90, 70, 30
 CUSTOMERS = np.random.default_rng(5).permutation(N_CUSTOMERS).astype(np.int32)
 NEWCOMERS = [0, 31, 59]  # never buy
 SOLD_OUT = np.arange(70, 80)  # nobody buys these in the four weeks before AS_OF
+AGES = pd.Series(np.random.default_rng(6).integers(16, 80, N_CUSTOMERS), dtype=np.float32)
+AGES[CUSTOMERS[:6]] = np.nan
+RANKERS = {**BASELINES, "popularity by age": popularity_by_age(AGES, prior_sales=5.0)}
 
 
 def make_log(days: list[int], customers: list[int], articles: list[int], n_customers: int = 0) -> PurchaseLog:
@@ -73,7 +78,7 @@ def weights(log: PurchaseLog, customer: int) -> dict[int, float]:
     return result
 
 
-@pytest.mark.parametrize("ranker", BASELINES.values(), ids=BASELINES.keys())
+@pytest.mark.parametrize("ranker", RANKERS.values(), ids=RANKERS.keys())
 class TestEvery:
     def test_sees_nothing_from_the_day_on(self, log: PurchaseLog, ranker: Ranker) -> None:
         for as_of in (1, 30, AS_OF):
@@ -101,7 +106,7 @@ class TestEvery:
         np.testing.assert_array_equal(ranker(log, CUSTOMERS, AS_OF, K), ranked)
 
 
-@pytest.mark.parametrize("ranker", [r for r in BASELINES.values() if r is not random_articles])  # draws by place
+@pytest.mark.parametrize("ranker", [r for r in RANKERS.values() if r is not random_articles])  # draws by place
 def test_ranks_each_customer_alone(log: PurchaseLog, ranker: Ranker) -> None:
     ranked = ranker(log, CUSTOMERS, AS_OF, K)
     np.testing.assert_array_equal(ranker(log, CUSTOMERS[7:9], AS_OF, K), ranked[7:9])
@@ -135,6 +140,47 @@ def test_recent_popularity_is_the_order_of_decayed_sales(log: PurchaseLog, days:
     rest = rest[rest >= 0]
     assert rest.tolist() == [a for a in ever if a >= 0 and a not in sales]  # then those of all time
     assert len(rest) > 0
+
+
+def test_age_bands_are_half_open() -> None:
+    ages = pd.Series([16, 24, 25, 34, 35, 45, 54.5, 55, 99, None])
+    assert age_bands(ages).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, -1]
+    assert age_bands(ages.astype("Float32")).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, -1]
+    assert len(baselines.AGE_BANDS) == len(baselines.AGE_EDGES) + 1
+
+
+@pytest.mark.parametrize("prior_sales", [0.0, 2.0])
+def test_popularity_by_age_is_the_order_of_smoothed_sales_in_the_band(log: PurchaseLog, prior_sales: float) -> None:
+    def band(customer: int) -> int | None:
+        age = AGES[customer]
+        return None if np.isnan(age) else sum(age >= edge for edge in (25, 35, 45, 55))
+
+    sales: dict[int | None, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    everyone: dict[int, float] = defaultdict(float)
+    for article, day, customer in zip(log.article.tolist(), log.day.tolist(), log.customer.tolist(), strict=True):
+        if AS_OF - 7 <= day < AS_OF:
+            weight = 0.5 ** ((AS_OF - day) / 3.0)
+            sales[band(customer)][article] += weight
+            everyone[article] += weight
+    ranked = popularity_by_age(AGES, prior_sales)(log, CUSTOMERS, AS_OF, N_ARTICLES).tolist()
+    popular = recent_popularity(log, CUSTOMERS[:1], AS_OF, N_ARTICLES)[0].tolist()
+    total = sum(everyone.values())
+    for customer, row in zip(CUSTOMERS.tolist(), ranked, strict=True):
+        if band(customer) is None:
+            assert row == popular
+            continue
+        score = {a: sales[band(customer)][a] + prior_sales * everyone[a] / total for a in everyone}
+        n = sum(value > 0 for value in score.values())
+        np.testing.assert_allclose([score[a] for a in row[:n]], sorted(score.values(), reverse=True)[:n])
+        rest = [a for a in popular if a >= 0 and a not in row[:n]]
+        assert row[n:] == rest + [-1] * (len(row) - n - len(rest))
+    assert len({tuple(row) for row in ranked}) == len(baselines.AGE_BANDS) + 1
+
+
+def test_a_strong_prior_is_everybodys_order(log: PurchaseLog) -> None:
+    by_age = popularity_by_age(AGES, prior_sales=1e6)(log, CUSTOMERS, AS_OF, K)
+    sales = baselines._recent_sales(log, AS_OF)
+    np.testing.assert_allclose(sales[by_age], sales[recent_popularity(log, CUSTOMERS, AS_OF, K)])
 
 
 def test_random_articles_are_on_sale_and_differ(log: PurchaseLog) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from hm_utils import eda, plots, schema
+from hm_utils import eda, eda_plots, plots, schema
 from hm_utils.purchases import PurchaseLog
 from hm_utils.raw import read_raw
 
@@ -172,21 +172,21 @@ def test_every_figure_of_the_data(days, rows):
     log, articles = make_log(make_transactions(days=days, rows=rows)), make_articles()
     age = pd.Series(np.where(np.arange(N_CUSTOMERS) % 5, 20.0 + np.arange(N_CUSTOMERS) % 50, np.nan))
     figures = [
-        plots.missing(pd.Series({"customers.FN": 0.65, "articles.detail_desc": 0.004})),
-        plots.missing(pd.Series(dtype=float)),
-        plots.sales_over_time(eda.daily_sales(log)),
-        plots.popularity(eda.cumulative_share(log)),
-        plots.basket_sizes(eda.basket_sizes(log)),
-        plots.basket_coherence(eda.basket_coherence(log, articles)),
-        plots.repurchase_gaps(eda.repurchases(log).gaps),
-        plots.purchases_per_customer(eda.purchases_per_customer(log)),
-        plots.ages(age, np.diff(log.offsets)),
-        plots.ages(age * np.nan, np.diff(log.offsets)),
-        plots.catalogue(eda.catalogue_shares(log, articles, "colour_group_name"), "colour"),
-        plots.prices(log.price),
-        plots.prices(log.price * 0),
-        plots.price_ranges(eda.price_quantiles(log, articles, "product_group_name"), "product group"),
-        plots.sales_by_age(eda.sales_by_age(log)),
+        eda_plots.missing(pd.Series({"customers.FN": 0.65, "articles.detail_desc": 0.004})),
+        eda_plots.missing(pd.Series(dtype=float)),
+        eda_plots.sales_over_time(eda.daily_sales(log)),
+        eda_plots.popularity(eda.cumulative_share(log)),
+        eda_plots.basket_sizes(eda.basket_sizes(log)),
+        eda_plots.basket_coherence(eda.basket_coherence(log, articles)),
+        eda_plots.repurchase_gaps(eda.repurchases(log).gaps),
+        eda_plots.purchases_per_customer(eda.purchases_per_customer(log)),
+        eda_plots.ages(age, np.diff(log.offsets)),
+        eda_plots.ages(age * np.nan, np.diff(log.offsets)),
+        eda_plots.catalogue(eda.catalogue_shares(log, articles, "colour_group_name"), "colour"),
+        eda_plots.prices(log.price),
+        eda_plots.prices(log.price * 0),
+        eda_plots.price_ranges(eda.price_quantiles(log, articles, "product_group_name"), "product group"),
+        eda_plots.sales_by_age(eda.sales_by_age(log)),
     ]
     for figure in figures:
         check_figure(figure)
@@ -201,6 +201,13 @@ def test_figures_of_training_and_evaluation():
     columns = pd.MultiIndex.from_product([["MAP@12", "recall@12", "recall@100"], ["mean", "low", "high"]])
     table = pd.DataFrame([[0.03, 0.02, 0.04] * 3, [0.01, 0.005, 0.02] * 3], ["two-tower", "popularity"], columns)
     check_figure(plots.comparison(table))
+    gains = pd.concat([table - 0.02, table * np.nan])
+    gains[("customers", "n")] = [900, 80, 0, 0]
+    gains.index = pd.Index(["everyone", "dormant", "nobody", "nobody either"])
+    figure = plots.gain_by_slice(gains, "two-tower − popularity")
+    check_figure(figure)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["everyone (900)", "dormant (80)"]
+    assert "two-tower − popularity" in figure.get_supxlabel()
     leaves = pd.DataFrame({"leaves": [1, 4, 16], "recall": [0.6, 0.9, 0.995], "microseconds": [5.0, 9.0, 20.0]})
     check_figure(plots.recall_against_leaves(leaves, chosen=16))
     check_figure(plots.recall_against_leaves(leaves.drop(columns="microseconds")))
@@ -209,7 +216,7 @@ def test_figures_of_training_and_evaluation():
 def test_show_describes_the_figure(monkeypatch):
     shown: list = []
     monkeypatch.setattr(plots, "display", shown.append)
-    plots.show(plots.prices(np.array([0.01, 0.02], dtype=np.float32)), "Half cost **less** than `0.02`.")
+    plots.show(eda_plots.prices(np.array([0.01, 0.02], dtype=np.float32)), "Half cost **less** than `0.02`.")
     image, text = shown
     assert image.alt == "Figure: Prices paid. Half cost less than 0.02."
     assert text.data == "**Takeaway.** Half cost **less** than `0.02`."

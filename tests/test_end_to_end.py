@@ -12,11 +12,13 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from hm_utils import pipeline, recommend
 from hm_utils.bundle import BundleError, current
-from hm_utils.checkpoint import load_checkpoint, read_checkpoint
+from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from hm_utils.features import CatalogueState, mean_prices
 from hm_utils.inference import Snapshot
-from hm_utils.preprocessing import Preprocessed
+from hm_utils.preprocessing import Preprocessed, preprocess
+from hm_utils.raw import read_raw
 from hm_utils.recommender import Recommender
+from hm_utils.refit import refit
 from hm_utils.sample import write_sample
 
 PARAMETERS = {"num_epochs": 5, "batch_size": 256, "train_weeks": 8, "hidden_dims": [64], "device": "cpu"}
@@ -52,7 +54,9 @@ def test_a_run_leaves_reports_and_a_model_behind(folders):
     assert manifest["status"] == "done"
     for name in ("01_eda", "02_preprocessing", "03_training", "04_evaluation"):
         assert (run / f"{name}.ipynb").stat().st_size > 10_000
-        assert "Takeaway" in (run / f"{name}.html").read_text()
+        page = (run / f"{name}.html").read_text()
+        assert "Takeaway" in page
+        assert "No description has been provided for this image" not in page
     assert (artifacts / "checkpoints" / "two_tower.pt").exists()
     assert current(artifacts) is not None
 
@@ -61,8 +65,12 @@ def test_the_manifest_tells_how_good_the_model_is_and_what_made_it(recommender):
     rankings = recommender.manifest["metrics"]["held_out_test"]["rankings"]
     assert rankings["two-tower"]["MAP@12"]["mean"] > rankings["popularity"]["MAP@12"]["mean"]
     assert rankings["oracle"]["MAP@12"]["mean"] > rankings["two-tower"]["MAP@12"]["mean"]
-    assert recommender.manifest["parameters"]["batch_size"] == PARAMETERS["batch_size"]
-    assert recommender.manifest["parameters"]["val_days"] == 7
+    parameters = recommender.manifest["parameters"]
+    assert set(parameters) == {"preprocessing", "training", "evaluation"}
+    assert parameters["preprocessing"]["val_days"] == 7
+    assert parameters["training"]["batch_size"] == PARAMETERS["batch_size"]
+    assert parameters["training"]["hidden_dims"] == PARAMETERS["hidden_dims"]
+    assert parameters["evaluation"] == {"seed": 42}
 
 
 def test_the_documented_request_gets_the_documented_answer(client, recommender):
@@ -136,6 +144,21 @@ def test_service_batch_command_and_library_give_one_list(client, recommender, fo
         np.testing.assert_allclose(batch["score"], scores[place], rtol=1e-5)
 
 
+def test_top_k_is_the_tables_and_the_submission_has_twelve_all_the_same(folders, recommender, tmp_path):
+    ids = [recommender.customer_ids[row].decode() for row in (0, 7)]
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    options = ["--model", str(folders[1] / "model"), "--customers", str(tmp_path / "ids.txt"), "--top-k", "5"]
+    outputs = ["--output", str(tmp_path / "recs.parquet"), "--submission", str(tmp_path / "s.csv")]
+    assert recommend.main([*options, *outputs]) == 0
+    table = pd.read_parquet(tmp_path / "recs.parquet")
+    assert table["customer_id"].value_counts().tolist() == [5, 5]
+    lines = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    for line, customer_id in zip(lines, ids, strict=True):
+        listed = line.partition(",")[2].split(" ")
+        assert len(listed) == 12
+        assert table[table["customer_id"] == customer_id]["article_id"].tolist() == listed[:5]
+
+
 def test_the_submission_has_every_customer_and_twelve_articles(recommender, folders, tmp_path):
     path = tmp_path / "submission.csv.gz"
     assert recommend.main(["--model", str(folders[1] / "model"), "--submission", str(path)]) == 0
@@ -177,6 +200,32 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     np.testing.assert_allclose(recommender.encode(rows), snapshot.customers(rows), atol=1e-5)
     articles, _ = recommender.recommend(rows, 10)
     assert (articles == snapshot.rank(rows, 10)).mean() > 0.999
+
+
+def test_a_checkpoint_of_other_preprocessed_data_is_not_evaluated(folders, tmp_path):
+    data, artifacts = folders
+    shorter = preprocess(read_raw(data), tmp_path / "shorter", val_days=2, test_days=2, train_weeks=8)
+    checkpoint = artifacts / "checkpoints" / "two_tower.pt"
+    with pytest.raises(CheckpointError, match="run notebook 03_training again"):
+        refit(shorter, checkpoint, tmp_path / "refit.pt")
+    before = current(artifacts)
+    result = pipeline.run({"preprocessed_dir": str(tmp_path / "shorter")}, data, artifacts, only="04_evaluation")
+    assert result.status == "failed"
+    assert result.error is not None
+    assert "run notebook 03_training again" in result.error["message"]
+    assert "read_checkpoint(" in result.error["source"], "found out after the evaluation"
+    assert current(artifacts) == before
+
+
+def test_a_model_that_cannot_be_opened_is_a_bundle_error(folders, monkeypatch):
+    for error in (RuntimeError("size mismatch"), TypeError("no such setting")):
+
+        def fail(path, error=error):
+            raise error
+
+        monkeypatch.setattr("hm_utils.recommender.load_checkpoint", fail)
+        with pytest.raises(BundleError, match=str(error)):
+            Recommender.load(folders[1] / "model")
 
 
 def test_an_altered_file_is_named_and_not_served(folders, tmp_path):

@@ -106,6 +106,12 @@ def test_an_article_is_unsold_on_the_morning_of_its_first_sale(tables):
         assert state.as_of(day + 1)[article, log_age] == pytest.approx(np.log1p(1))
 
 
+def test_the_states_of_sixteen_weeks_are_kept(tables):
+    state = CatalogueState(tables[2])
+    first = [state.as_of(day) for day in range(16 * 7)]
+    assert all(state.as_of(day) is kept for day, kept in enumerate(first))
+
+
 def test_mean_price_is_of_the_past(tables):
     transactions, log = random_transactions(), tables[2]
     day = (transactions["t_dat"] - transactions["t_dat"].min()).dt.days

@@ -11,69 +11,39 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from hm_utils import index as index_module
-from hm_utils.index import (
-    ExactIndex,
-    ScannIndex,
-    build_index,
-    choose_leaves,
-    load_index,
-    recall_at_k,
+from hm_utils.index import ExactIndex, Float32, ScannIndex, build_index, load_index
+from tests.vectors import (
+    clustered_vectors,
+    exact_ranking,
+    needs_scann,
+    queries_near,
+    scann_index_of,
+    scann_missing,
+    unit,
 )
-
-Float32 = npt.NDArray[np.float32]
-
-
-def unit(array: npt.NDArray[np.float64]) -> Float32:
-    return (array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32)
-
-
-def scann_missing() -> bool:
-    try:
-        index_module._import_scann()
-    except ImportError:
-        return True
-    return False
-
-
-needs_scann = pytest.mark.skipif(scann_missing(), reason="ScaNN has no wheel for this machine")
 
 
 @pytest.fixture(scope="module")
 def vectors() -> Float32:
-    """6,000 articles in 60 clusters, as a trained item tower leaves them."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(60, 32))
-    return unit(centres[rng.integers(0, 60, 6_000)] + 0.5 * rng.normal(size=(6_000, 32)))
+    return clustered_vectors()
 
 
 @pytest.fixture(scope="module")
 def queries(vectors: Float32) -> Float32:
-    rng = np.random.default_rng(1)
-    return unit(vectors[rng.choice(len(vectors), 300, replace=False)] + 0.1 * rng.normal(size=(300, 32)))
+    return queries_near(vectors)
 
 
 @pytest.fixture(scope="module")
 def scann_index(vectors: Float32) -> ScannIndex:
-    if scann_missing():
-        pytest.skip("ScaNN has no wheel for this machine")
-    index = build_index(vectors, leaves_to_search=16)
-    assert isinstance(index, ScannIndex)
-    return index
-
-
-def reference(vectors: Float32, queries: Float32, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return order, np.take_along_axis(scores, order, axis=1)
+    return scann_index_of(vectors)
 
 
 def test_exact_equals_a_full_sort(vectors: Float32, queries: Float32) -> None:
     ids, scores = ExactIndex(vectors, np.arange(len(vectors), dtype=np.int32)).search(queries, 100)
-    expected_ids, expected_scores = reference(vectors, queries, 100)
+    expected_ids, expected_scores = exact_ranking(vectors, queries, 100)
     assert ids.dtype == np.int32
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
@@ -250,63 +220,6 @@ def test_a_pickle_among_the_files_is_never_loaded(scann_index: ScannIndex, tmp_p
 def test_the_same_vectors_give_the_same_index(vectors: Float32, queries: Float32) -> None:
     first, second = (build_index(vectors, leaves_to_search=2).search(queries, 100)[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
-
-
-def test_choose_leaves_takes_the_smallest_that_reaches_the_target(
-    vectors: Float32, queries: Float32, scann_index: ScannIndex
-) -> None:
-    choice = choose_leaves(scann_index, queries, k=100, target=0.99)
-    assert isinstance(choice.index, ScannIndex)
-    assert choice.reached
-    assert choice.recall >= 0.99
-    # An independent count of the overlap, on the vectors themselves.
-    found, _ = choice.index.search(queries, 100)
-    assert choice.index._approximate(queries, 100)[0].min() >= 0, "exact search answered in ScaNN's place"
-    truth, _ = reference(vectors, queries, 100)
-    overlap = np.mean([len(set(a) & set(b)) / 100 for a, b in zip(found.tolist(), truth.tolist(), strict=True)])
-    assert overlap == pytest.approx(choice.recall, abs=1e-3)
-    assert recall_at_k(choice.index, vectors, queries, 100) == pytest.approx(choice.recall)
-    smaller = [row for row in choice.table if row.leaves_to_search < choice.index.leaves_to_search]
-    assert smaller
-    assert all(row.recall < 0.99 for row in smaller if row.reorder == choice.index.reorder)
-    assert choice.index.leaves_to_search < choice.index.leaves
-    assert all(row.microseconds > 0 for row in choice.table)
-
-
-@needs_scann
-def test_structureless_vectors_reach_the_target_or_say_that_they_do_not() -> None:
-    vectors = unit(np.random.default_rng(4).normal(size=(6_000, 64)))
-    queries = unit(np.random.default_rng(5).normal(size=(100, 64)))
-    index = build_index(vectors, leaves_to_search=2)
-    assert recall_at_k(index, vectors, queries, 100) < 0.5
-    assert choose_leaves(index, queries).reached
-    shallow = choose_leaves(index, queries, reorders=(200,))
-    assert not shallow.reached
-    assert shallow.recall == max(row.recall for row in shallow.table) < 0.99
-
-
-def test_choose_leaves_has_nothing_to_choose_in_an_exact_index(vectors: Float32, queries: Float32) -> None:
-    choice = choose_leaves(build_index(vectors, "exact"), queries)
-    assert choice.reached
-    assert choice.recall == 1.0
-    assert choice.index.kind == "exact"
-    assert len(choice.table) == 1
-    with pytest.raises(ValueError, match="needs queries"):
-        choose_leaves(choice.index, queries[:0])
-
-
-def test_recall_counts_an_article_that_ties_for_the_last_place() -> None:
-    vectors = np.repeat(unit(np.eye(4)), 10, axis=0)
-    last_of_each = ExactIndex(vectors[[9, 19, 29, 39]], np.array([9, 19, 29, 39], np.int32))
-
-    class TheOtherTwin:
-        ids = np.arange(40, dtype=np.int32)
-
-        def search(self, queries: Float32, k: int) -> tuple[npt.NDArray[np.int32], Float32]:
-            return last_of_each.search(queries, k)
-
-    assert recall_at_k(TheOtherTwin(), vectors, vectors[:1], 1) == 1.0  # type: ignore[arg-type]
-    assert recall_at_k(TheOtherTwin(), vectors, vectors[:1], 4) == 0.25  # type: ignore[arg-type]
 
 
 def test_without_scann_search_is_exact(

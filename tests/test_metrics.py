@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from hm_utils.metrics import average_precision, coverage, hit_matrix, hit_rate, ndcg, recall
+from hm_utils.metrics import (
+    average_precision,
+    coverage,
+    hit_matrix,
+    hit_rate,
+    intra_list_diversity,
+    ndcg,
+    novelty,
+    recall,
+    self_information,
+)
 from hm_utils.purchases import Baskets
 
 N, K, N_ARTICLES = 150, 100, 160
@@ -131,3 +144,51 @@ def test_coverage_counts_articles_of_the_first_k() -> None:
     assert coverage(ranked, 10, k=2) == 0.3
     assert coverage(ranked, 10) == 0.5
     assert coverage(np.full((2, 3), -1, np.int32), 10) == 0.0
+
+
+def test_self_information_is_in_bits() -> None:
+    np.testing.assert_allclose(self_information(np.array([0, 1, 7, 511]), 1_022), [10, 9, 7, 1])
+
+
+@pytest.mark.parametrize("k", [1, 12, 100])
+def test_novelty_is_the_mean_information_of_the_first_k(ranked: np.ndarray, k: int) -> None:
+    information = np.random.default_rng(2).exponential(size=N_ARTICLES)
+    lists = np.concatenate([ranked, np.full((1, K), -1, np.int32)])
+    values = novelty(lists, information, k)
+    for row, value in zip(lists[:-1].tolist(), values.tolist(), strict=False):
+        bits = [information[article] for article in row[:k] if article >= 0]
+        assert value == pytest.approx(sum(bits) / len(bits))
+    assert np.isnan(values[-1])
+
+
+@pytest.mark.parametrize("k", [2, 12])
+def test_diversity_is_the_mean_share_of_attributes_that_differ(ranked: np.ndarray, k: int) -> None:
+    attributes = np.random.default_rng(3).integers(-1, 3, size=(N_ARTICLES, 3)).astype(np.int64)
+    attributes[:, 2] *= 1_000
+    values = intra_list_diversity(ranked, attributes, k)
+    for row, value in zip(ranked.tolist(), values.tolist(), strict=True):
+        articles = [article for article in row[:k] if article >= 0]
+        distances = [
+            sum(int(x != y) for x, y in zip(attributes[a], attributes[b], strict=True)) / 3
+            for a, b in combinations(articles, 2)
+        ]
+        if distances:
+            assert value == pytest.approx(sum(distances) / len(distances))
+        else:
+            assert np.isnan(value)
+    assert np.isnan(values).any()
+
+
+def test_diversity_goes_from_alike_to_nothing_shared() -> None:
+    attributes = np.array([[0, 0], [0, 0], [1, 1], [0, 1]])
+    lists = np.array([[0, 1, -1], [0, 2, -1], [0, 1, 3], [-1, 0, -1]], np.int32)
+    np.testing.assert_allclose(intra_list_diversity(lists, attributes), [0, 1, 1 / 3, np.nan])
+
+
+def test_description_of_many_lists_is_quick() -> None:
+    rng = np.random.default_rng(4)
+    lists, attributes = rng.integers(100_000, size=(20_000, 100)).astype(np.int32), rng.integers(50, size=(100_000, 4))
+    started = time.perf_counter()
+    intra_list_diversity(lists, attributes)
+    novelty(lists, rng.random(100_000))
+    assert time.perf_counter() - started < 2

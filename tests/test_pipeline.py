@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from hm_utils import pipeline
-from hm_utils.notebook_runner import Progress
+from hm_utils import pipeline, plots
+from hm_utils.notebook_runner import Progress, write_html
 from hm_utils.parameters import ParameterError, check, declared_parameters
 
 Write = Callable[..., Path]
@@ -334,6 +335,23 @@ class TestParameters:
         path.write_text("{}")
         with pytest.raises(ParameterError, match="is not a notebook"):
             declared_parameters(path)
+
+
+def test_the_report_has_the_figures_alternative_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(plots, "display", shown.append)
+    figure, axes = plt.subplots()
+    axes.set_title("Prices", loc="left")
+    plots.show(figure, 'Less than <0.02> & "so".')
+    plt.close(figure)
+    data, metadata = shown[0]._repr_mimebundle_()  # as a kernel writes it down
+    figures = [new_output("display_data", data, metadata=metadata), new_output("display_data", data)]
+    nbformat.write(new_notebook(cells=[new_code_cell("draw()", outputs=figures)]), tmp_path / "report.ipynb")
+    assert write_html(tmp_path / "report.ipynb")
+    described, plain = re.findall(r"<img[^>]*>", (tmp_path / "report.html").read_text())
+    ((_, alt),) = re.findall(r"""alt=(["'])(.*?)\1""", described)
+    assert html.unescape(alt) == 'Figure: Prices. Less than <0.02> & "so".'
+    assert "No description" in plain
 
 
 class TestProgress:

@@ -1,12 +1,16 @@
 """The split, and the folder that preprocessing leaves."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.preprocessing import Preprocessed, PreprocessedError, Split, preprocess
+from hm_utils.dataset import BatchMaker
+from hm_utils.preprocessing import Preprocessed, PreprocessedError, Split, make_training_data, preprocess
 from hm_utils.raw import RawTables
 from tests.data import DAYS, article_table, customer_table, random_log, random_transactions
 
@@ -46,6 +50,53 @@ def test_what_was_saved_is_what_was_made(tables, folder):
     assert examples.day.max() < made.split.train_end
     assert examples.negatives is not None
     assert examples.negatives.shape == (len(examples), 4)
+
+
+@pytest.fixture
+def without_negatives(tables, tmp_path):
+    """Preprocessed data of a log in which the first customer bought the whole catalogue on the first day."""
+    rows = tables.transactions
+    everything = pd.DataFrame(
+        {"t_dat": rows["t_dat"].min(), "customer": 0, "article": np.arange(len(tables.articles)), "price": 0.01}
+    ).assign(sales_channel_id=1)
+    transactions = pd.concat([rows, everything.astype(rows.dtypes)], ignore_index=True)
+    return preprocess(replace(tables, transactions=transactions), tmp_path / "made", val_days=3, test_days=5)
+
+
+def test_a_customer_who_bought_everything_leaves_no_sampled_negatives(without_negatives, caplog):
+    log, examples = without_negatives.log, without_negatives.training.examples
+    assert examples.negatives is None
+    assert len(BatchMaker(log, examples, 64, 5))
+    with pytest.raises(ValueError, match="set use_in_batch_negatives=True"):
+        BatchMaker(log, examples, 64, 5, use_in_batch_negatives=False)
+    make_training_data(article_table(), customer_table(), log, 40, 4, negatives_per_positive=2)
+    assert "bought the whole catalogue" in caplog.text
+
+
+def test_the_notebook_shows_examples_without_sampled_negatives(without_negatives):
+    notebook = nbformat.read(Path(__file__).parents[1] / "notebooks" / "02_preprocessing.ipynb", as_version=4)
+    shown: list[str] = []
+    names = {
+        "np": np, "pd": pd, "Markdown": str, "display": shown.append, "tables": without_negatives,
+        "log": without_negatives.log, "training": without_negatives.training,
+    }  # fmt: skip
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "negatives" in cell.source:
+            exec(cell.source, names)
+    assert "0 sampled negative pairs (0 for each positive)" in shown[0]
+
+
+@pytest.mark.parametrize("train_weeks", [0, -1])
+def test_train_weeks_below_one_is_named(tables, tmp_path, train_weeks):
+    with pytest.raises(ValueError, match=f"train_weeks must be 1 or more, not {train_weeks}"):
+        preprocess(tables, tmp_path / "made", val_days=3, test_days=5, train_weeks=train_weeks)
+    assert not (tmp_path / "made").exists()
+
+
+def test_weeks_without_a_purchase_are_named():
+    log = random_log()
+    with pytest.raises(ValueError, match=r"train_weeks=2 .* no purchase in the 14 days before 2020-10-\d\d"):
+        make_training_data(article_table(), customer_table(), log.before(40), 60, 2)
 
 
 def test_other_parameters_are_another_fingerprint(tables, folder, tmp_path):

@@ -11,7 +11,19 @@ import pandas as pd
 import pytest
 
 from hm_utils.purchases import Baskets, PurchaseLog
-from hm_utils.sample import SIZES, Sample, SampleSize, Truth, files, generate, oracle_ranking, write_sample
+from hm_utils.raw import fingerprint
+from hm_utils.sample import (
+    SIZES,
+    NoTruthError,
+    Sample,
+    SampleSize,
+    Truth,
+    files,
+    generate,
+    oracle_ranking,
+    truth_of,
+    write_sample,
+)
 from hm_utils.sample.__main__ import main
 from hm_utils.sample.seasons import MONTHS
 
@@ -423,6 +435,19 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "at least 50 customers" in capsys.readouterr().err
     with pytest.raises(ValueError, match="unknown sample size 'huge'"):
         generate("huge")
+
+
+def test_a_truth_is_only_that_of_the_tables_beside_it(tmp_path: Path) -> None:
+    write_sample(tmp_path / "one", "tiny", seed=1)
+    own = fingerprint(tmp_path / "one")
+    assert truth_of(tmp_path / "one", own).days == Truth.load(tmp_path / "one").days
+    with pytest.raises(NoTruthError, match="are not those that were preprocessed"):
+        truth_of(tmp_path / "one", "of other tables")
+    (tmp_path / "one" / "articles.csv").unlink()
+    with pytest.raises(NoTruthError, match=r"has none of articles\.csv"):
+        truth_of(tmp_path / "one", own)
+    with pytest.raises(NoTruthError, match="no ground truth in"):
+        truth_of(tmp_path, own)
 
 
 # ----------------------------------------------------------------------------------------------------------- truth

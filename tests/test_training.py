@@ -122,6 +122,26 @@ def test_what_another_run_left_is_not_resumed(parts, tmp_path, change):
     assert len(result.history) == 4
 
 
+@pytest.mark.parametrize("what", ["another run's", "missing", "damaged"])
+def test_a_best_epoch_that_is_not_this_runs_own_starts_anew(parts, tmp_path, what, caplog):
+    best = tmp_path / "c.pt"
+    with pytest.raises(Interrupted):
+        run(parts, best, scores([0.5, 0.1, None]))
+    if what == "another run's":
+        run(parts, best.with_name("other.pt"), num_epochs=1, seed=7)
+        best.with_name("other.pt").replace(best)
+    elif what == "missing":
+        best.unlink()
+    else:
+        best.write_bytes(b"not a checkpoint")
+    # No epoch is better than the first: what is on disk would have been the result.
+    result = run(parts, best, scores([0.5, 0.1, 0.1, 0.1]))
+    assert result.resumed_from == 0
+    assert result.best_epoch == 1
+    assert read_checkpoint(best)["settings"]["seed"] == 42
+    assert "starts anew" in caplog.text
+
+
 def test_a_damaged_resume_file_starts_anew(parts, tmp_path):
     (tmp_path / "c.pt.resume").write_bytes(b"not a checkpoint")
     assert run(parts, tmp_path / "c.pt", num_epochs=1).resumed_from == 0
@@ -158,6 +178,26 @@ def test_a_checkpoint_that_cannot_be_read_is_said(tmp_path):
     torch.save({"model": {}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="not written by this project"):
         load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_checkpoint_of_other_data_is_refused(parts, tmp_path):
+    run(parts, tmp_path / "c.pt", num_epochs=1, fingerprint="seven test days")
+    assert read_checkpoint(tmp_path / "c.pt", "seven test days")["epoch"] == 1
+    with pytest.raises(CheckpointError, match=r"seven test days, not two test days\): run notebook 03_training again"):
+        read_checkpoint(tmp_path / "c.pt", "two test days")
+
+
+@pytest.mark.parametrize("changed", ["setting", "weight"])
+def test_a_checkpoint_of_other_towers_is_said(parts, tmp_path, changed):
+    run(parts, tmp_path / "c.pt", num_epochs=1)
+    content = read_checkpoint(tmp_path / "c.pt")
+    if changed == "setting":
+        content["tower_config"]["heads"] = 4
+    else:
+        content["model"].pop("log_scale")
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"towers other than today's .*: train again"):
+        load_checkpoint(tmp_path / "c.pt")
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):

@@ -9,6 +9,17 @@ the real data the result is held to, in tests/test_sample.py.
 
 from hm_utils.sample.files import write_sample
 from hm_utils.sample.sampling import DEFAULT_SEED, SIZES, Sample, SampleSize, generate
-from hm_utils.sample.truth import Truth, oracle_ranking
+from hm_utils.sample.truth import NoTruthError, Truth, oracle_ranking, truth_of
 
-__all__ = ["DEFAULT_SEED", "SIZES", "Sample", "SampleSize", "Truth", "generate", "oracle_ranking", "write_sample"]
+__all__ = [
+    "DEFAULT_SEED",
+    "SIZES",
+    "NoTruthError",
+    "Sample",
+    "SampleSize",
+    "Truth",
+    "generate",
+    "oracle_ranking",
+    "truth_of",
+    "write_sample",
+]

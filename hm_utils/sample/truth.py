@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hm_utils.purchases import PurchaseLog
+from hm_utils.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.tastes import Tastes, softmax
@@ -153,6 +154,30 @@ class Truth:
         facts = json.loads((directory / "truth.json").read_text())
         arrays = {name: np.load(directory / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
         return cls(**arrays, first_date=np.datetime64(facts["first_date"]), days=facts["days"])
+
+
+class NoTruthError(RuntimeError):
+    """There is no ground truth of this data; the message says why, in one line."""
+
+
+def truth_of(data_dir: Path, raw_fingerprint: str) -> Truth:
+    """The truth beside the raw tables, if these are the ones that the preprocessed data was made from.
+
+    Args:
+        data_dir: folder of the raw tables.
+        raw_fingerprint: of the tables that were preprocessed, from the preprocessed folder's manifest.
+
+    Raises:
+        NoTruthError: no truth there (real data has none), or it is that of other tables.
+    """
+    try:
+        truth = Truth.load(data_dir)
+        found = fingerprint(data_dir)
+    except (FileNotFoundError, RawDataError) as error:
+        raise NoTruthError(str(error)) from error
+    if found != raw_fingerprint:
+        raise NoTruthError(f"the tables in {data_dir} are not those that were preprocessed, so its truth is not theirs")
+    return truth
 
 
 def oracle_ranking(truth: Truth, log: PurchaseLog, customers: npt.ArrayLike, as_of: int, k: int) -> Int32:

@@ -43,7 +43,7 @@ def make_inputs(size: str, settings: TrainingSettings) -> tuple[TwoTower, Traini
 
 def measure(model: TwoTower, inputs: TrainingInputs, settings: TrainingSettings, steps: int) -> dict[str, float]:
     """Milliseconds a step: making the batch, forward, backward with the update; and examples a second."""
-    optimizers = Optimizers(model, settings.learning_rate, steps)
+    optimizers = Optimizers(model, settings.learning_rate)
     rng = np.random.default_rng(0)
     chosen = np.arange(len(inputs.batches.examples) - settings.batch_size)
     spent = np.zeros(3)

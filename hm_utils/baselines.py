@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from hm_utils.popularity import HALF_LIFE, RECENT_DAYS, recent_sales
 from hm_utils.purchases import Int32, Int64, PurchaseLog
 
 Int = npt.NDArray[np.signedinteger[Any]]
@@ -50,7 +51,7 @@ def popularity(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
 
 
 def recent_popularity(
-    log: PurchaseLog, customers: Int32, as_of: int, k: int, days: int = 7, half_life: float = 3.0
+    log: PurchaseLog, customers: Int32, as_of: int, k: int, days: int = RECENT_DAYS, half_life: float = HALF_LIFE
 ) -> Int32:
     """The best-sellers of the last ``days``, then those of all time.
 
@@ -75,10 +76,10 @@ def popularity_by_age(ages: pd.Series, prior_sales: float = PRIOR_SALES) -> Rank
     band_of = age_bands(ages)
 
     def rank(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
-        everyone = _recent_sales(log, as_of)
+        everyone = recent_sales(log, as_of)
         prior = prior_sales * everyone / max(everyone.sum(), 1e-9)
         recent = _recent_best_sellers(log, as_of, k)
-        of_band = [_best(_recent_sales(log, as_of, among=band_of == band) + prior, k) for band in range(len(AGE_BANDS))]
+        of_band = [_best(recent_sales(log, as_of, among=band_of == band) + prior, k) for band in range(len(AGE_BANDS))]
         lists = np.stack([*(chain(best[None], recent, k=k)[0] for best in of_band), recent])
         return lists[band_of[customers]]  # -1, an unknown age, is the last list
 
@@ -230,7 +231,7 @@ def _own_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int
     """``[n, k]`` what each customer bought and is still on sale, by falling weight."""
     weights = history_matrix(log, customers, as_of).tocoo()
     row, article = weights.coords
-    sales = _recent_sales(log, as_of)
+    sales = recent_sales(log, as_of)
     # Bought on the same day, the better seller comes first: too small to matter where weights differ.
     score = weights.data + 1e-6 * sales[article] / max(sales.max(), 1.0)
     score[~_on_sale(log, as_of)[article]] = 0.0
@@ -244,26 +245,10 @@ def _similar_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int, si
     return _ranked(row, article, scores.data, len(customers), k)
 
 
-def _recent_sales(
-    log: PurchaseLog,
-    as_of: int,
-    days: int = 7,
-    half_life: float = 3.0,
-    among: npt.NDArray[np.bool_] | None = None,
-) -> Float:
-    """``[n_articles]`` sales of the last ``days``, each halved for every ``half_life`` days before ``as_of``.
-
-    ``among`` (``[n_customers]``) says whose purchases count; None: everybody's.
-    """
-    rows = log.rows_between(as_of - days, as_of)
-    if among is not None:
-        rows = rows[among[log.customer[rows]]]
-    weight = 0.5 ** ((as_of - log.day[rows].astype(np.float64)) / half_life)
-    return np.bincount(log.article[rows], weights=weight, minlength=log.n_articles).astype(np.float64, copy=False)
-
-
-def _recent_best_sellers(log: PurchaseLog, as_of: int, k: int, days: int = 7, half_life: float = 3.0) -> Int32:
-    recent = _best(_recent_sales(log, as_of, days, half_life), k)
+def _recent_best_sellers(
+    log: PurchaseLog, as_of: int, k: int, days: int = RECENT_DAYS, half_life: float = HALF_LIFE
+) -> Int32:
+    recent = _best(recent_sales(log, as_of, days, half_life), k)
     ever = _best(log.sales_between(0, as_of).astype(np.float64), k)
     return chain(recent[None], ever[None], k=k)[0]
 

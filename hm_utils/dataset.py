@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hm_utils.popularity import log_popularity
 from hm_utils.purchases import Int32, Int64, PurchaseLog, distinct
 
 Bool = npt.NDArray[np.bool_]
 
-# Sampling probabilities are counted over this many days around a batch.
+# Sampling probabilities and popularity are counted over this many days around a batch.
 DAYS_PER_BLOCK = 7
 
 
@@ -150,6 +151,7 @@ class Batch:
     Attributes:
         day: the catalogue's state is as of this day, the earliest of the batch.
         items: ``[u]`` distinct article rows of the batch.
+        popularity: ``[u]`` their ``popularity.log_popularity`` among the examples of these weeks.
         customers: ``[n]`` customer rows.
         positives: ``[n]`` places in ``items``.
         negatives: ``[m]`` places in ``items`` shared by all examples, or ``[n, k]`` of their own.
@@ -162,6 +164,7 @@ class Batch:
 
     day: int
     items: Int32
+    popularity: npt.NDArray[np.float32]
     customers: Int32
     positives: Int64
     negatives: Int64
@@ -223,11 +226,11 @@ class BatchMaker:
         customers, articles = self.examples.customer[chosen], self.examples.article[chosen]
         days = self.examples.day[chosen]
         histories = self._histories(customers, articles, days, rng)
-        day = int(days.min())
+        share = self.share(days)
         if self.use_in_batch_negatives:
             uniform = rng.integers(self.log.n_articles, size=self.uniform_negatives, dtype=np.int32)
             negatives = np.concatenate([articles, uniform])
-            expected = (len(chosen) - 1) * self._block_share(day)[negatives] + len(uniform) / self.log.n_articles
+            expected = (len(chosen) - 1) * share[negatives] + len(uniform) / self.log.n_articles
             log_expected_count = np.log(np.maximum(expected, 1e-9)).astype(np.float32)
             collisions = negatives[None, :] == articles[:, None]
             collisions[:, : len(chosen)] |= customers[None, :] == customers[:, None]
@@ -239,8 +242,9 @@ class BatchMaker:
         cut = np.cumsum([len(part) for part in parts])[:-1]
         positive_places, negative_places, history_places = np.split(places, cut)
         return Batch(
-            day=day,
+            day=int(days.min()),
             items=items,
+            popularity=log_popularity(share)[items],
             customers=customers,
             positives=positive_places,
             negatives=negative_places.reshape(negatives.shape),
@@ -255,17 +259,31 @@ class BatchMaker:
         """Histories strictly before the day; for ``session_share`` of the examples, the basket too."""
         session = rng.random(len(customers)) < self.session_share
         ends = self.log.history_ends(customers, days + session)
-        histories = gather_histories(self.log, customers, ends, days, self.history_length)
+        # Twice the length: what is hidden of a basket takes no place in the history.
+        histories = gather_histories(self.log, customers, ends, days, 2 * self.history_length)
         # Of the basket, a random part is seen, and never the article to be predicted.
         basket = (histories.days_since == 0) & histories.mask
-        unseen = basket & (
+        hidden = basket & (
             (histories.articles == articles[:, None]) | (rng.random(basket.shape) < rng.random((len(basket), 1)))
         )
-        return Histories(histories.articles, histories.days_since, histories.mask & ~unseen)
+        seen = histories.mask & ~hidden
+        # A stable sort by "is hidden" closes the gaps: the newest purchase that is seen comes first.
+        order = np.argsort(~seen, axis=1, kind="stable")[:, : self.history_length]
+        mask = np.take_along_axis(seen, order, axis=1)
+        return Histories(
+            articles=np.where(mask, np.take_along_axis(histories.articles, order, axis=1), 0),
+            days_since=np.where(mask, np.take_along_axis(histories.days_since, order, axis=1), 0),
+            mask=mask,
+        )
 
-    def _block_share(self, day: int) -> npt.NDArray[np.float64]:
-        """``[n_articles]`` each article's share of the examples in the week-long block around ``day``."""
-        block = day // DAYS_PER_BLOCK
+    def share(self, days: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """``[n_articles]`` each article's share of the examples in the week-long blocks that ``days`` fall in."""
+        blocks, counts = np.unique(days // DAYS_PER_BLOCK, return_counts=True)
+        return sum(
+            count / len(days) * self._block_share(int(block)) for block, count in zip(blocks, counts, strict=True)
+        )
+
+    def _block_share(self, block: int) -> npt.NDArray[np.float64]:
         if block not in self._shares:
             low, high = np.searchsorted(self.examples.day, [block * DAYS_PER_BLOCK, (block + 1) * DAYS_PER_BLOCK])
             counts = np.bincount(self.examples.article[low:high], minlength=self.log.n_articles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,18 @@ import torch
 
 from hm_utils.dataset import histories_as_of
 from hm_utils.features import ArticleFeatures
+from hm_utils.popularity import log_popularity, recent_sales
 from hm_utils.purchases import Int32, PurchaseLog
+from hm_utils.scoring import (
+    TOWERS_ALONE,
+    Scoring,
+    add_repurchase,
+    factor,
+    fold_articles,
+    fold_customers,
+    own_articles,
+    own_dots,
+)
 from hm_utils.towers import ItemTower, TwoTower, UserTower
 
 Float32 = npt.NDArray[np.float32]
@@ -76,6 +87,7 @@ class Snapshot:
     Attributes:
         model: the towers.
         article_vectors: ``[n_articles, output_dim]`` unit vectors as of ``as_of``.
+        popularity: ``[n_articles]`` log popularity of the last days before ``as_of``, 0 for the best-seller.
         attributes: ``[n_customers, columns]`` codes of every customer.
         log: read strictly before ``as_of``.
         as_of: day number.
@@ -84,6 +96,7 @@ class Snapshot:
 
     model: TwoTower
     article_vectors: Float32
+    popularity: Float32
     attributes: Int32
     log: PurchaseLog
     as_of: int
@@ -103,7 +116,17 @@ class Snapshot:
         """Encode the catalogue; ``features`` and ``state`` are those of the morning of ``as_of``."""
         device = str(model.log_scale.device)
         vectors = encode_articles(model.item_tower, features, state, device)
-        return cls(model, vectors, attributes, log, as_of, history_length)
+        popularity = log_popularity(recent_sales(log, as_of))
+        return cls(model, vectors, popularity - popularity.max(), attributes, log, as_of, history_length)
+
+    def without_histories(self) -> Snapshot:
+        """The same catalogue, for customers as if each of them had just registered."""
+        return replace(self, as_of=0)
+
+    @property
+    def scale(self) -> float:
+        """Of the cosine, learned."""
+        return float(self.model.scale.detach())
 
     def customers(self, rows: Int32) -> Float32:
         """``[n, output_dim]`` unit vectors of customers."""
@@ -118,18 +141,47 @@ class Snapshot:
             str(self.model.log_scale.device),
         )
 
-    @torch.inference_mode()
-    def rank(self, rows: Int32, k: int = 100, chunk: int = 1_024) -> Int32:
-        """``[n, k]`` article rows by falling cosine over the whole catalogue, by brute force.
+    def queries(self, rows: Int32) -> Float32:
+        """``[n, output_dim + 2]`` what to search :meth:`index_vectors` with."""
+        return fold_customers(self.customers(rows))
 
-        Padded with -1 where the catalogue has fewer than k articles.
+    def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
+        """``[n_articles, output_dim + 2]`` unit vectors to search, popularity folded in."""
+        return fold_articles(self.article_vectors, scoring.popularity * self.popularity, self.scale)
+
+    def score(
+        self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE, chunk: int = 1_024
+    ) -> tuple[Int32, Float32]:
+        """The k best articles of the whole catalogue for each customer, by brute force.
+
+        Returns:
+            ``articles [n, k]`` int32 article rows, best first, -1 where the catalogue has no more, and
+            ``scores [n, k]`` float32, -inf there.
         """
+        vectors = self.index_vectors(scoring)
+        articles = np.full((len(rows), k), -1, dtype=np.int32)
+        scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
+        for start in range(0, len(rows), chunk):
+            part = slice(start, start + chunk)
+            articles[part], scores[part] = self._score(vectors, rows[part], k, scoring)
+        return articles, scores
+
+    @torch.inference_mode()
+    def _score(self, vectors: Float32, rows: Int32, k: int, scoring: Scoring) -> tuple[Int32, Float32]:
         device = self.model.log_scale.device
-        table = torch.from_numpy(self.article_vectors).to(device).T
-        queries = torch.from_numpy(self.customers(rows)).to(device)
-        found = min(k, len(self.article_vectors))
-        ranked = np.full((len(rows), k), -1, dtype=np.int32)
-        if len(rows):
-            best = [torch.topk(part @ table, found).indices.int().cpu() for part in queries.split(chunk)]
-            ranked[:, :found] = torch.cat(best).numpy()
-        return ranked
+        queries = self.queries(rows)
+        own = own_articles(self.log, rows, self.as_of) if scoring.has_repurchase else None
+        depth = min(len(vectors), k + (int(own.mask.sum(axis=1).max()) if own else 0))
+        found = torch.topk(torch.from_numpy(queries).to(device) @ torch.from_numpy(vectors).to(device).T, depth)
+        articles = found.indices.int().cpu().numpy()
+        scale = factor(vectors, self.scale)
+        scores = (scale * found.values.cpu().numpy()).astype(np.float32)
+        if own:
+            own_scores = (scale * own_dots(vectors, queries, own)).astype(np.float32)
+            return add_repurchase(articles, scores, own, own_scores, scoring, k)
+        missing = ((0, 0), (0, k - depth))
+        return np.pad(articles, missing, constant_values=-1), np.pad(scores, missing, constant_values=-np.inf)
+
+    def rank(self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE) -> Int32:
+        """The articles of :meth:`score`."""
+        return self.score(rows, k, scoring)[0]

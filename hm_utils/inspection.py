@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from hm_utils.calibration import Calibration
 from hm_utils.dataset import Batch
 from hm_utils.features import CatalogueState
 from hm_utils.index import Index, ScannIndex
@@ -87,6 +88,21 @@ def index_summary(index: Index, choice: Choice) -> pd.Series:
     elif exact is not None:
         facts["microseconds a query"] = f"{exact.microseconds:,.0f}"
     return pd.Series(facts, name="index")
+
+
+def calibration_summary(calibration: Calibration) -> pd.Series:
+    """The fitted weights in words, and how much better they explain the validation days."""
+    scoring = calibration.scoring
+    facts = {
+        "weight of log popularity": f"{scoring.popularity:.2f}",
+        "for an article bought before": f"{scoring.bought:+.2f}",
+        "for each time the days since double": f"{scoring.log_days * np.log(2):+.2f}",
+        "temperature of the towers": f"{calibration.temperature:.2f}",
+        "customers": f"{calibration.customers:,}",
+        "negative log-likelihood, before": f"{calibration.loss_before:.3f}",
+        "negative log-likelihood, fitted": f"{calibration.loss_after:.3f}",
+    }
+    return pd.Series(facts, name="calibration")
 
 
 def show_customers(recommender: Recommender, data: Preprocessed, customers: int, k: int, seed: int = 0) -> pd.DataFrame:

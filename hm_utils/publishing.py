@@ -19,10 +19,12 @@ from hm_utils.inference import Float32
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.recommender import Recommender, write_model
 from hm_utils.refit import Refit
+from hm_utils.scoring import Scoring
 
 logger = logging.getLogger(__name__)
 
 GOLDEN_CUSTOMERS = 5
+PUBLISHED = "two-tower + repurchase"  # the name in the tables of what is published
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Decision:
 
 
 def decide(
-    evaluation: Evaluation, model: str = "two-tower", floors: tuple[str, ...] = ("popularity", "recent popularity")
+    evaluation: Evaluation, model: str = PUBLISHED, floors: tuple[str, ...] = ("popularity", "recent popularity")
 ) -> Decision:
     """A model must rank better than showing everybody the best-sellers, by MAP@12 on the test days."""
     floor = max(floors, key=evaluation.mean)
@@ -67,6 +69,7 @@ def publish_model(
     data: Preprocessed,
     refit: Refit,
     index: Index,
+    scoring: Scoring,
     evaluation: Evaluation,
     parameters: Mapping[str, Any],
     index_recall: float,
@@ -74,6 +77,8 @@ def publish_model(
     """Write the model beside what is served, check it, and swap it in. See :func:`hm_utils.bundle.publish`.
 
     Args:
+        index: of the refit's ``snapshot.index_vectors(scoring)``.
+        scoring: the weights of popularity and repurchase.
         parameters: of the evaluation; those of preprocessing and of the refit's training are known from them.
 
     Returns:
@@ -82,7 +87,14 @@ def publish_model(
 
     def write(folder: Path) -> dict[str, Any]:
         write_model(
-            folder, refit.checkpoint_path, index, data.articles, data.customers, refit.training.attributes, data.log
+            folder,
+            refit.checkpoint_path,
+            index,
+            scoring,
+            data.articles,
+            data.customers,
+            refit.training.attributes,
+            data.log,
         )
         recommender = Recommender.open(folder, {})
         rows = np.random.default_rng(0).choice(

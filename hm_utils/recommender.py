@@ -2,7 +2,8 @@
 
 <version>/
   checkpoint.pt        the towers
-  index/               the articles' vectors and ScaNN's files
+  index/               the articles' vectors, popularity folded in, and ScaNN's files
+  scoring.json         the weights of popularity and repurchase, see hm_utils.scoring
   articles.parquet     the catalogue, in order of article row
   customers.parquet    the customers, in order of customer row
   customer_ids.npy     their ids as bytes, ascending: looked up by binary search, memory-mapped
@@ -13,8 +14,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,15 @@ from hm_utils.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.index import Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
+from hm_utils.scoring import (
+    Scoring,
+    add_repurchase,
+    factor,
+    fold_customers,
+    own_articles,
+    own_dots,
+    unfold_articles,
+)
 from hm_utils.towers import TwoTower
 
 Float32 = npt.NDArray[np.float32]
@@ -48,6 +60,7 @@ class Recommender:
         attributes: Int32,
         log: PurchaseLog,
         history_length: int,
+        scoring: Scoring,
         manifest: dict[str, Any],
         folder: Path | None = None,
     ) -> None:
@@ -60,7 +73,8 @@ class Recommender:
         self._history_length = history_length
         self.manifest = manifest
         self._folder = folder
-        self._scale = float(model.scale.detach())
+        self.scoring = scoring
+        self._factor = factor(index.vectors, float(model.scale.detach()))
 
     @property
     def version(self) -> str:
@@ -81,6 +95,11 @@ class Recommender:
         assert self._folder is not None
         return pd.read_parquet(self._folder / "articles.parquet")
 
+    @cached_property
+    def _article_vectors(self) -> Float32:
+        """``[n_articles, output_dim]`` unit vectors, as the user tower reads them in a history."""
+        return unfold_articles(self._index.vectors)
+
     def customer_rows(self, ids: Sequence[str]) -> Int64:
         """``[n]`` rows of the customers with these ids, -1 where an id is unknown."""
         wanted = np.array(
@@ -95,7 +114,7 @@ class Recommender:
         """``[n, output_dim]`` unit vectors of customers, as of the day after the model's last."""
         return encode_customers(
             self._model.user_tower,
-            self._index.vectors,
+            self._article_vectors,
             self._attributes,
             self._log,
             np.asarray(rows, dtype=np.int32),
@@ -115,22 +134,32 @@ class Recommender:
 
         Returns:
             ``articles [n, top_k]`` int32 article rows, best first, -1 where the catalogue has no more, and
-            ``scores [n, top_k]`` float32, cosine times the learned scale, falling, -inf there.
+            ``scores [n, top_k]`` float32, on the model's scale (see hm_utils.scoring), falling, -inf there.
         """
         excluded = np.unique([self._article_rows[i] for i in exclude if i in self._article_rows]).astype(np.int32)
         if not len(rows):
             return np.empty((0, top_k), np.int32), np.empty((0, top_k), np.float32)
-        vectors = self.encode(rows)
-        articles, cosines = self._index.search(vectors, top_k)
-        if np.isin(articles, excluded).any():
+        found, scores = self._search(np.asarray(rows, dtype=np.int32), top_k)
+        if np.isin(found, excluded).any():
             # Deep enough even if everything excluded is among the best.
-            articles, cosines = self._index.search(vectors, top_k + len(excluded))
+            found, scores = self._search(np.asarray(rows, dtype=np.int32), top_k + len(excluded))
             # A stable sort by "is excluded" moves what stays to the front, in order.
-            out = np.isin(articles, excluded)
+            out = np.isin(found, excluded)
             order = np.argsort(out, axis=1, kind="stable")
-            articles = np.take_along_axis(np.where(out, -1, articles).astype(np.int32), order, axis=1)
-            cosines = np.take_along_axis(np.where(out, -np.inf, cosines).astype(np.float32), order, axis=1)
-        return articles[:, :top_k], (cosines[:, :top_k] * self._scale).astype(np.float32)
+            found = np.take_along_axis(np.where(out, -1, found).astype(np.int32), order, axis=1)
+            scores = np.take_along_axis(np.where(out, -np.inf, scores).astype(np.float32), order, axis=1)
+        return found[:, :top_k], scores[:, :top_k]
+
+    def _search(self, rows: Int32, k: int) -> tuple[Int32, Float32]:
+        queries = fold_customers(self.encode(rows))
+        if not self.scoring.has_repurchase:
+            found, dots = self._index.search(queries, k)
+            return found, dots * np.float32(self._factor)
+        own = own_articles(self._log, rows, self._log.last_day + 1)
+        # Each customer's own articles may move down, out of the list: as many more are looked at.
+        found, dots = self._index.search(queries, k + int(own.mask.sum(axis=1).max()))
+        own_scores = own_dots(self._index.vectors, queries, own) * np.float32(self._factor)
+        return add_repurchase(found, dots * np.float32(self._factor), own, own_scores, self.scoring, k)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: whoever loads the model asks it again."""
@@ -171,6 +200,7 @@ class Recommender:
             attributes=np.load(folder / "attributes.npy", mmap_mode="r", allow_pickle=False),
             log=PurchaseLog.load(folder / "log"),
             history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
+            scoring=Scoring(**json.loads((folder / "scoring.json").read_text())),
             manifest=manifest,
             folder=folder,
         )
@@ -192,6 +222,7 @@ def write_model(
     folder: Path,
     checkpoint_path: Path,
     index: Index,
+    scoring: Scoring,
     articles: pd.DataFrame,
     customers: pd.DataFrame,
     attributes: Int32,
@@ -200,6 +231,7 @@ def write_model(
     """Write the files of a model into an empty ``folder`` (all but the manifest, which publishing adds)."""
     shutil.copyfile(checkpoint_path, folder / "checkpoint.pt")
     index.save(folder / "index")
+    (folder / "scoring.json").write_text(json.dumps(asdict(scoring)))
     articles.to_parquet(folder / "articles.parquet", index=False)
     customers.to_parquet(folder / "customers.parquet", index=False)
     ids = customers["customer_id"].to_numpy(dtype="U64").astype("S64")

@@ -13,18 +13,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from hm_utils.checkpoint import CheckpointError, load_checkpoint, plain, read_checkpoint, save_checkpoint, save_whole
 from hm_utils.dataset import Batch, BatchMaker
-from hm_utils.features import UNKNOWN, ArticleFeatures, CatalogueState
+from hm_utils.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, ArticleFeatures, CatalogueState
 from hm_utils.losses import pair_loss, sampled_softmax_loss
 from hm_utils.purchases import Int32
 from hm_utils.towers import IDENTITY_COLUMNS, TowerConfig, TwoTower
 
 logger = logging.getLogger(__name__)
 
+NEVER_SOLD = STATE_COLUMNS.index("never_sold")
+PRICE_COLUMN = len(ARTICLE_COLUMNS)  # the price bucket follows the catalogue's own columns
+# In its first weeks a log cannot tell a new article from one that it has not met yet.
+MIN_DAYS_OF_LOG = 28
+# What is validated and kept is a moving average of the weights, over about the last 200 steps.
+STEPS_PER_AVERAGE = 10
+AVERAGE_DECAY = 0.95
+
 Validate = Callable[[TwoTower], dict[str, float]]
+Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class TrainingSettings:
     Attributes:
         batch_size: examples a step.
         num_epochs: passes over the examples at most.
-        learning_rate: Adam's, warmed up over the first 100 steps and decayed to a tenth by a cosine.
+        learning_rate: Adam's, warmed up over the first 100 steps, then constant: averaging the weights does the rest.
         patience: epochs without a better validation metric before stopping.
         identity_dropout: share of the articles in a batch whose id and product code are hidden, so
             that a new article is understood by its content.
@@ -48,7 +58,7 @@ class TrainingSettings:
     use_in_batch_negatives: bool = True
     patience: int = 3
     history_length: int = 20
-    identity_dropout: float = 0.1
+    identity_dropout: float = 0.3
     seed: int = 42
     device: str = "auto"
 
@@ -111,6 +121,10 @@ def batch_loss(
 ) -> Tensor:
     """The loss of one batch, a scalar: encode its distinct articles once, then gather.
 
+    The logit of an article is scale x cosine + its log popularity in the weeks of the batch. Popularity
+    is counted, so that the towers have no reason to remember it: they learn what makes this customer
+    differ from the crowd, and a recommendation adds the popularity of its own day.
+
     ``identity_dropout`` is the share of the articles whose id and product are hidden, drawn from ``rng``.
     """
 
@@ -118,12 +132,18 @@ def batch_loss(
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     categories = inputs.features.categories[batch.items]
+    state = inputs.state.as_of(batch.day)[batch.items]
+    if batch.day >= MIN_DAYS_OF_LOG:
+        # Before its first sale an article has no id and no price to go by, whatever is known by now.
+        unsold = state[:, NEVER_SOLD] > 0
+        categories[unsold, :IDENTITY_COLUMNS] = UNKNOWN
+        categories[unsold, PRICE_COLUMN] = MISSING
     if identity_dropout:
         categories[rng.random(len(categories)) < identity_dropout, :IDENTITY_COLUMNS] = UNKNOWN
     items = model.item_tower(
         tensor(categories).long(),
         tensor(inputs.features.text[batch.items]),
-        tensor(inputs.state.as_of(batch.day)[batch.items]),
+        tensor(state),
     )
     users = model.user_tower(
         tensor(inputs.attributes[batch.customers]).long(),
@@ -131,15 +151,15 @@ def batch_loss(
         tensor(batch.days_since).long(),
         tensor(batch.mask),
     )
-    positives = items[tensor(batch.positives)]
-    negatives = items[tensor(batch.negatives)]
-    positive_logits = model.scale * (users * positives).sum(dim=1)
+    popularity = tensor(batch.popularity)
+    positives, negatives = tensor(batch.positives), tensor(batch.negatives)
+    positive_logits = model.scale * (users * items[positives]).sum(dim=1) + popularity[positives]
     if batch.log_expected_count is None or batch.collisions is None:
-        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, negatives)
+        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
         return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
     return sampled_softmax_loss(
         positive_logits,
-        model.scale * users @ negatives.T,
+        model.scale * users @ items[negatives].T + popularity[negatives],
         tensor(batch.log_expected_count),
         tensor(batch.collisions),
     )
@@ -174,7 +194,9 @@ def train(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     model = TwoTower(tower_config).to(device)
-    optimizers = Optimizers(model, settings.learning_rate, steps=len(inputs.batches) * settings.num_epochs)
+    averaged = AveragedModel(model, multi_avg_fn=_moving_average)
+    kept: TwoTower = averaged.module  # type: ignore[assignment]
+    optimizers = Optimizers(model, settings.learning_rate)
     result = TrainingResult(model)
     best = float("-inf")
     identity = {
@@ -186,6 +208,7 @@ def train(
     saved = _load_resume(resume_path, checkpoint_path, identity)
     if saved:
         model.load_state_dict(saved["model"])
+        averaged.load_state_dict(saved["averaged"])
         optimizers.load_state_dict(saved["optimizers"])
         result.history, result.best_epoch, best = saved["history"], saved["best_epoch"], saved["best"]
         result.resumed_from = len(result.history)
@@ -197,20 +220,21 @@ def train(
         rng = np.random.default_rng([settings.seed, epoch])
         record: dict[str, float] = {
             "epoch": epoch,
-            **_run_epoch(model, inputs, optimizers, settings, device, rng, epoch),
+            **_run_epoch(model, averaged, inputs, optimizers, settings, device, rng, epoch),
         }
         if validate:
-            record |= {name: float(value) for name, value in validate(model).items()}
+            record |= {name: float(value) for name, value in validate(kept).items()}
         result.history.append(record)
         score = record[monitor] if validate else float(epoch)
         if score > best:
             best, result.best_epoch = score, epoch
-            save_checkpoint(checkpoint_path, model, identity, result.history, epoch)
+            save_checkpoint(checkpoint_path, kept, identity, result.history, epoch)
         save_whole(
             resume_path,
             {
                 **identity,
                 "model": model.state_dict(),
+                "averaged": averaged.state_dict(),
                 "optimizers": optimizers.state_dict(),
                 "history": result.history,
                 "best_epoch": result.best_epoch,
@@ -226,6 +250,7 @@ def train(
 
 def _run_epoch(
     model: TwoTower,
+    averaged: AveragedModel,
     inputs: TrainingInputs,
     optimizers: Optimizers,
     settings: TrainingSettings,
@@ -244,9 +269,11 @@ def _run_epoch(
         mininterval=1.0,
         leave=False,
     ) as bar:
-        for batch in inputs.batches.epoch(rng):
+        for step, batch in enumerate(inputs.batches.epoch(rng)):
             loss = batch_loss(model, batch, inputs, device, settings.identity_dropout, rng)
             optimizers.step(loss)
+            if step % STEPS_PER_AVERAGE == 0:
+                averaged.update_parameters(model)
             n = len(batch.customers)
             total += loss.item() * n
             seen += n
@@ -259,13 +286,20 @@ def _run_epoch(
     return {"train_loss": total / seen, "examples_per_second": seen / (time.perf_counter() - started)}
 
 
+@torch.no_grad()
+def _moving_average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
+    """Move the averages towards the weights, faster while few have been averaged."""
+    decay = min(AVERAGE_DECAY, (1 + float(n)) / (10 + float(n)))
+    torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+
+
 class Optimizers:
     """Adam for the dense weights, SparseAdam for the tables with a row an article, one learning-rate schedule.
 
     A step of dense Adam visits every row of a table; most rows are not in the batch.
     """
 
-    def __init__(self, model: TwoTower, learning_rate: float, steps: int) -> None:
+    def __init__(self, model: TwoTower, learning_rate: float) -> None:
         sparse = list(model.item_tower.identity.parameters())
         special = {id(parameter) for parameter in (*sparse, model.log_scale)}
         groups: list[dict[str, Any]] = [
@@ -277,7 +311,7 @@ class Optimizers:
             torch.optim.Adam(groups, lr=learning_rate, fused=True),
             torch.optim.SparseAdam(sparse, lr=learning_rate),
         ]
-        self._schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate(steps)) for each in self._optimizers]
+        self._schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate) for each in self._optimizers]
 
     def step(self, loss: Tensor) -> None:
         for optimizer in self._optimizers:
@@ -299,14 +333,9 @@ class Optimizers:
         return [*self._optimizers, *self._schedules]
 
 
-def _rate(steps: int) -> Callable[[int], float]:
-    """Learning rate factor: warm-up over 100 steps, then a cosine down to a tenth."""
-
-    def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / 100)
-        return warm * (0.55 + 0.45 * float(np.cos(np.pi * min(1.0, step / max(1, steps)))))
-
-    return factor
+def _rate(step: int) -> float:
+    """Learning rate factor: a warm-up over 100 steps."""
+    return min(1.0, (step + 1) / 100)
 
 
 def _load_resume(path: Path, checkpoint_path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from hm_utils.baselines import (
     repurchase,
     repurchase_item_item,
 )
+from hm_utils.popularity import recent_sales
 from hm_utils.purchases import PurchaseLog
 
 N_CUSTOMERS, N_ARTICLES, N_DAYS, AS_OF, K = 60, 80, 90, 70, 30
@@ -179,7 +180,7 @@ def test_popularity_by_age_is_the_order_of_smoothed_sales_in_the_band(log: Purch
 
 def test_a_strong_prior_is_everybodys_order(log: PurchaseLog) -> None:
     by_age = popularity_by_age(AGES, prior_sales=1e6)(log, CUSTOMERS, AS_OF, K)
-    sales = baselines._recent_sales(log, AS_OF)
+    sales = recent_sales(log, AS_OF)
     np.testing.assert_allclose(sales[by_age], sales[recent_popularity(log, CUSTOMERS, AS_OF, K)])
 
 

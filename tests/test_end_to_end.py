@@ -199,7 +199,7 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     rows = np.arange(recommender.n_customers, dtype=np.int32)
     np.testing.assert_allclose(recommender.encode(rows), snapshot.customers(rows), atol=1e-5)
     articles, _ = recommender.recommend(rows, 10)
-    assert (articles == snapshot.rank(rows, 10)).mean() > 0.999
+    assert (articles == snapshot.rank(rows, 10, recommender.scoring)).mean() > 0.999
 
 
 def test_a_checkpoint_of_other_preprocessed_data_is_not_evaluated(folders, tmp_path):

@@ -1,0 +1,113 @@
+"""The weights of a score that are not the towers' own, fitted on the validation days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from hm_utils import metrics
+from hm_utils.inference import Snapshot
+from hm_utils.purchases import Baskets, Int32
+from hm_utils.scoring import Scoring, factor, own_articles, own_dots
+
+Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+CHUNK = 512  # customers at a time
+
+CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
+RIDGE = 1e-3  # a pull towards the two-tower alone, that matters where there is next to nothing to fit on
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Fitted weights and what they were fitted on.
+
+    Attributes:
+        scoring: the weights.
+        temperature: what the towers' logits are multiplied with to be probabilities; below 1, the towers are
+            surer than they should be. It divides the other weights, so that scores keep the towers' scale.
+        customers: how many had one of their articles among the candidates.
+        loss_before, loss_after: mean negative log-likelihood a customer, of the two-tower alone and fitted.
+    """
+
+    scoring: Scoring
+    temperature: float
+    customers: int
+    loss_before: float
+    loss_after: float
+
+
+def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 5_000, seed: int = 0) -> Calibration:
+    """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
+
+    The articles that a customer bought are choices out of their candidates: the first of the two-tower's
+    list and everything they bought before. With only four numbers to fit, a few thousand customers are
+    plenty.
+
+    Args:
+        snapshot: as of the first day of ``truth``, of a model that was not trained on it.
+        truth: who bought, and what, in the validation days.
+        max_customers: a random part of the buyers is used where there are more.
+    """
+    if len(truth) > max_customers:
+        keep = np.zeros(len(truth), dtype=bool)
+        keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
+        truth = truth.select(keep)
+    starts = range(0, len(truth), CHUNK)
+    parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
+    features = np.concatenate([features for _, features in parts])
+    chosen = metrics.hit_matrix(np.concatenate([candidates for candidates, _ in parts]), truth)
+    some = chosen.any(axis=1)
+    features, chosen = features[some], chosen[some]
+    start = np.array([1.0, 1.0, 0.0, 0.0])
+
+    def loss(weights: Float) -> tuple[float, Float]:
+        value, gradient = _negative_log_likelihood(weights, features, chosen)
+        return value + RIDGE * float(((weights - start) ** 2).sum()), gradient + 2 * RIDGE * (weights - start)
+
+    # A temperature of 0 would make the other weights infinite.
+    bounds = [(0.05, None), (0.0, None), (None, None), (None, None)]
+    weights = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x if some.any() else start
+    temperature, popularity, bought, log_days = weights.tolist()
+    return Calibration(
+        scoring=Scoring(popularity / temperature, bought / temperature, log_days / temperature),
+        temperature=temperature,
+        customers=int(some.sum()),
+        loss_before=_negative_log_likelihood(start, features, chosen)[0] if some.any() else 0.0,
+        loss_after=_negative_log_likelihood(weights, features, chosen)[0] if some.any() else 0.0,
+    )
+
+
+def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
+    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 4]``:
+    scale x cosine (-inf where there is none), log popularity, bought before, log days since.
+    """
+    vectors = snapshot.index_vectors()
+    articles, scores = snapshot.score(customers, min(CANDIDATES, len(vectors)))
+    own = own_articles(snapshot.log, customers, snapshot.as_of)
+    own_scores = factor(vectors, snapshot.scale) * own_dots(vectors, snapshot.queries(customers), own)
+    mine = np.where(own.mask, own.articles, -1)
+    found_again = (articles[:, :, None] == mine[:, None, :]).any(axis=2)
+    candidates = np.concatenate([np.where(found_again, -1, articles), mine], axis=1)
+    popularity = snapshot.popularity[candidates] * (candidates >= 0)
+    cosine = np.where(candidates >= 0, np.concatenate([scores, own_scores], axis=1) - popularity, -np.inf)
+    none = np.zeros_like(scores)
+    bought = np.concatenate([none, own.mask], axis=1)
+    log_days = np.concatenate([none, np.log(np.maximum(own.days_since, 1)) * own.mask], axis=1)
+    return candidates, np.stack([cosine, popularity, bought, log_days], axis=2).astype(np.float32)
+
+
+def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:
+    """Mean over customers of -log P(an article they bought), and its gradient ``[4]``."""
+    logits = np.where(np.isfinite(features[:, :, 0]), np.nan_to_num(features, neginf=0) @ weights, -np.inf)
+    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+    share = chosen / chosen.sum(axis=1, keepdims=True)  # several articles bought share the customer's weight
+    value = -np.where(chosen, log_p, 0)[chosen] @ share[chosen] / len(features)
+    error = (np.exp(log_p) - share)[:, :, None] * np.nan_to_num(features, neginf=0)
+    return float(value), error.sum(axis=(0, 1), dtype=np.float64) / len(features)

@@ -24,8 +24,8 @@ Float = npt.NDArray[np.float64]
 
 Ranker = Callable[[PurchaseLog, Int32, int, int], Int32]
 
-CHUNK = 4_096  # customers, or articles, worked on at a time: bounds memory, changes no result
 ON_SALE_DAYS = 28  # an article that nobody bought for so long is taken to be sold out
+CHUNK = 4_096  # customers, or articles, worked on at a time: bounds memory, changes no result
 
 AGE_EDGES = (25, 35, 45, 55)  # each starts a band: five, each with at least 12 % of H&M's customers
 AGE_BANDS = ("under 25", "25–34", "35–44", "45–54", "55 and over")

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from hm_utils import metrics
 from hm_utils.inference import Snapshot
 from hm_utils.purchases import Baskets, Int32
-from hm_utils.scoring import Scoring, factor, own_articles, own_dots
+from hm_utils.scoring import TOWERS_ALONE, Scoring, factor, own_articles, own_dots
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -21,6 +21,7 @@ Bool = npt.NDArray[np.bool_]
 CHUNK = 512  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
+START = np.array([1.0, 1.0, 0.0, 0.0])  # the two-tower alone
 RIDGE = 1e-3  # a pull towards the two-tower alone, that matters where there is next to nothing to fit on
 
 
@@ -43,7 +44,7 @@ class Calibration:
     loss_after: float
 
 
-def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 5_000, seed: int = 0) -> Calibration:
+def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, seed: int = 0) -> Calibration:
     """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
 
     The articles that a customer bought are choices out of their candidates: the first of the two-tower's
@@ -59,28 +60,20 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 5_000, se
         keep = np.zeros(len(truth), dtype=bool)
         keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
         truth = truth.select(keep)
-    starts = range(0, len(truth), CHUNK)
-    parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
-    features = np.concatenate([features for _, features in parts])
+    parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in range(0, len(truth), CHUNK)]
     chosen = metrics.hit_matrix(np.concatenate([candidates for candidates, _ in parts]), truth)
     some = chosen.any(axis=1)
-    features, chosen = features[some], chosen[some]
-    start = np.array([1.0, 1.0, 0.0, 0.0])
-
-    def loss(weights: Float) -> tuple[float, Float]:
-        value, gradient = _negative_log_likelihood(weights, features, chosen)
-        return value + RIDGE * float(((weights - start) ** 2).sum()), gradient + 2 * RIDGE * (weights - start)
-
-    # A temperature of 0 would make the other weights infinite.
-    bounds = [(0.05, None), (0.0, None), (None, None), (None, None)]
-    weights = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x if some.any() else start
+    features, chosen = np.concatenate([part for _, part in parts])[some], chosen[some]
+    if not some.any():
+        return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+    weights = _fit(features, chosen)
     temperature, popularity, bought, log_days = weights.tolist()
     return Calibration(
         scoring=Scoring(popularity / temperature, bought / temperature, log_days / temperature),
         temperature=temperature,
-        customers=int(some.sum()),
-        loss_before=_negative_log_likelihood(start, features, chosen)[0] if some.any() else 0.0,
-        loss_after=_negative_log_likelihood(weights, features, chosen)[0] if some.any() else 0.0,
+        customers=len(chosen),
+        loss_before=_negative_log_likelihood(START, features, chosen)[0],
+        loss_after=_negative_log_likelihood(weights, features, chosen)[0],
     )
 
 
@@ -90,17 +83,33 @@ def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     """
     vectors = snapshot.index_vectors()
     articles, scores = snapshot.score(customers, min(CANDIDATES, len(vectors)))
-    own = own_articles(snapshot.log, customers, snapshot.as_of)
+    own = own_articles(snapshot.log, customers, snapshot.histories_before)
     own_scores = factor(vectors, snapshot.scale) * own_dots(vectors, snapshot.queries(customers), own)
     mine = np.where(own.mask, own.articles, -1)
     found_again = (articles[:, :, None] == mine[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), mine], axis=1)
-    popularity = snapshot.popularity[candidates] * (candidates >= 0)
+    popularity = _of(snapshot.popularity, candidates)
     cosine = np.where(candidates >= 0, np.concatenate([scores, own_scores], axis=1) - popularity, -np.inf)
     none = np.zeros_like(scores)
     bought = np.concatenate([none, own.mask], axis=1)
     log_days = np.concatenate([none, np.log(np.maximum(own.days_since, 1)) * own.mask], axis=1)
     return candidates, np.stack([cosine, popularity, bought, log_days], axis=2).astype(np.float32)
+
+
+def _of(popularity: Float32, candidates: Int32) -> Float32:
+    return np.where(candidates >= 0, popularity[candidates], 0)
+
+
+def _fit(features: Float32, chosen: Bool) -> Float:
+    """``[4]`` the weights with the highest likelihood."""
+
+    def loss(weights: Float) -> tuple[float, Float]:
+        value, gradient = _negative_log_likelihood(weights, features, chosen)
+        return value + RIDGE * float(((weights - START) ** 2).sum()), gradient + 2 * RIDGE * (weights - START)
+
+    # A temperature of 0 would make the other weights infinite.
+    bounds = [(0.05, None), (0.0, None), (None, None), (None, None)]
+    return minimize(loss, START, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:

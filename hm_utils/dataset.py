@@ -190,6 +190,8 @@ class BatchMaker:
             sampling, Yang et al., WWW 2020): they keep in check what is never bought.
         session_share: share of the examples that also see the rest of the same basket, with 0 days
             since: a deliberate exception to "strictly before the day", in training alone.
+        history_dropout: share of the examples whose history is hidden, so that the towers also learn
+            from attributes alone what a customer without purchases may like.
     """
 
     log: PurchaseLog
@@ -199,6 +201,7 @@ class BatchMaker:
     use_in_batch_negatives: bool = True
     uniform_negatives: int = 1024
     session_share: float = 0.75
+    history_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         if not len(self.examples):
@@ -266,7 +269,7 @@ class BatchMaker:
         hidden = basket & (
             (histories.articles == articles[:, None]) | (rng.random(basket.shape) < rng.random((len(basket), 1)))
         )
-        seen = histories.mask & ~hidden
+        seen = histories.mask & ~hidden & (rng.random((len(hidden), 1)) >= self.history_dropout)
         # A stable sort by "is hidden" closes the gaps: the newest purchase that is seen comes first.
         order = np.argsort(~seen, axis=1, kind="stable")[:, : self.history_length]
         mask = np.take_along_axis(seen, order, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -87,20 +88,20 @@ class Snapshot:
     Attributes:
         model: the towers.
         article_vectors: ``[n_articles, output_dim]`` unit vectors as of ``as_of``.
-        popularity: ``[n_articles]`` log popularity of the last days before ``as_of``, 0 for the best-seller.
         attributes: ``[n_customers, columns]`` codes of every customer.
         log: read strictly before ``as_of``.
         as_of: day number.
         history_length: purchases of a history at most.
+        show_histories: false hides what customers bought from the user tower and from repurchase.
     """
 
     model: TwoTower
     article_vectors: Float32
-    popularity: Float32
     attributes: Int32
     log: PurchaseLog
     as_of: int
     history_length: int
+    show_histories: bool = True
 
     @classmethod
     def take(
@@ -116,12 +117,22 @@ class Snapshot:
         """Encode the catalogue; ``features`` and ``state`` are those of the morning of ``as_of``."""
         device = str(model.log_scale.device)
         vectors = encode_articles(model.item_tower, features, state, device)
-        popularity = log_popularity(recent_sales(log, as_of))
-        return cls(model, vectors, popularity - popularity.max(), attributes, log, as_of, history_length)
+        return cls(model, vectors, attributes, log, as_of, history_length)
 
     def without_histories(self) -> Snapshot:
         """The same catalogue, for customers as if each of them had just registered."""
-        return replace(self, as_of=0)
+        return replace(self, show_histories=False)
+
+    @cached_property
+    def popularity(self) -> Float32:
+        """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for the best-seller."""
+        popularity = log_popularity(recent_sales(self.log, self.as_of))
+        return popularity - popularity.max()
+
+    @property
+    def histories_before(self) -> int:
+        """The day before which purchases are in a history."""
+        return self.as_of if self.show_histories else 0
 
     @property
     def scale(self) -> float:
@@ -136,7 +147,7 @@ class Snapshot:
             self.attributes,
             self.log,
             rows,
-            self.as_of,
+            self.histories_before,
             self.history_length,
             str(self.model.log_scale.device),
         )
@@ -147,7 +158,8 @@ class Snapshot:
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n_articles, output_dim + 2]`` unit vectors to search, popularity folded in."""
-        return fold_articles(self.article_vectors, scoring.popularity * self.popularity, self.scale)
+        bonus = np.float32(scoring.popularity) * self.popularity
+        return fold_articles(self.article_vectors, bonus, self.scale)
 
     def score(
         self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE, chunk: int = 1_024
@@ -170,7 +182,7 @@ class Snapshot:
     def _score(self, vectors: Float32, rows: Int32, k: int, scoring: Scoring) -> tuple[Int32, Float32]:
         device = self.model.log_scale.device
         queries = self.queries(rows)
-        own = own_articles(self.log, rows, self.as_of) if scoring.has_repurchase else None
+        own = own_articles(self.log, rows, self.histories_before) if scoring.has_repurchase else None
         depth = min(len(vectors), k + (int(own.mask.sum(axis=1).max()) if own else 0))
         found = torch.topk(torch.from_numpy(queries).to(device) @ torch.from_numpy(vectors).to(device).T, depth)
         articles = found.indices.int().cpu().numpy()

@@ -113,7 +113,7 @@ class UserTower(nn.Module):
         self.content_weight = nn.Linear(out, 1)
         self.no_history = nn.Parameter(torch.zeros(out))
         self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
-        self.pooled_share = nn.Parameter(torch.tensor(1.0))
+        self.pooled_share = nn.Parameter(torch.tensor(3.0))
         nn.init.zeros_(self.content_weight.weight)
         nn.init.normal_(self.recency.weight, std=0.05)
         # Weights start as a gentle decay with the age of the purchase, and are learned from there.

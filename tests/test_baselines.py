@@ -26,7 +26,7 @@ from hm_utils.baselines import (
     repurchase,
     repurchase_item_item,
 )
-from hm_utils.popularity import recent_sales
+from hm_utils.popularity import HALF_LIFE, recent_sales
 from hm_utils.purchases import PurchaseLog
 
 N_CUSTOMERS, N_ARTICLES, N_DAYS, AS_OF, K = 60, 80, 90, 70, 30
@@ -160,7 +160,7 @@ def test_popularity_by_age_is_the_order_of_smoothed_sales_in_the_band(log: Purch
     everyone: dict[int, float] = defaultdict(float)
     for article, day, customer in zip(log.article.tolist(), log.day.tolist(), log.customer.tolist(), strict=True):
         if AS_OF - 7 <= day < AS_OF:
-            weight = 0.5 ** ((AS_OF - day) / 3.0)
+            weight = 0.5 ** ((AS_OF - day) / HALF_LIFE)
             sales[band(customer)][article] += weight
             everyone[article] += weight
     ranked = popularity_by_age(AGES, prior_sales)(log, CUSTOMERS, AS_OF, N_ARTICLES).tolist()

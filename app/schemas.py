@@ -40,7 +40,9 @@ class Recommendation(BaseModel):
     """One article of the list."""
 
     article_id: str = Field(description="10 digits, the leading zero kept", examples=[ARTICLE])
-    score: float = Field(description="the model's: cosine times the learned scale; falls with rank", examples=[11.234])
+    score: float = Field(
+        description="the model's: scaled cosine, popularity and repurchase; falls with rank", examples=[11.234]
+    )
     rank: int = Field(description="1 is the best", examples=[1])
 
 

@@ -125,9 +125,8 @@ class Snapshot:
 
     @cached_property
     def popularity(self) -> Float32:
-        """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for the best-seller."""
-        popularity = log_popularity(recent_sales(self.log, self.as_of))
-        return popularity - popularity.max()
+        """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for what did not sell."""
+        return log_popularity(recent_sales(self.log, self.as_of))
 
     @property
     def histories_before(self) -> int:

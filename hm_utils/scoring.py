@@ -54,7 +54,7 @@ def fold_articles(vectors: Float32, bonus: Float32, scale: float) -> Float32:
 
     Args:
         vectors: ``[n, d]`` unit vectors.
-        bonus: ``[n]``; the largest should be near 0, as the spread around 0 costs precision.
+        bonus: ``[n]``.
         scale: of the cosine.
     """
     extra = bonus / np.float32(scale)

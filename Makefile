@@ -13,11 +13,14 @@ MODEL ?= $(ARTIFACTS_DIR)/model#  what `make serve` serves
 HOST ?= 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=#           e.g. "-k metrics -x"
+BENCH_ARGS ?=#            of `python -m benchmarks.quality`, e.g. "--only ours baselines --json out.json"
 TORCH ?= 2.13.0#          the release that `make lock` pins
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+PEERS_VENV := .venv-peers
+PEERS_STAMP := $(PEERS_VENV)/.installed
 RAW := $(wildcard data/raw/*.csv data/raw/*.csv.gz data/raw/*.parquet)
 SAMPLE := data/sample/.made-$(SIZE)
 ifneq ($(strip $(DATA_DIR)),)
@@ -36,7 +39,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(STAMP) $(NEEDS_SAMPLE)  ## Run the four notebooks and publish a model (DATA_DIR=, ARTIFACTS_DIR=, PARAMS="-p name value", SIZE=)
@@ -72,8 +75,15 @@ format: $(STAMP)  ## Mend the style, and strip the notebooks of outputs
 	$(PY) -m nbstripout --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" notebooks/*.ipynb
 
 .PHONY: bench
-bench: $(STAMP)  ## Run the benchmarks
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+bench: $(STAMP)  ## Measure how fast training is
+	$(PY) -m benchmarks.training_step
+
+.PHONY: bench-quality
+bench-quality: $(STAMP) $(PEERS_STAMP) $(NEEDS_SAMPLE)  ## Measure how good the model is, also without each part and beside other projects' (takes long; DATA_DIR=, BENCH_ARGS=)
+	$(PY) -m benchmarks.quality --data-dir "$(DATA)" $(BENCH_ARGS)
+
+.PHONY: bench-env
+bench-env: $(PEERS_STAMP)  ## Make .venv-peers, the environment of the other projects' recommenders
 
 .PHONY: lock
 lock:  ## Write requirements.lock anew: the newest versions that pyproject.toml allows
@@ -88,8 +98,8 @@ lock:  ## Write requirements.lock anew: the newest versions that pyproject.toml 
 	cp "$$tmp/lock" requirements.lock; echo "requirements.lock: $$(grep -c == requirements.lock) packages."
 
 .PHONY: clean
-clean:  ## Remove .venv, caches and the sample (never data/raw or artifacts)
-	rm -rf $(VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## Remove .venv, .venv-peers, caches and the sample (never data/raw or artifacts)
+	rm -rf $(VENV) $(PEERS_VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- files -------------------------------------------------------------------------------------
@@ -113,6 +123,16 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "Installing requirements.lock into $(VENV): one to three minutes."
 	@$(PY) -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r requirements.lock
 	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(PEERS_STAMP): benchmarks/peers-requirements.txt
+	@if ! $(PEERS_VENV)/bin/python -c '' 2>/dev/null; then \
+	  $(find_python); \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { echo "The peers need Python 3.11 or 3.12, and $$python is the only one on the PATH that will do for the rest." >&2; exit 1; }; \
+	  "$$python" -m venv --clear $(PEERS_VENV); \
+	fi
+	@echo "Installing $< into $(PEERS_VENV): one to three minutes."
+	@$(PEERS_VENV)/bin/python -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r $<
 	@touch $@
 
 $(SAMPLE): $(wildcard hm_utils/sample/*.py) | $(STAMP)

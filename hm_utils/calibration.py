@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import logsumexp
+from tqdm.auto import tqdm
 
 from hm_utils import metrics
 from hm_utils.inference import Snapshot
@@ -22,7 +24,7 @@ CHUNK = 512  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 START = np.array([1.0, 1.0, 0.0, 0.0])  # the two-tower alone
-RIDGE = 1e-3  # a pull towards the two-tower alone, that matters where there is next to nothing to fit on
+RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
         keep = np.zeros(len(truth), dtype=bool)
         keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
         truth = truth.select(keep)
-    parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in range(0, len(truth), CHUNK)]
+    starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
+    parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
     chosen = metrics.hit_matrix(np.concatenate([candidates for candidates, _ in parts]), truth)
     some = chosen.any(axis=1)
     features, chosen = np.concatenate([part for _, part in parts])[some], chosen[some]
@@ -101,11 +104,12 @@ def _of(popularity: Float32, candidates: Int32) -> Float32:
 
 
 def _fit(features: Float32, chosen: Bool) -> Float:
-    """``[4]`` the weights with the highest likelihood."""
+    """``[4]`` the weights with the highest likelihood, less the pull."""
+    ridge = RIDGE / len(features)
 
     def loss(weights: Float) -> tuple[float, Float]:
         value, gradient = _negative_log_likelihood(weights, features, chosen)
-        return value + RIDGE * float(((weights - START) ** 2).sum()), gradient + 2 * RIDGE * (weights - START)
+        return value + ridge * float(((weights - START) ** 2).sum()), gradient + 2 * ridge * (weights - START)
 
     # A temperature of 0 would make the other weights infinite.
     bounds = [(0.05, None), (0.0, None), (None, None), (None, None)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from tqdm.auto import tqdm
 
 from hm_utils.dataset import histories_as_of
 from hm_utils.features import ArticleFeatures
@@ -172,7 +174,8 @@ class Snapshot:
         vectors = self.index_vectors(scoring)
         articles = np.full((len(rows), k), -1, dtype=np.int32)
         scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
-        for start in range(0, len(rows), chunk):
+        starts = tqdm(range(0, len(rows), chunk), "ranking", file=sys.stdout, delay=2, leave=False)
+        for start in starts:
             part = slice(start, start + chunk)
             articles[part], scores[part] = self._score(vectors, rows[part], k, scoring)
         return articles, scores

@@ -1,5 +1,7 @@
 """Examples, histories and batches: strictly before the day, and complete."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,83 @@ def test_a_session_adds_other_articles_of_the_basket_and_nothing_later(log, exam
         assert not (own & basket).any()
         seen += basket.sum()
     assert seen > 0
+
+
+@pytest.mark.parametrize("session_share", [0.75, 1.0])
+def test_what_is_hidden_of_a_basket_leaves_no_hole_and_takes_no_place(log, examples, session_share):
+    maker = batches(log, examples, session_share=session_share, history_dropout=0.0)
+    pushed_out = 0
+    for start in range(0, len(examples), 64):
+        chosen = np.arange(start, min(start + 64, len(examples)))
+        batch = maker.make(chosen, np.random.default_rng(start))
+        assert batch.mask.shape == (len(chosen), LENGTH)
+        assert (batch.mask[:, 1:] <= batch.mask[:, :-1]).all()
+        both = batch.mask[:, 1:]
+        assert (batch.days_since[:, 1:][both] >= batch.days_since[:, :-1][both]).all()  # the newest first
+        assert (batch.days_since[~batch.mask] == 0).all()
+        for row, (customer, day) in enumerate(zip(examples.customer[chosen], examples.day[chosen], strict=True)):
+            slots = batch.mask[row] & (batch.days_since[row] > 0)
+            basket = int((batch.mask[row] & ~slots).sum())
+            # Places that the basket does not take are the last purchases before the day, as many as there are.
+            past = histories_as_of(log, np.array([customer]), int(day), LENGTH - basket)
+            known = past.mask[0]
+            assert batch.items[batch.history[row][slots]].tolist() == past.articles[0][known].tolist()
+            assert batch.days_since[row][slots].tolist() == past.days_since[0][known].tolist()
+            pushed_out += 0 < basket < LENGTH == basket + int(slots.sum())
+    assert pushed_out > 0
+
+
+def test_by_default_nothing_later_than_the_day_is_seen_and_never_the_target(log, examples):
+    maker = BatchMaker(log, examples, 64, LENGTH)
+    assert maker.session_share == 0.75
+    bought = set(zip(log.customer.tolist(), log.article.tolist(), log.day.tolist(), strict=True))
+    same_day = with_basket = 0
+    for start in range(0, len(examples), 64):
+        chosen = np.arange(start, min(start + 64, len(examples)))
+        batch = maker.make(chosen, np.random.default_rng(start))
+        for row, day in enumerate(examples.day[chosen].tolist()):
+            known = batch.mask[row]
+            seen = batch.items[batch.history[row][known]].tolist()
+            days = (day - batch.days_since[row][known]).tolist()
+            assert max(days, default=0) <= day
+            assert all((batch.customers[row], article, on) in bought for article, on in zip(seen, days, strict=True))
+            today = [article for article, on in zip(seen, days, strict=True) if on == day]
+            assert batch.items[batch.positives[row]] not in today
+            same_day += len(today)
+            with_basket += bool(today)
+    assert same_day > with_basket > 0
+
+
+def test_histories_are_hidden_whole_for_a_share_of_the_examples(log, examples):
+    chosen = np.arange(len(examples))
+
+    def masks(history_dropout):
+        maker = batches(log, examples, session_share=0.0, history_dropout=history_dropout)
+        return maker.make(chosen, np.random.default_rng(0)).mask
+
+    whole, some = masks(0.0), masks(0.25)
+    past = whole.any(axis=1)
+    hidden = past & ~some.any(axis=1)
+    assert hidden[past].mean() == pytest.approx(0.25, abs=0.05)
+    np.testing.assert_array_equal(some[~hidden], whole[~hidden])
+    assert not masks(1.0).any()
+    assert 0 < BatchMaker(log, examples, 64, LENGTH).history_dropout < 0.5
+
+
+def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
+    first, second = (np.flatnonzero(examples.day // 7 == block) for block in (3, 4))
+    chosen = np.concatenate([first[-48:], second[:16]])
+    batch = batches(log, examples, uniform_negatives=20).make(chosen, np.random.default_rng(0))
+    counts = [Counter(examples.article[week].tolist()) for week in (first, second)]
+    share = {
+        article: 48 / 64 * counts[0][article] / len(first) + 16 / 64 * counts[1][article] / len(second)
+        for article in range(ARTICLES)
+    }
+    popularity = [np.log(1 + ARTICLES * share[article]) for article in batch.items.tolist()]
+    np.testing.assert_allclose(batch.popularity, popularity, rtol=1e-5)
+    sampled = batch.items[batch.negatives].tolist()
+    expected = [np.log((64 - 1) * share[article] + 20 / ARTICLES) for article in sampled]
+    np.testing.assert_allclose(batch.log_expected_count, expected, rtol=1e-5)
 
 
 def test_an_epoch_has_every_example_once(log, examples):

@@ -1,12 +1,15 @@
 """The towers over whole tables."""
 
 import numpy as np
+import pytest
 
 from hm_utils.features import CatalogueState
 from hm_utils.inference import Snapshot
 from hm_utils.preprocessing import make_training_data
+from hm_utils.scoring import Scoring
 from hm_utils.towers import TwoTower
-from tests.data import ARTICLES, article_table, customer_table, random_log
+from tests.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log
+from tests.snapshots import random_snapshot
 
 
 def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
@@ -28,3 +31,42 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
     assert all(len(set(row)) == ARTICLES for row in ranked[:, :ARTICLES].tolist())
     np.testing.assert_array_equal(snapshot.rank(rows, 7), ranked[:, :7])
     assert snapshot.rank(rows[:0], 100).shape == (0, 100)
+
+
+@pytest.mark.parametrize(
+    "scoring", [Scoring(0.4, -1.5), Scoring(1.7, 8.0, -2.0), Scoring(0.0, 0.0, 0.3), Scoring(2.5)], ids=str
+)
+@pytest.mark.parametrize("k", [12, ARTICLES + 3])
+def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
+    log = random_log()
+    snapshot = random_snapshot(log, 40)
+    rows = np.arange(CUSTOMERS, dtype=np.int32)
+    past = log.before(40)
+    last = np.full((CUSTOMERS, ARTICLES), -1)
+    np.maximum.at(last, (past.customer, past.article), past.day)
+    cosine = snapshot.customers(rows).astype(np.float64) @ snapshot.article_vectors.T
+    again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
+    expected = snapshot.scale * cosine + scoring.popularity * snapshot.popularity + np.where(last >= 0, again, 0)
+    articles, scores = snapshot.score(rows, k, scoring)
+    listed = min(k, ARTICLES)
+    assert articles.shape == scores.shape == (CUSTOMERS, k)
+    assert (articles[:, listed:] == -1).all()
+    assert np.isneginf(scores[:, listed:]).all()
+    assert all(len(set(row)) == listed for row in articles[:, :listed].tolist())
+    best = -np.sort(-expected, axis=1)[:, :listed]
+    np.testing.assert_allclose(scores[:, :listed], best, atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(expected, articles[:, :listed], axis=1), best, atol=1e-4)
+    np.testing.assert_array_equal(snapshot.score(rows, k, scoring, chunk=7)[0], articles)
+
+
+def test_without_histories_every_customer_is_as_if_newly_registered():
+    log = random_log()
+    snapshot = random_snapshot(log, 40)
+    rows = np.arange(CUSTOMERS, dtype=np.int32)
+    hidden, scoring = snapshot.without_histories(), Scoring(bought=5.0)
+    np.testing.assert_array_equal(hidden.popularity, snapshot.popularity)
+    np.testing.assert_array_equal(hidden.rank(rows, 12, scoring), hidden.rank(rows, 12))
+    never = np.diff(log.before(40).offsets) == 0
+    assert never.any()
+    np.testing.assert_allclose(hidden.customers(rows)[never], snapshot.customers(rows)[never], atol=1e-6)
+    assert (np.abs(hidden.customers(rows) - snapshot.customers(rows)).max(axis=1)[~never] > 1e-3).all()

@@ -1,17 +1,31 @@
 """The loop: it learns, stops, keeps the best, and resumes as if nothing had happened."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from hm_utils import training as training_module
 from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from hm_utils.dataset import BatchMaker
 from hm_utils.features import CatalogueState
 from hm_utils.preprocessing import make_training_data
-from hm_utils.training import TrainingInputs, TrainingSettings, train
-from tests.data import article_table, customer_table, random_log
+from hm_utils.purchases import PurchaseLog
+from hm_utils.training import (
+    AVERAGE_DECAY,
+    MIN_DAYS_OF_LOG,
+    PRICE_COLUMN,
+    STEPS_PER_AVERAGE,
+    TrainingInputs,
+    TrainingSettings,
+    batch_loss,
+    train,
+)
+from tests.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
+from tests.snapshots import random_towers
 
 LENGTH = 5
 
@@ -220,3 +234,120 @@ def test_training_reads_nothing_of_the_future(parts, tmp_path):
     for name, value in weights(first.model).items():
         torch.testing.assert_close(value, weights(second.model)[name], rtol=0, atol=0)
     np.testing.assert_array_equal(training.examples.negatives, short.examples.negatives)
+
+
+NEW_ARTICLE = ARTICLES - 1  # first sold on day 36
+
+
+@pytest.fixture(scope="module")
+def with_a_new_article():
+    """Inputs and towers over a log where NEW_ARTICLE, whose id and price training knows, is sold late."""
+    frame = random_transactions()
+    new = frame.head(3).assign(t_dat=frame["t_dat"].min() + pd.Timedelta(days=36), article=NEW_ARTICLE)
+    log = PurchaseLog.from_transactions(pd.concat([frame, new]), CUSTOMERS, ARTICLES)
+    training = make_training_data(article_table(), customer_table(), log, 40, 6, negatives_per_positive=2)
+    assert (training.features.categories[NEW_ARTICLE, [0, PRICE_COLUMN]] > 1).all()
+    return log, training, random_towers(training)
+
+
+def first_loss(with_a_new_article, day, features=None, popularity=None, use_in_batch_negatives=True, scale=None):
+    """The loss of the examples of a day, every article of the catalogue among the negatives."""
+    log, training, model = with_a_new_article
+    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives, uniform_negatives=400)
+    batch = batches.make(np.flatnonzero(training.examples.day == day), np.random.default_rng(0))
+    assert batch.day == day
+    assert not use_in_batch_negatives or len(batch.items) == ARTICLES
+    if popularity is not None:
+        batch = replace(batch, popularity=popularity(batch.popularity))
+    inputs = TrainingInputs(batches, features or training.features, CatalogueState(log), training.attributes)
+    kept = model.log_scale.detach().clone()
+    with torch.no_grad():
+        if scale is not None:
+            model.log_scale.copy_(torch.tensor(scale).log())
+        loss = batch_loss(model, batch, inputs, "cpu", 0.0, np.random.default_rng(0)).item()
+        model.log_scale.copy_(kept)
+    return batch, loss
+
+
+def with_other_code(features, article, column):
+    categories = features.categories.copy()
+    categories[article, column] = 2 if categories[article, column] != 2 else 3
+    return replace(features, categories=categories)
+
+
+@pytest.mark.parametrize("column", [0, 1, PRICE_COLUMN], ids=["id", "product", "price"])
+def test_an_article_not_yet_sold_has_no_id_product_or_price(with_a_new_article, column):
+    features = with_a_new_article[1].features
+
+    def is_read(article, day):
+        other = with_other_code(features, article, column)
+        return first_loss(with_a_new_article, day, other)[1] != first_loss(with_a_new_article, day)[1]
+
+    assert not is_read(NEW_ARTICLE, MIN_DAYS_OF_LOG)
+    assert not is_read(NEW_ARTICLE, 36)  # the morning of its first sale
+    assert is_read(NEW_ARTICLE, 37)
+    assert is_read(0, MIN_DAYS_OF_LOG)  # sold long before
+    # A young log does not know what is new.
+    assert is_read(NEW_ARTICLE, MIN_DAYS_OF_LOG - 1)
+
+
+def test_an_article_not_yet_sold_has_its_other_categories(with_a_new_article):
+    other = with_other_code(with_a_new_article[1].features, NEW_ARTICLE, 3)
+    assert first_loss(with_a_new_article, 30, other)[1] != first_loss(with_a_new_article, 30)[1]
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
+def test_popularity_is_in_the_logits(with_a_new_article, use_in_batch_negatives):
+    def loss(popularity=None, scale=None):
+        return first_loss(with_a_new_article, 30, None, popularity, use_in_batch_negatives, scale)
+
+    batch, whole = loss()
+    assert loss(lambda popularity: popularity[::-1].copy())[1] != pytest.approx(whole, rel=1e-3)
+    shifted = loss(lambda popularity: popularity + 3)[1]
+    # The softmax asks which article was bought, so that a constant is nothing to it; the pairs ask whether.
+    assert (shifted == pytest.approx(whole, rel=1e-5)) == use_in_batch_negatives
+    # Without the cosine it is all that is left.
+    positive, negative = batch.popularity[batch.positives], batch.popularity[batch.negatives]
+    if use_in_batch_negatives:
+        weight = np.where(batch.collisions, 0, np.exp(negative - batch.log_expected_count))
+        expected = np.log1p(weight.sum(axis=1) / np.exp(positive)).mean()
+    else:
+        bias = with_a_new_article[2].pair_bias.item()
+        expected = np.log1p(np.exp(-positive - bias)).mean() + np.log1p(np.exp(negative + bias)).mean()
+    assert loss(scale=1e-30)[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_kept(parts, tmp_path, monkeypatch):
+    passed, validated, models = [], [], []
+    step = training_module.Optimizers.step
+
+    class Recorded(training_module.Optimizers):
+        def __init__(self, model, learning_rate):
+            super().__init__(model, learning_rate)
+            models.append(model)
+
+        def step(self, loss):
+            step(self, loss)
+            passed.append(weights(models[0]))
+
+    def validate(model):
+        validated.append(weights(model))
+        return {"score": len(validated)}
+
+    monkeypatch.setattr(training_module, "Optimizers", Recorded)
+    result = run(parts, tmp_path / "c.pt", validate, num_epochs=3, learning_rate=0.01)
+    steps = len(passed) // 3
+    assert steps > STEPS_PER_AVERAGE
+    names = [name for name, _ in models[0].named_parameters()]
+    average: dict[str, torch.Tensor] = {}
+    n = 0
+    for epoch in range(3):
+        for now in passed[epoch * steps : (epoch + 1) * steps : STEPS_PER_AVERAGE]:
+            decay = min(AVERAGE_DECAY, (1 + n) / (10 + n)) if n else 0.0
+            average = {name: decay * average.get(name, now[name]) + (1 - decay) * now[name] for name in names}
+            n += 1
+        for name in names:
+            torch.testing.assert_close(validated[epoch][name], average[name], rtol=1e-4, atol=1e-6)
+    for name in names:
+        torch.testing.assert_close(weights(result.model)[name], validated[2][name], rtol=0, atol=0)
+    assert not torch.equal(average["log_scale"], passed[-1]["log_scale"])

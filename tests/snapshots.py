@@ -1,0 +1,33 @@
+"""A snapshot of random towers over the small data, for tests of what is done with one."""
+
+from __future__ import annotations
+
+import torch
+
+from hm_utils.features import CatalogueState
+from hm_utils.inference import Snapshot
+from hm_utils.preprocessing import TrainingData, make_training_data
+from hm_utils.purchases import PurchaseLog
+from hm_utils.towers import TwoTower
+from tests.data import article_table, customer_table
+
+HISTORY_LENGTH = 5
+
+
+def random_towers(training: TrainingData) -> TwoTower:
+    torch.manual_seed(0)
+    return TwoTower(training.tower_config(8, [16], 8)).eval()
+
+
+def random_snapshot(log: PurchaseLog, as_of: int = 40, train_end: int = 33) -> Snapshot:
+    """As of ``as_of``, of towers whose vocabularies are of the days before ``train_end``."""
+    training = make_training_data(article_table(), customer_table(), log, train_end, train_weeks=4)
+    return Snapshot.take(
+        random_towers(training),
+        training.features_as_of(article_table(), log, as_of),
+        CatalogueState(log).as_of(as_of),
+        training.attributes,
+        log,
+        as_of,
+        HISTORY_LENGTH,
+    )

@@ -1,0 +1,181 @@
+"""The weights of a score: the likelihood, what is recovered from it, and that it looks at the past alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import check_grad
+from scipy.special import log_softmax
+
+from hm_utils import calibration
+from hm_utils.calibration import START, calibrate
+from hm_utils.purchases import Baskets
+from hm_utils.scoring import TOWERS_ALONE
+from tests.data import ARTICLES, CUSTOMERS, random_log
+from tests.snapshots import random_snapshot
+
+AS_OF = 40
+# Of the scale x cosine, of log popularity, of an article bought before, of the log days since.
+WEIGHTS = np.array([0.4, 1.6, 1.5, -0.6])
+
+
+@pytest.fixture(scope="module")
+def log():
+    return random_log()
+
+
+@pytest.fixture(scope="module")
+def snapshot(log):
+    return random_snapshot(log, AS_OF)
+
+
+def choice_features(n: int, candidates: int = 30, seed: int = 0):
+    """``[n, candidates, 4]`` random features as the calibration makes them, some places without a candidate."""
+    rng = np.random.default_rng(seed)
+    bought = rng.random((n, candidates)) < 0.2
+    features = np.stack(
+        [
+            rng.normal(size=(n, candidates)),
+            -rng.exponential(size=(n, candidates)),
+            bought,
+            bought * np.log(rng.integers(1, 100, (n, candidates))),
+        ],
+        axis=2,
+    )
+    none = rng.random((n, candidates)) < 0.1
+    none[:, 0] = False
+    features[none] = [-np.inf, 0, 0, 0]
+    return features.astype(np.float32)
+
+
+def choose(logits, seed: int = 1):
+    """``[n]`` a draw from each row's softmax: the highest logit after Gumbel noise."""
+    return (logits + np.random.default_rng(seed).gumbel(size=logits.shape)).argmax(axis=1)
+
+
+def logits_of(features, weights):
+    finite = np.isfinite(features[:, :, 0])
+    return np.where(finite, np.where(finite[:, :, None], features, 0) @ weights, -np.inf)
+
+
+@pytest.mark.parametrize("weights", [START, WEIGHTS, np.array([0.05, 0.0, -3.0, 1.0])], ids=str)
+def test_likelihood_is_of_the_articles_bought_and_its_gradient_that_of_finite_differences(weights):
+    features = choice_features(40)
+    chosen = (np.random.default_rng(2).random(features.shape[:2]) < 0.1) & np.isfinite(features[:, :, 0])
+    chosen[:, 0] = True
+    assert (chosen.sum(axis=1) > 1).any()
+    log_p = log_softmax(logits_of(features, weights), axis=1)
+    expected = -np.mean([row[bought].mean() for row, bought in zip(log_p, chosen, strict=True)])
+
+    def loss(w):
+        return calibration._negative_log_likelihood(w, features, chosen)[0]
+
+    def slope(w):
+        return calibration._negative_log_likelihood(w, features, chosen)[1]
+
+    assert loss(weights) == pytest.approx(expected, rel=1e-6)
+    assert check_grad(loss, slope, weights) < 1e-5
+
+
+def simulated_choices(n: int):
+    """Features, and one article chosen by each of ``n`` customers with WEIGHTS."""
+    features = choice_features(n)
+    chosen = np.zeros(features.shape[:2], dtype=bool)
+    chosen[np.arange(n), choose(logits_of(features, WEIGHTS))] = True
+    return features, chosen
+
+
+def test_the_fit_finds_the_weights_that_choices_were_made_with(monkeypatch):
+    monkeypatch.setattr(calibration, "RIDGE", 0.0)
+    features, chosen = simulated_choices(6_000)
+    # Three standard errors, from the curvature of the likelihood at WEIGHTS.
+    np.testing.assert_allclose(
+        (calibration._fit(features, chosen) - WEIGHTS) / [0.0136, 0.0328, 0.0965, 0.0293], 0, atol=3
+    )
+
+
+def test_with_next_to_nothing_to_fit_on_the_weights_stay_near_the_two_tower_alone(monkeypatch):
+    features, chosen = simulated_choices(3)
+    pulled = calibration._fit(features, chosen)
+    monkeypatch.setattr(calibration, "RIDGE", 0.0)
+    free = calibration._fit(features, chosen)
+    assert np.linalg.norm(pulled - START) < 0.75 * np.linalg.norm(free - START)
+
+
+def test_the_pull_towards_the_two_tower_fades_with_the_number_of_customers(monkeypatch):
+    features, chosen = simulated_choices(500)
+    few = calibration._fit(features, chosen)
+    many = calibration._fit(np.tile(features, (8, 1, 1)), np.tile(chosen, (8, 1)))
+    monkeypatch.setattr(calibration, "RIDGE", 0.0)
+    free = calibration._fit(features, chosen)
+    assert np.linalg.norm(many - free) < 0.5 * np.linalg.norm(few - free)
+
+
+def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, monkeypatch):
+    """Towers, popularity and repurchase together: each customer chooses a few thousand times."""
+    monkeypatch.setattr(calibration, "CANDIDATES", 30)  # of 40: what is owned is not always among them
+    past = log.before(AS_OF)
+    last = np.full((CUSTOMERS, ARTICLES), -1)
+    np.maximum.at(last, (past.customer, past.article), past.day)
+    rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 150)
+    cosine = snapshot.customers(rows) @ snapshot.article_vectors.T
+    bought = last[rows] >= 0
+    features = np.stack(
+        [
+            snapshot.scale * cosine,
+            np.broadcast_to(snapshot.popularity, cosine.shape),
+            bought,
+            np.where(bought, np.log(AS_OF - last[rows]), 0),
+        ],
+        axis=2,
+    )
+    among = bought | (features[:, :, :2].sum(axis=2).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
+    chosen = choose(np.where(among, features @ WEIGHTS, -np.inf))
+    truth = Baskets(rows, np.arange(len(rows) + 1), chosen.astype(np.int32))
+    found = calibrate(snapshot, truth)
+    temperature, popularity, has, log_days = WEIGHTS
+    assert found.customers == len(rows)
+    assert found.temperature == pytest.approx(temperature, abs=0.03)
+    assert found.scoring.popularity * found.temperature == pytest.approx(popularity, abs=0.15)
+    assert found.scoring.bought * found.temperature == pytest.approx(has, abs=0.2)
+    assert found.scoring.log_days * found.temperature == pytest.approx(log_days, abs=0.1)
+    assert found.loss_after < found.loss_before - 0.1
+    log_p = log_softmax(np.where(among, features @ START, -np.inf), axis=1)
+    assert found.loss_before == pytest.approx(-log_p[np.arange(len(rows)), chosen].mean(), rel=1e-4)
+
+
+def test_without_anything_to_fit_on_the_towers_are_left_alone(snapshot, monkeypatch):
+    monkeypatch.setattr(calibration, "CANDIDATES", 1)
+    newcomers = np.array([57, 58, 59], dtype=np.int32)  # they own nothing, so they have one candidate
+    worst = snapshot.rank(newcomers, ARTICLES)[:, -1]
+    found = calibrate(snapshot, Baskets(newcomers, np.arange(4), worst))
+    assert found == calibration.Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+
+
+def test_without_histories_nothing_is_bought_again(snapshot, log):
+    found = calibrate(snapshot.without_histories(), log.baskets_between(AS_OF, AS_OF + 7))
+    assert not found.scoring.has_repurchase
+    assert found.customers > 0
+
+
+def test_calibration_reads_nothing_from_the_day_on(snapshot, log):
+    truth = log.baskets_between(AS_OF, AS_OF + 7)
+    found = calibrate(snapshot, truth)
+    assert found.scoring.has_repurchase
+    assert found == calibrate(replace(snapshot, log=log.before(AS_OF)), truth)
+
+
+def test_no_more_customers_are_asked_than_wanted(snapshot, log):
+    truth = log.baskets_between(AS_OF, AS_OF + 7)
+    assert calibrate(snapshot, truth).customers == len(truth) > 20
+    few = calibrate(snapshot, truth, max_customers=20)
+    assert few.customers == 20
+    assert few == calibrate(snapshot, truth, max_customers=20)
+    assert few != calibrate(snapshot, truth, max_customers=20, seed=1)
+
+
+def test_chunks_change_nothing(snapshot, log, monkeypatch):
+    truth = log.baskets_between(AS_OF, AS_OF + 7)
+    whole = calibrate(snapshot, truth)
+    monkeypatch.setattr(calibration, "CHUNK", 7)
+    assert calibrate(snapshot, truth).loss_after == pytest.approx(whole.loss_after, rel=1e-5)

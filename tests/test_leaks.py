@@ -1,0 +1,320 @@
+"""What happens from a day on reaches nothing that is made for that day.
+
+Two ways to look: shuffle the future, and nothing may change, bit for bit; move one purchase from the
+future into the past, and only what it is a part of may change.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hm_utils.dataset import Batch, BatchMaker, Histories, histories_as_of
+from hm_utils.features import ARTICLE_COLUMNS, CUSTOMER_COLUMNS, STATE_COLUMNS, CatalogueState, mean_prices
+from hm_utils.popularity import RECENT_DAYS, log_popularity, recent_sales
+from hm_utils.preprocessing import TrainingData, make_training_data
+from hm_utils.purchases import PurchaseLog
+from hm_utils.scoring import Scoring
+from hm_utils.training import PRICE_COLUMN, TrainingInputs, batch_loss
+from tests.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions
+from tests.snapshots import HISTORY_LENGTH, random_snapshot, random_towers
+
+CUT = 36  # inside a week-long block, so that the last block is cut too
+MOVED_TO = 31
+EVERYBODY = np.arange(CUSTOMERS, dtype=np.int32)
+
+
+def log_of(frame: pd.DataFrame) -> PurchaseLog:
+    return PurchaseLog.from_transactions(frame, CUSTOMERS, ARTICLES)
+
+
+def day_of(frame: pd.DataFrame) -> pd.Series:
+    return (frame["t_dat"] - frame["t_dat"].min()).dt.days
+
+
+def shuffled_from(frame: pd.DataFrame, day: int) -> pd.DataFrame:
+    """The purchases from ``day`` on given other customers, articles, days, prices and channels, each column alone."""
+    rng = np.random.default_rng(9)
+    late = (day_of(frame) >= day).to_numpy()
+    frame = frame.copy()
+    for name in frame.columns:
+        frame.loc[late, name] = rng.permutation(frame.loc[late, name].to_numpy())
+    # Newcomers and articles never sold before too.
+    frame.loc[np.flatnonzero(late)[:4], "customer"] = CUSTOMERS - 1
+    frame.loc[np.flatnonzero(late)[2:6], "article"] = ARTICLES - 1
+    return frame
+
+
+def customers() -> pd.DataFrame:
+    """The last customer, who buys nothing before CUT, is the only one with a certain status."""
+    table = customer_table()
+    table.loc[CUSTOMERS - 1, "club_member_status"] = "LEFT CLUB"
+    return table
+
+
+def training_of(log: PurchaseLog) -> TrainingData:
+    return make_training_data(article_table(), customers(), log, CUT, 3, negatives_per_positive=2)
+
+
+def maker_of(log: PurchaseLog, training: TrainingData, use_in_batch_negatives: bool = True) -> BatchMaker:
+    return BatchMaker(log, training.examples, 64, HISTORY_LENGTH, use_in_batch_negatives, uniform_negatives=30)
+
+
+def assert_same(first: Any, second: Any) -> None:
+    """Equal bit for bit, dataclasses by their fields."""
+    if hasattr(first, "__dataclass_fields__"):
+        for field in fields(first):
+            assert_same(getattr(first, field.name), getattr(second, field.name))
+    elif isinstance(first, np.ndarray):
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second)
+    else:
+        assert first == second
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return random_transactions()
+
+
+@pytest.fixture(scope="module")
+def logs(frame) -> tuple[PurchaseLog, PurchaseLog]:
+    """The log, and the same with everything from CUT on shuffled."""
+    return log_of(frame), log_of(shuffled_from(frame, CUT))
+
+
+def test_the_shuffle_changes_the_future_alone(logs):
+    first, second = logs
+    assert_same(first.before(CUT), second.before(CUT))
+    after = [np.column_stack([log.customer, log.article, log.day])[log.day >= CUT] for log in logs]
+    assert len(after[0]) == len(after[1]) > 300
+    assert len({*map(tuple, after[0].tolist())} & {*map(tuple, after[1].tolist())}) < 0.1 * len(after[0])
+
+
+def test_shuffling_the_future_changes_no_training_data(logs):
+    first, second = (training_of(log) for log in logs)
+    assert first.examples.negatives is not None
+    assert_same(first, second)
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
+def test_shuffling_the_future_changes_no_batch_and_no_step(logs, use_in_batch_negatives):
+    losses, gradients, epochs = [], [], []
+    for log in logs:
+        training = training_of(log)
+        maker = maker_of(log, training, use_in_batch_negatives)
+        epochs.append(list(maker.epoch(np.random.default_rng(3))))
+        inputs = TrainingInputs(maker, training.features, CatalogueState(log), training.attributes)
+        model = random_towers(training)
+        rng = np.random.default_rng(4)
+        losses.append([batch_loss(model, batch, inputs, "cpu", 0.3, rng) for batch in epochs[-1]])
+        losses[-1][0].backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert len(epochs[0]) == len(epochs[1]) > 5
+    for one, other in zip(*epochs, strict=True):
+        assert_same(one, other)
+    assert [loss.item() for loss in losses[0]] == [loss.item() for loss in losses[1]]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one.to_dense(), other.to_dense())
+
+
+def test_shuffling_the_future_changes_nothing_of_a_snapshot(frame):
+    as_of = 43  # later than CUT: the towers' vocabularies are older than what they look at
+    first, second = (
+        random_snapshot(log_of(each), as_of, train_end=CUT) for each in (frame, shuffled_from(frame, as_of))
+    )
+    np.testing.assert_array_equal(first.article_vectors, second.article_vectors)
+    np.testing.assert_array_equal(first.popularity, second.popularity)
+    np.testing.assert_array_equal(first.customers(EVERYBODY), second.customers(EVERYBODY))
+    scoring = Scoring(0.8, 2.0, -0.5)
+    assert_same(first.score(EVERYBODY, 12, scoring)[0], second.score(EVERYBODY, 12, scoring)[0])
+    # That it does look at the days up to its own.
+    before = random_snapshot(log_of(shuffled_from(frame, as_of - 1)), as_of, train_end=CUT)
+    assert (before.article_vectors != first.article_vectors).any()
+    assert (before.popularity != first.popularity).any()
+    assert (before.customers(EVERYBODY) != first.customers(EVERYBODY)).any()
+
+
+class Moved:
+    """Two worlds: a purchase is after the cut in the first, and on day MOVED_TO in the second."""
+
+    def __init__(self, customer: int, article: int) -> None:
+        base = random_transactions()
+        one = base.head(1).assign(customer=np.int32(customer), article=np.int32(article), price=np.float32(0.5))
+        start = base["t_dat"].min()
+        self.customer, self.article = customer, article
+        self.logs = [
+            log_of(pd.concat([base, one.assign(t_dat=start + pd.Timedelta(days=day))], ignore_index=True))
+            for day in (DAYS - 2, MOVED_TO)
+        ]
+        self.trainings = [training_of(log) for log in self.logs]
+        self.others = np.setdiff1d(np.arange(ARTICLES), [article])
+        self.other_customers = np.setdiff1d(EVERYBODY, [customer])
+
+
+@pytest.fixture(scope="module", params=["known", "new"])
+def moved(request) -> Moved:
+    """A purchase by a customer, and of an article, that are known before the cut, or new."""
+    return Moved(29, 2) if request.param == "known" else Moved(CUSTOMERS - 1, ARTICLES - 1)
+
+
+def is_new(moved: Moved) -> bool:
+    return moved.article == ARTICLES - 1
+
+
+def test_a_moved_purchase_is_one_example_more(moved):
+    before, after = (
+        set(zip(t.examples.customer.tolist(), t.examples.article.tolist(), t.examples.day.tolist(), strict=True))
+        for t in moved.trainings
+    )
+    assert after - before == {(moved.customer, moved.article, MOVED_TO)}
+    assert before <= after
+    assert len(moved.trainings[1].examples) == len(moved.trainings[0].examples) + 1
+
+
+def test_a_moved_purchase_adds_to_the_vocabulary_its_own_article_and_customer_alone(moved):
+    before, after = (training.encoders for training in moved.trainings)
+    article, customer = article_table().iloc[moved.article], customers().iloc[moved.customer]
+    for names, row, kind in ((ARTICLE_COLUMNS, article, "article"), (CUSTOMER_COLUMNS[1:], customer, "customer")):
+        for name in names:
+            old, new = (set(getattr(encoders, kind)[name].values) for encoders in (before, after))
+            assert old <= new <= old | {str(row[name])}
+    assert (len(after.article["article_id"].values) > len(before.article["article_id"].values)) == is_new(moved)
+    assert ("LEFT CLUB" in after.customer["club_member_status"].values) == is_new(moved)  # noqa: PD011
+    assert "LEFT CLUB" not in before.customer["club_member_status"].values  # noqa: PD011
+    if not is_new(moved):
+        assert before.article == after.article
+        assert before.customer == after.customer
+        assert_same(before.text, after.text)
+
+
+def decoded(training: TrainingData, column: int) -> np.ndarray:
+    """What the codes of a column stand for: "" is missing, "?" is unknown."""
+    name = ARTICLE_COLUMNS[column]
+    values = np.array(["", "?", *training.encoders.article[name].values])  # noqa: PD011
+    return values[training.features.categories[:, column]]
+
+
+def test_a_moved_purchase_changes_the_features_of_its_article_alone(moved):
+    """But for the edges of the price buckets, which are quantiles of everything sold, and the words of a new one."""
+    before, after = moved.trainings
+    shares_a_value = False
+    for column, name in enumerate(ARTICLE_COLUMNS):
+        old, new = decoded(before, column), decoded(after, column)
+        changed = np.flatnonzero(old != new)
+        # A value that was unknown is known now, for whoever has it: its own id, and what it shares with none sold.
+        own = article_table()[name].astype("str")
+        assert (own[changed] == own[moved.article]).all()
+        assert (old[changed] == "?").all()
+        shares_a_value |= len(changed) > 0
+    assert shares_a_value == is_new(moved)
+    prices = [mean_prices(log, CUT) for log in moved.logs]
+    np.testing.assert_array_equal(prices[0][moved.others], prices[1][moved.others])
+    assert prices[0][moved.article] != prices[1][moved.article]
+    bucket = [training.features.categories[moved.article, PRICE_COLUMN] for training in moved.trainings]
+    assert bucket[0] < bucket[1]  # it cost more than any other
+    if not is_new(moved):
+        np.testing.assert_array_equal(before.features.text, after.features.text)
+        np.testing.assert_array_equal(before.attributes, after.attributes)
+
+
+def test_a_moved_purchase_changes_the_state_of_its_article_alone(moved):
+    """But for ``log_share_*``, shares of a total that has one sale more while the day is in the window."""
+    states = [CatalogueState(log) for log in moved.logs]
+    first_sale = [log.day[log.article == moved.article].min() for log in moved.logs]
+    for day in range(CUT + 1):
+        before, after = (pd.DataFrame(state.as_of(day), columns=list(STATE_COLUMNS)) for state in states)
+        for name, window in (("log_share_1d", 1), ("log_share_7d", 7), ("log_share_28d", 28)):
+            if not MOVED_TO < day <= MOVED_TO + window:
+                np.testing.assert_array_equal(before[name], after[name])
+                continue
+            # The same sales of the others out of one more, and one more of its own.
+            total = moved.logs[0].sales_between(day - window, day).sum() + ARTICLES
+            ratio = np.exp(after[name] - before[name]) * (total + 1) / total
+            np.testing.assert_allclose(ratio[moved.others], 1, rtol=1e-5)
+            sales = np.exp(before.loc[moved.article, name]) * total / ARTICLES
+            assert ratio[moved.article] == pytest.approx((sales + 1) / sales, rel=1e-5)
+        for name in ("log_age", "never_sold"):
+            np.testing.assert_array_equal(before.loc[moved.others, name], after.loc[moved.others, name])
+            changes = day > first_sale[1] and first_sale[1] != first_sale[0]
+            assert (before.loc[moved.article, name] != after.loc[moved.article, name]) == changes
+    assert (first_sale[0] != first_sale[1]) == is_new(moved)
+
+
+def test_a_moved_purchase_changes_the_popularity_of_its_article_alone(moved):
+    """``recent_sales`` of it alone; ``log_popularity`` of everybody, a share of a total."""
+    for day in range(CUT + 1):
+        before, after = (recent_sales(log, day) for log in moved.logs)
+        np.testing.assert_array_equal(before[moved.others], after[moved.others])
+        in_window = MOVED_TO < day <= MOVED_TO + RECENT_DAYS
+        assert (after[moved.article] > before[moved.article]) == in_window
+        shares = [np.expm1(log_popularity(sales).astype(np.float64)) * sales.sum() for sales in (before, after)]
+        np.testing.assert_allclose(shares[0][moved.others], shares[1][moved.others], rtol=1e-4)
+
+
+def test_a_moved_purchase_changes_the_history_of_its_customer_alone(moved):
+    for day in range(CUT + 1):
+        before, after = (histories_as_of(log, EVERYBODY, day, HISTORY_LENGTH) for log in moved.logs)
+        for name in ("articles", "days_since", "mask"):
+            old, new = getattr(before, name), getattr(after, name)
+            np.testing.assert_array_equal(old[moved.other_customers], new[moved.other_customers])
+            if day <= MOVED_TO:
+                np.testing.assert_array_equal(old, new)
+        if day > MOVED_TO:
+            assert added(before, after, moved.customer) == [(moved.article, day - MOVED_TO)]
+
+
+def added(before: Histories, after: Histories, customer: int) -> list[tuple[int, int]]:
+    """The (article, days since) that a customer's history has more of; the oldest may have made room."""
+    old, new = (
+        list(zip(h.articles[customer].tolist(), h.days_since[customer].tolist(), strict=True)) for h in (before, after)
+    )
+    return [pair for pair in new if new.count(pair) > old.count(pair) and pair != (0, 0)]
+
+
+def test_a_moved_purchase_changes_no_batch_but_by_its_own_history_and_the_shares_of_its_week(moved):
+    """The examples that both worlds have, in the same batches: what each of them sees."""
+    makers = [maker_of(log, training) for log, training in zip(moved.logs, moved.trainings, strict=True)]
+    extra = np.flatnonzero(
+        (makers[1].examples.customer == moved.customer)
+        & (makers[1].examples.article == moved.article)
+        & (makers[1].examples.day == MOVED_TO)
+    )
+    common = [np.arange(len(makers[0].examples)), np.delete(np.arange(len(makers[1].examples)), extra)]
+    changed_histories = changed_shares = 0
+    for start in range(0, len(common[0]), 64):
+        before, after = (
+            maker.make(rows[start : start + 64], np.random.default_rng(start))
+            for maker, rows in zip(makers, common, strict=True)
+        )
+        days = makers[0].examples.day[common[0][start : start + 64]]
+        assert before.day == after.day
+        for name in ("customers", "collisions"):
+            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+        for name in ("positives", "negatives"):
+            np.testing.assert_array_equal(*(b.items[getattr(b, name)] for b in (before, after)))
+        # Its own day counts where the example sees the rest of the basket.
+        its_own = (before.customers == moved.customer) & (days >= MOVED_TO)
+        for name in ("days_since", "mask"):
+            np.testing.assert_array_equal(getattr(before, name)[~its_own], getattr(after, name)[~its_own])
+        seen = [b.items[b.history] * b.mask for b in (before, after)]
+        np.testing.assert_array_equal(seen[0][~its_own], seen[1][~its_own])
+        changed_histories += (seen[0] != seen[1]).any(axis=1).sum()
+        shares_its_week = (days // 7 == MOVED_TO // 7).any()
+        assert same_shares(before, after) != shares_its_week
+        changed_shares += shares_its_week
+    assert (changed_histories > 0) != is_new(moved)  # a newcomer has no other example
+    assert 0 < changed_shares < len(common[0]) // 64
+
+
+def same_shares(before: Batch, after: Batch) -> bool:
+    shared, mine, theirs = np.intersect1d(before.items, after.items, return_indices=True)
+    assert len(shared) > ARTICLES // 2
+    assert before.log_expected_count is not None
+    assert after.log_expected_count is not None
+    return np.array_equal(before.popularity[mine], after.popularity[theirs]) and np.array_equal(
+        before.log_expected_count, after.log_expected_count
+    )

@@ -1,0 +1,161 @@
+"""Folding scores into unit vectors, and buying again, against brute force."""
+
+import numpy as np
+import pytest
+
+from hm_utils.dataset import Histories
+from hm_utils.scoring import (
+    TOWERS_ALONE,
+    Scoring,
+    add_repurchase,
+    factor,
+    fold_articles,
+    fold_customers,
+    own_articles,
+    own_dots,
+    unfold_articles,
+)
+from tests.data import ARTICLES, CUSTOMERS, DAYS, random_log
+from tests.vectors import unit
+
+CUSTOMER_ROWS = np.arange(CUSTOMERS, dtype=np.int32)
+
+
+def random_vectors(seed: int, n: int):
+    return unit(np.random.default_rng(seed).normal(size=(n, 16)))
+
+
+def random_bonus(n: int):
+    return -np.random.default_rng(2).exponential(2.0, n).astype(np.float32)
+
+
+@pytest.mark.parametrize(("scale", "spread"), [(20.0, 1.0), (100.0, 0.3), (5.0, 1.0), (20.0, 0.0), (20.0, -1.0)])
+def test_folded_dot_products_are_the_scores(scale, spread):
+    vectors, queries, bonus = random_vectors(0, 300), random_vectors(1, 50), spread * random_bonus(300)
+    folded, customers = fold_articles(vectors, bonus, scale), fold_customers(queries)
+    assert folded.dtype == customers.dtype == np.float32
+    assert folded.shape == (300, 18)
+    np.testing.assert_allclose(np.linalg.norm(folded, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(customers, axis=1), 1, atol=1e-6)
+    scores = scale * (queries.astype(np.float64) @ vectors.astype(np.float64).T) + bonus
+    dots = customers @ folded.T
+    np.testing.assert_allclose(dots * factor(folded, scale), scores, atol=1e-4)
+    # The same ranking, but for articles whose scores differ by less than float32 tells apart.
+    ranked = np.take_along_axis(scores, np.argsort(-dots, axis=1), axis=1)
+    assert (np.diff(ranked, axis=1) <= 1e-4).all()
+
+
+def test_unfolding_gives_the_vectors_back():
+    vectors = random_vectors(0, 300)
+    unfolded = unfold_articles(fold_articles(vectors, random_bonus(300), 20.0))
+    np.testing.assert_allclose(unfolded, vectors, atol=1e-6)
+    assert unfolded.flags.c_contiguous
+
+
+@pytest.mark.parametrize("length", [5, 50])
+@pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])
+def test_own_articles_are_listed_once_as_bought_last(as_of, length):
+    log = random_log()
+    own = own_articles(log, CUSTOMER_ROWS, as_of, length)
+    repeated = 0
+    for customer in CUSTOMER_ROWS:
+        rows = range(log.offsets[customer], log.offsets[customer + 1])
+        past = [(int(log.article[row]), as_of - int(log.day[row])) for row in rows if log.day[row] < as_of]
+        expected: dict[int, int] = {}
+        for article, days_since in past[::-1][:length]:  # the newest first
+            repeated += article in expected
+            expected.setdefault(article, days_since)
+        mask = own.mask[customer]
+        found = zip(own.articles[customer][mask].tolist(), own.days_since[customer][mask].tolist(), strict=True)
+        assert list(found) == list(expected.items())
+    assert (repeated > 0) == (as_of > 0)
+
+
+def test_own_articles_are_of_the_past():
+    log = random_log()
+    for name in ("articles", "days_since", "mask"):
+        whole, cut = (getattr(own_articles(part, CUSTOMER_ROWS, 25), name) for part in (log, log.before(25)))
+        np.testing.assert_array_equal(whole, cut)
+
+
+def test_own_dots_are_of_each_customers_own():
+    own = own_articles(random_log(), CUSTOMER_ROWS, 25)
+    vectors, queries = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS)
+    dots = own_dots(vectors, queries, own)
+    assert dots.shape == own.mask.shape
+    np.testing.assert_allclose(
+        dots[own.mask], (queries @ vectors.T)[np.nonzero(own.mask)[0], own.articles[own.mask]], rtol=1e-4, atol=1e-6
+    )
+    assert (dots[~own.mask] == 0).all()
+
+
+def best_of(scores, k: int):
+    """``[n, k]`` articles by score, then by row; -1 where there are no more: what a search would find."""
+    order = np.lexsort((np.broadcast_to(np.arange(scores.shape[1]), scores.shape), -scores), axis=1)[:, :k]
+    missing = ((0, 0), (0, k - order.shape[1]))
+    found = np.pad(order, missing, constant_values=-1).astype(np.int32)
+    best = np.take_along_axis(scores, order, axis=1)
+    return found, np.pad(best, missing, constant_values=-np.inf)
+
+
+@pytest.mark.parametrize("k", [1, 12, ARTICLES + 5])
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        Scoring(bought=4.0),
+        Scoring(bought=-3.0),
+        Scoring(bought=-30.0),
+        Scoring(bought=5.0, log_days=-1.5),
+        Scoring(log_days=0.7),
+        TOWERS_ALONE,
+    ],
+    ids=str,
+)
+def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
+    # Whole numbers, so that many scores are equal: ties are by article row.
+    scores = np.random.default_rng(0).integers(-8, 1, size=(CUSTOMERS, ARTICLES)).astype(np.float32)
+    own = own_articles(random_log(), CUSTOMER_ROWS, 25)
+    own_scores = np.where(own.mask, np.take_along_axis(scores, own.articles, axis=1), 0)
+    found, found_scores = best_of(scores, k + int(own.mask.sum(axis=1).max()))
+    ranked, best = add_repurchase(found, found_scores, own, own_scores, scoring, k)
+    assert ranked.shape == best.shape == (CUSTOMERS, k)
+    assert ranked.dtype == np.int32
+    assert best.dtype == np.float32
+    for customer in CUSTOMER_ROWS:
+        days_since = {
+            article: days
+            for article, days, mask in zip(
+                own.articles[customer].tolist(), own.days_since[customer].tolist(), own.mask[customer], strict=True
+            )
+            if mask
+        }
+        total = [
+            float(np.float32(score + (scoring.bought + scoring.log_days * np.log(days_since[article]))))
+            if article in days_since
+            else float(score)
+            for article, score in enumerate(scores[customer].tolist())
+        ]
+        expected = sorted(range(ARTICLES), key=lambda article: (-total[article], article))[:k]
+        short = k - len(expected)
+        assert ranked[customer].tolist() == expected + [-1] * short
+        np.testing.assert_allclose(best[customer], [total[a] for a in expected] + [-np.inf] * short, rtol=1e-6)
+
+
+def test_a_list_shorter_than_asked_for_ends_in_padding():
+    none = Histories(np.zeros((1, 2), np.int32), np.zeros((1, 2), np.int32), np.zeros((1, 2), bool))
+    one = Histories(np.array([[7, 0]], np.int32), np.array([[3, 0]], np.int32), np.array([[True, False]]))
+    found, scores = np.array([[4, -1]], np.int32), np.array([[0.5, 9.0]], np.float32)
+    own_scores = np.array([[0.25, 0.0]], np.float32)
+    ranked, best = add_repurchase(found, scores, none, own_scores, Scoring(bought=1.0), 5)
+    assert ranked.tolist() == [[4, -1, -1, -1, -1]]  # article 0 is padding of a history, nobody's own
+    assert best.tolist() == [[0.5] + 4 * [-np.inf]]
+    ranked, best = add_repurchase(found, scores, one, own_scores, Scoring(bought=1.0), 5)
+    assert ranked.tolist() == [[7, 4, -1, -1, -1]]
+    assert best.tolist() == [[1.25, 0.5] + 3 * [-np.inf]]
+
+
+def test_which_scoring_needs_the_customers_own_articles():
+    assert not TOWERS_ALONE.has_repurchase
+    assert not Scoring(popularity=0.5).has_repurchase
+    assert Scoring(bought=-1.0).has_repurchase
+    assert Scoring(log_days=0.1).has_repurchase

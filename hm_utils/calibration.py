@@ -20,7 +20,7 @@ Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
-CHUNK = 512  # customers at a time
+CHUNK = 2_048  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 START = np.array([1.0, 1.0, 0.0, 0.0])  # the two-tower alone
@@ -50,8 +50,8 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
 
     The articles that a customer bought are choices out of their candidates: the first of the two-tower's
-    list and everything they bought before. With only four numbers to fit, a few thousand customers are
-    plenty.
+    list and what they bought before (``scoring.own_articles``). With only four numbers to fit, a few
+    thousand customers are plenty.
 
     Args:
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
@@ -62,6 +62,8 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
         keep = np.zeros(len(truth), dtype=bool)
         keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
         truth = truth.select(keep)
+    if not len(truth):
+        return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
     parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
     chosen = metrics.hit_matrix(np.concatenate([candidates for candidates, _ in parts]), truth)

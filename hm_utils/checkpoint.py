@@ -13,6 +13,8 @@ import torch
 
 from hm_utils.towers import TowerConfig, TwoTower
 
+FORMAT = 2  # raise it when today's code would misread older weights
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be used; the message says why and what to do."""
@@ -38,11 +40,13 @@ def read_checkpoint(path: Path, data_fingerprint: str | None = None) -> dict[str
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"model", "tower_config", "settings"} - content.keys()
+        missing = {"format", "model", "tower_config", "settings"} - content.keys()
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}: run notebook 03_training first") from None
     except Exception as error:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error}): train again") from error
+    if content.get("format", FORMAT) != FORMAT:
+        raise CheckpointError(f"{path} has format {content['format']}, this is {FORMAT}: train again")
     if missing:
         raise CheckpointError(f"{path} lacks {sorted(missing)}: it was not written by this project; train again")
     if data_fingerprint is not None and content.get("data_fingerprint") != data_fingerprint:

@@ -110,7 +110,7 @@ def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_posi
     """``[n, per_positive]`` articles drawn for each example, none of which the customer bought.
 
     Drawn uniformly from the articles that were on sale around the example: sold in its week-long
-    block of training days. Uniformly, so that the pairs still teach what is popular. Only purchases
+    block of training days. Only purchases
     before day ``before`` (the end of training) decide what was bought and what was on sale.
 
     Raises:
@@ -280,15 +280,19 @@ class BatchMaker:
         )
 
     def share(self, days: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """``[n_articles]`` each article's share of the examples in the week-long blocks that ``days`` fall in."""
-        blocks, counts = np.unique(days // DAYS_PER_BLOCK, return_counts=True)
-        return sum(
-            count / len(days) * self._block_share(int(block)) for block, count in zip(blocks, counts, strict=True)
-        )
+        """``[n_articles]`` each article's share of the examples in the week-long blocks that ``days`` fall in.
+
+        The blocks end with the last example's day, so that the newest is a whole week. An example's own
+        purchase is in its week's share.
+        """
+        blocks, counts = np.unique((int(self.examples.day[-1]) - days) // DAYS_PER_BLOCK, return_counts=True)
+        weights = zip(blocks.tolist(), (counts / len(days)).tolist(), strict=True)
+        return sum(weight * self._block_share(block) for block, weight in weights)
 
     def _block_share(self, block: int) -> npt.NDArray[np.float64]:
         if block not in self._shares:
-            low, high = np.searchsorted(self.examples.day, [block * DAYS_PER_BLOCK, (block + 1) * DAYS_PER_BLOCK])
+            end = int(self.examples.day[-1]) + 1 - block * DAYS_PER_BLOCK
+            low, high = np.searchsorted(self.examples.day, [end - DAYS_PER_BLOCK, end])
             counts = np.bincount(self.examples.article[low:high], minlength=self.log.n_articles)
             self._shares[block] = counts / max(counts.sum(), 1)
         return self._shares[block]

@@ -11,8 +11,8 @@ Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 RECENT_DAYS = 7
-# Days after which a sale counts half. Fashion turns over quickly even inside a week: for the best-sellers of a
-# real week 1 to 1.5 days were best, for those of the synthetic sample 3.
+# Days after which a sale counts half. Fashion turns over quickly even inside a week: to predict the sales of
+# 18, 19 and 20 September 2020, 1 to 1.5 days were best; for eight weeks of the synthetic sample, 3.
 HALF_LIFE = 2.0
 
 

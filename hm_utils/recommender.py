@@ -32,6 +32,7 @@ from hm_utils.index import Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
 from hm_utils.scoring import (
+    OWN_LENGTH,
     Scoring,
     add_repurchase,
     factor,
@@ -139,12 +140,16 @@ class Recommender:
         excluded = np.unique([self._article_rows[i] for i in exclude if i in self._article_rows]).astype(np.int32)
         if not len(rows):
             return np.empty((0, top_k), np.int32), np.empty((0, top_k), np.float32)
-        found, scores = self._search(np.asarray(rows, dtype=np.int32), top_k)
-        if np.isin(found, excluded).any():
-            # Deep enough even if everything excluded is among the best.
-            found, scores = self._search(np.asarray(rows, dtype=np.int32), top_k + len(excluded))
-            # A stable sort by "is excluded" moves what stays to the front, in order.
+        known = np.asarray(rows, dtype=np.int32)
+        found, scores = self._search(known, top_k)
+        out = np.isin(found, excluded)
+        deeper = 0
+        while int(out.sum(axis=1).max()) > deeper:  # no deeper than it takes: a deep search is an exact one
+            deeper = int(out.sum(axis=1).max())
+            found, scores = self._search(known, top_k + deeper)
             out = np.isin(found, excluded)
+        if deeper:
+            # A stable sort by "is excluded" moves what stays to the front, in order.
             order = np.argsort(out, axis=1, kind="stable")
             found = np.take_along_axis(np.where(out, -1, found).astype(np.int32), order, axis=1)
             scores = np.take_along_axis(np.where(out, -np.inf, scores).astype(np.float32), order, axis=1)
@@ -156,8 +161,9 @@ class Recommender:
             found, dots = self._index.search(queries, k)
             return found, dots * np.float32(self._factor)
         own = own_articles(self._log, rows, self._log.last_day + 1)
-        # Each customer's own articles may move down, out of the list: as many more are looked at.
-        found, dots = self._index.search(queries, k + int(own.mask.sum(axis=1).max()))
+        # The own articles may move down, out of the list: as many more are looked at. For everybody alike, as
+        # the depth must not depend on who else is in the batch.
+        found, dots = self._index.search(queries, k + OWN_LENGTH)
         own_scores = own_dots(self._index.vectors, queries, own) * np.float32(self._factor)
         return add_repurchase(found, dots * np.float32(self._factor), own, own_scores, self.scoring, k)
 

@@ -16,7 +16,15 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from hm_utils.checkpoint import CheckpointError, load_checkpoint, plain, read_checkpoint, save_checkpoint, save_whole
+from hm_utils.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    load_checkpoint,
+    plain,
+    read_checkpoint,
+    save_checkpoint,
+    save_whole,
+)
 from hm_utils.dataset import Batch, BatchMaker
 from hm_utils.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, ArticleFeatures, CatalogueState
 from hm_utils.losses import pair_loss, sampled_softmax_loss
@@ -29,7 +37,7 @@ NEVER_SOLD = STATE_COLUMNS.index("never_sold")
 PRICE_COLUMN = len(ARTICLE_COLUMNS)  # the price bucket follows the catalogue's own columns
 # In its first weeks a log cannot tell a new article from one that it has not met yet.
 MIN_DAYS_OF_LOG = 28
-# What is validated and kept is a moving average of the weights, over about the last 200 steps.
+# What is validated and kept is a moving average of the weights, over up to about the last 200 steps.
 STEPS_PER_AVERAGE = 10
 AVERAGE_DECAY = 0.95
 
@@ -200,6 +208,7 @@ def train(
     result = TrainingResult(model)
     best = float("-inf")
     identity = {
+        "format": FORMAT,
         "settings": {key: value for key, value in asdict(settings).items() if key != "device"},
         "tower_config": plain(asdict(tower_config)),
         "data_fingerprint": data_fingerprint,
@@ -272,7 +281,7 @@ def _run_epoch(
         for step, batch in enumerate(inputs.batches.epoch(rng)):
             loss = batch_loss(model, batch, inputs, device, settings.identity_dropout, rng)
             optimizers.step(loss)
-            if step % STEPS_PER_AVERAGE == 0:
+            if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == len(inputs.batches):
                 averaged.update_parameters(model)
             n = len(batch.customers)
             total += loss.item() * n

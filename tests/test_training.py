@@ -342,7 +342,8 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(parts, tmp_pat
     average: dict[str, torch.Tensor] = {}
     n = 0
     for epoch in range(3):
-        for now in passed[epoch * steps : (epoch + 1) * steps : STEPS_PER_AVERAGE]:
+        taken = sorted({*range(STEPS_PER_AVERAGE - 1, steps, STEPS_PER_AVERAGE), steps - 1})  # the last one too
+        for now in [passed[epoch * steps + step] for step in taken]:
             decay = min(AVERAGE_DECAY, (1 + n) / (10 + n)) if n else 0.0
             average = {name: decay * average.get(name, now[name]) + (1 - decay) * now[name] for name in names}
             n += 1

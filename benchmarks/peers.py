@@ -28,7 +28,7 @@ import torch
 
 TOP_K = 100
 
-# Against 128 random articles a place: on a CPU some five times quicker than the softmax over all of them.
+# Against 128 random articles a place: on a CPU several times quicker than the softmax over all of them.
 SAMPLED = {"loss": "sampled_softmax", "n_negatives": 128, "lr": 0.003, "batch_size": 64}
 
 # What is tried for each peer; the best on the validation days is taken.

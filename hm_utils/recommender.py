@@ -130,7 +130,7 @@ class Recommender:
 
         Args:
             rows: ``[n]`` customer rows, from :meth:`customer_rows`.
-            top_k: how many articles.
+            top_k: how many articles; far above 100 the index searches exactly, which takes longer.
             exclude: ids of articles to leave out; one that is not in the catalogue is ignored.
 
         Returns:

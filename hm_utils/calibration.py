@@ -58,10 +58,7 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
         truth: who bought, and what, in the validation days.
         max_customers: a random part of the buyers is used where there are more.
     """
-    if len(truth) > max_customers:
-        keep = np.zeros(len(truth), dtype=bool)
-        keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
-        truth = truth.select(keep)
+    truth = truth.sample(max_customers, seed)
     if not len(truth):
         return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)

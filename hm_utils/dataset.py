@@ -110,8 +110,8 @@ def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_posi
     """``[n, per_positive]`` articles drawn for each example, none of which the customer bought.
 
     Drawn uniformly from the articles that were on sale around the example: sold in its week-long
-    block of training days. Only purchases
-    before day ``before`` (the end of training) decide what was bought and what was on sale.
+    block of training days. Only purchases before day ``before`` (the end of training) decide what was
+    bought and what was on sale.
 
     Raises:
         NoNegativesError: if a customer bought the whole catalogue.

@@ -58,6 +58,14 @@ class Baskets:
             articles=self.articles[np.repeat(keep, sizes)],
         )
 
+    def sample(self, most: int, seed: int) -> Baskets:
+        """The baskets of ``most`` customers at random; all of them where there are no more."""
+        if len(self) <= most:
+            return self
+        keep = np.zeros(len(self), dtype=bool)
+        keep[np.random.default_rng(seed).choice(len(self), most, replace=False)] = True
+        return self.select(keep)
+
 
 @dataclass(frozen=True)
 class PurchaseLog:

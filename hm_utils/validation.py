@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from hm_utils import metrics
 from hm_utils.features import CatalogueState
 from hm_utils.inference import Snapshot
@@ -28,10 +26,7 @@ def validation(
     truth = data.log.baskets_between(as_of, data.split.val_end)
     if not len(truth):
         raise ValueError(f"nobody bought anything in the {data.split.val_end - as_of} validation days: raise val_days")
-    if len(truth) > max_customers:
-        keep = np.zeros(len(truth), dtype=bool)
-        keep[np.random.default_rng(seed).choice(len(truth), max_customers, replace=False)] = True
-        truth = truth.select(keep)
+    truth = truth.sample(max_customers, seed)
     features, attributes, catalogue = data.training.features, data.training.attributes, state.as_of(as_of)
 
     def validate(model: TwoTower) -> dict[str, float]:

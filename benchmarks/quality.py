@@ -54,7 +54,7 @@ from hm_utils.publishing import PUBLISHED
 from hm_utils.purchases import Baskets, Int32
 from hm_utils.raw import read_raw
 from hm_utils.refit import refit
-from hm_utils.sample import Truth, oracle_ranking
+from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
 from hm_utils.scoring import TOWERS_ALONE
 from hm_utils.towers import IDENTITY_COLUMNS, ItemTower, UserTower
 from hm_utils.training import TrainingInputs, TrainingSettings, train
@@ -193,7 +193,11 @@ class Bench:
             read_raw(data_dir), folder / "preprocessed", **{name: parameters[name] for name in names}, seed=42
         )
         truth = data.log.baskets_between(data.split.val_end, data.split.test_end)
-        oracle = Truth.load(data_dir / "truth") if (data_dir / "truth").exists() else None
+        try:
+            oracle = truth_of(data_dir, data.manifest["raw_fingerprint"])
+        except NoTruthError as reason:
+            logger.info("no oracle: %s", reason)
+            oracle = None
         return cls(folder, data, CatalogueState(data.log), truth, oracle, parameters)
 
     @property

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hm_utils import metrics
 from hm_utils.inference import Snapshot
 from hm_utils.purchases import Baskets, Int32
-from hm_utils.scoring import TOWERS_ALONE, Scoring, factor, own_articles, own_dots
+from hm_utils.scoring import TOWERS_ALONE, Scoring, best, own_articles, own_scores
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -83,15 +83,16 @@ def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 4]``:
     scale x cosine (-inf where there is none), log popularity, bought before, log days since.
     """
-    vectors = snapshot.index_vectors()
-    articles, scores = snapshot.score(customers, min(CANDIDATES, len(vectors)))
+    vectors, queries = snapshot.index_vectors(), snapshot.queries(customers)
+    depth = min(CANDIDATES, len(vectors))
     own = own_articles(snapshot.log, customers, snapshot.histories_before)
-    own_scores = factor(vectors, snapshot.scale) * own_dots(vectors, snapshot.queries(customers), own)
+    articles, scores = best(snapshot.search(vectors), vectors, snapshot.scale, queries, own, TOWERS_ALONE, depth)
+    scores_of_own = own_scores(vectors, snapshot.scale, queries, own)
     mine = np.where(own.mask, own.articles, -1)
     found_again = (articles[:, :, None] == mine[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), mine], axis=1)
     popularity = _of(snapshot.popularity, candidates)
-    cosine = np.where(candidates >= 0, np.concatenate([scores, own_scores], axis=1) - popularity, -np.inf)
+    cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_own], axis=1) - popularity, -np.inf)
     none = np.zeros_like(scores)
     bought = np.concatenate([none, own.mask], axis=1)
     log_days = np.concatenate([none, np.log(np.maximum(own.days_since, 1)) * own.mask], axis=1)

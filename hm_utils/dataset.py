@@ -201,7 +201,7 @@ class BatchMaker:
     use_in_batch_negatives: bool = True
     uniform_negatives: int = 1024
     session_share: float = 0.75
-    history_dropout: float = 0.1
+    history_dropout: float = 0.2
 
     def __post_init__(self) -> None:
         if not len(self.examples):

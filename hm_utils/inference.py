@@ -18,12 +18,11 @@ from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.scoring import (
     TOWERS_ALONE,
     Scoring,
-    add_repurchase,
-    factor,
+    Search,
+    best,
     fold_articles,
     fold_customers,
     own_articles,
-    own_dots,
 )
 from hm_utils.towers import ItemTower, TwoTower, UserTower
 
@@ -180,21 +179,28 @@ class Snapshot:
             articles[part], scores[part] = self._score(vectors, rows[part], k, scoring)
         return articles, scores
 
-    @torch.inference_mode()
     def _score(self, vectors: Float32, rows: Int32, k: int, scoring: Scoring) -> tuple[Int32, Float32]:
+        own = own_articles(self.log, rows, self.histories_before)
+        return best(self.search(vectors), vectors, self.scale, self.queries(rows), own, scoring, k)
+
+    def search(self, vectors: Float32) -> Search:
+        """Brute force over :meth:`index_vectors`, on the model's device, for ``scoring.best``."""
         device = self.model.log_scale.device
-        queries = self.queries(rows)
-        own = own_articles(self.log, rows, self.histories_before) if scoring.has_repurchase else None
-        depth = min(len(vectors), k + (int(own.mask.sum(axis=1).max()) if own else 0))
-        found = torch.topk(torch.from_numpy(queries).to(device) @ torch.from_numpy(vectors).to(device).T, depth)
-        articles = found.indices.int().cpu().numpy()
-        scale = factor(vectors, self.scale)
-        scores = (scale * found.values.cpu().numpy()).astype(np.float32)
-        if own:
-            own_scores = (scale * own_dots(vectors, queries, own)).astype(np.float32)
-            return add_repurchase(articles, scores, own, own_scores, scoring, k)
-        missing = ((0, 0), (0, k - depth))
-        return np.pad(articles, missing, constant_values=-1), np.pad(scores, missing, constant_values=-np.inf)
+        table = torch.from_numpy(vectors).to(device).T
+
+        @torch.inference_mode()
+        def search(queries: Float32, k: int) -> tuple[Int32, Float32]:
+            depth = min(len(vectors), k)
+            dots, articles = (
+                part.cpu().numpy() for part in torch.topk(torch.from_numpy(queries).to(device) @ table, depth)
+            )
+            missing = ((0, 0), (0, k - depth))
+            return (
+                np.pad(articles.astype(np.int32), missing, constant_values=-1),
+                np.pad(dots, missing, constant_values=-np.inf),
+            )
+
+        return search
 
     def rank(self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE) -> Int32:
         """The articles of :meth:`score`."""

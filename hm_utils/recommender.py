@@ -31,16 +31,7 @@ from hm_utils.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.index import Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
-from hm_utils.scoring import (
-    OWN_LENGTH,
-    Scoring,
-    add_repurchase,
-    factor,
-    fold_customers,
-    own_articles,
-    own_dots,
-    unfold_articles,
-)
+from hm_utils.scoring import Scoring, best, fold_customers, own_articles, unfold_articles
 from hm_utils.towers import TwoTower
 
 Float32 = npt.NDArray[np.float32]
@@ -75,7 +66,7 @@ class Recommender:
         self.manifest = manifest
         self._folder = folder
         self.scoring = scoring
-        self._factor = factor(index.vectors, float(model.scale.detach()))
+        self._scale = float(model.scale.detach())
 
     @property
     def version(self) -> str:
@@ -156,16 +147,9 @@ class Recommender:
         return found[:, :top_k], scores[:, :top_k]
 
     def _search(self, rows: Int32, k: int) -> tuple[Int32, Float32]:
-        queries = fold_customers(self.encode(rows))
-        if not self.scoring.has_repurchase:
-            found, dots = self._index.search(queries, k)
-            return found, dots * np.float32(self._factor)
         own = own_articles(self._log, rows, self._log.last_day + 1)
-        # The own articles may move down, out of the list: as many more are looked at. For everybody alike, as
-        # the depth must not depend on who else is in the batch.
-        found, dots = self._index.search(queries, k + OWN_LENGTH)
-        own_scores = own_dots(self._index.vectors, queries, own) * np.float32(self._factor)
-        return add_repurchase(found, dots * np.float32(self._factor), own, own_scores, self.scoring, k)
+        queries = fold_customers(self.encode(rows))
+        return best(self._index.search, self._index.vectors, self._scale, queries, own, self.scoring, k)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: whoever loads the model asks it again."""

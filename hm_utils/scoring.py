@@ -8,6 +8,7 @@ The last is for the handful of articles that the customer bought before, and is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from hm_utils.dataset import Histories, histories_as_of
 from hm_utils.purchases import Int32, PurchaseLog
 
 Float32 = npt.NDArray[np.float32]
+Search = Callable[[Float32, int], tuple[Int32, Float32]]
 
 # Purchases of a customer that are looked at for buying again, the latest ones. A list of 100 with as many
 # more is still within what the smallest index searches without falling back to exact search.
@@ -95,9 +97,39 @@ def own_articles(log: PurchaseLog, customers: Int32, as_of: int, length: int = O
     return Histories(histories.articles, histories.days_since, histories.mask & ~repeated)
 
 
-def own_dots(vectors: Float32, queries: Float32, own: Histories) -> Float32:
-    """``[n, h]`` dot products of each query with the customer's own articles; 0 where masked."""
-    return np.where(own.mask, np.vecdot(np.take(vectors, own.articles, axis=0), queries[:, None, :]), 0)
+def own_scores(vectors: Float32, scale: float, queries: Float32, own: Histories) -> Float32:
+    """``[n, h]`` scores of the customers' own articles without the repurchase terms; 0 where masked.
+
+    Args:
+        vectors, queries: folded.
+        scale: of the cosine.
+    """
+    dots = np.vecdot(np.take(vectors, own.articles, axis=0), queries[:, None, :])
+    return np.where(own.mask, dots * np.float32(factor(vectors, scale)), 0)
+
+
+def best(
+    search: Search, vectors: Float32, scale: float, queries: Float32, own: Histories, scoring: Scoring, k: int
+) -> tuple[Int32, Float32]:
+    """The k best articles by the whole score: those that a search of the folded vectors finds, and the own.
+
+    Args:
+        search: folded queries, how many → article rows ``[n, k]``, best first and -1 where there are no
+            more, and their dot products, -inf there.
+        vectors, queries: folded; the articles' with ``scoring.popularity`` times log popularity.
+        scale: of the cosine.
+        own: from :func:`own_articles`.
+
+    Returns:
+        ``articles [n, k]`` and ``scores [n, k]``, padded as the search's.
+    """
+    # The own articles may move down, out of the list: as many more are looked at. For everybody alike, as the
+    # depth must not depend on who else is in the batch.
+    found, dots = search(queries, k + OWN_LENGTH if scoring.has_repurchase else k)
+    scores = dots * np.float32(factor(vectors, scale))
+    if not scoring.has_repurchase:
+        return found, scores
+    return add_repurchase(found, scores, own, own_scores(vectors, scale, queries, own), scoring, k)
 
 
 def add_repurchase(

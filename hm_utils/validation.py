@@ -1,10 +1,11 @@
-"""The ranking metrics that early stopping watches."""
+"""The ranking metrics that early stopping watches: those of the list as it would be published."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from hm_utils import metrics
+from hm_utils.calibration import calibrate
 from hm_utils.features import CatalogueState
 from hm_utils.inference import Snapshot
 from hm_utils.preprocessing import Preprocessed
@@ -18,9 +19,10 @@ def validation(
 ) -> Callable[[TwoTower], dict[str, float]]:
     """Make the function model → metrics over the customers who bought in the validation days.
 
-    Rankings are of the whole catalogue, as of the first validation day. With more than
-    ``max_customers`` buyers a fixed random part of them is used: this is a signal for stopping, the
-    evaluation counts everybody.
+    Rankings are of the whole catalogue, as of the first validation day, with the weights of popularity
+    and repurchase fitted anew for each model: what will be published decides when to stop, and towers that
+    grow too sure of themselves can still look better alone. With more than ``max_customers`` buyers a
+    fixed random part of them is used: this is a signal for stopping, the evaluation counts everybody.
     """
     as_of = data.split.train_end
     truth = data.log.baskets_between(as_of, data.split.val_end)
@@ -31,7 +33,7 @@ def validation(
 
     def validate(model: TwoTower) -> dict[str, float]:
         snapshot = Snapshot.take(model, features, catalogue, attributes, data.log, as_of, history_length)
-        ranked = snapshot.rank(truth.customers)
+        ranked = snapshot.rank(truth.customers, scoring=calibrate(snapshot, truth).scoring)
         hits = metrics.hit_matrix(ranked, truth)
         return {
             MONITOR: float(metrics.average_precision(hits, truth.sizes).mean()),

@@ -12,7 +12,7 @@ from hm_utils.scoring import (
     fold_articles,
     fold_customers,
     own_articles,
-    own_dots,
+    own_scores,
     unfold_articles,
 )
 from tests.data import ARTICLES, CUSTOMERS, DAYS, random_log
@@ -78,15 +78,17 @@ def test_own_articles_are_of_the_past():
         np.testing.assert_array_equal(whole, cut)
 
 
-def test_own_dots_are_of_each_customers_own():
+def test_own_scores_are_of_each_customers_own():
     own = own_articles(random_log(), CUSTOMER_ROWS, 25)
-    vectors, queries = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS)
-    dots = own_dots(vectors, queries, own)
-    assert dots.shape == own.mask.shape
+    vectors, queries, scale = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS), 12.0
+    bonus = np.random.default_rng(2).gamma(2.0, size=ARTICLES).astype(np.float32)
+    scores = own_scores(fold_articles(vectors, bonus, scale), scale, fold_customers(queries), own)
+    expected = scale * queries @ vectors.T + bonus
+    assert scores.shape == own.mask.shape
     np.testing.assert_allclose(
-        dots[own.mask], (queries @ vectors.T)[np.nonzero(own.mask)[0], own.articles[own.mask]], rtol=1e-4, atol=1e-6
+        scores[own.mask], expected[np.nonzero(own.mask)[0], own.articles[own.mask]], rtol=1e-4, atol=1e-3
     )
-    assert (dots[~own.mask] == 0).all()
+    assert (scores[~own.mask] == 0).all()
 
 
 def best_of(scores, k: int):

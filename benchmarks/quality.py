@@ -114,7 +114,6 @@ def _hide_content(categories: Tensor) -> Tensor:
 
 
 ABLATIONS: dict[str, Ablation] = {
-    "without text": Ablation(blank=((ItemTower, "forward", {"text": torch.zeros_like}),)),
     "without ids": Ablation(blank=((ItemTower, "forward", {"categories": _hide_identity}),)),
     "without categories and price": Ablation(blank=((ItemTower, "forward", {"categories": _hide_content}),)),
     "without the catalogue's state": Ablation(blank=((ItemTower, "forward", {"state": torch.zeros_like}),)),
@@ -232,14 +231,14 @@ def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_ref
             stack.enter_context(mock.patch.object(owner, name, value))
         start = time.perf_counter()
         batches = BatchMaker(log, data.training.examples, **arguments)
-        inputs = TrainingInputs(batches, data.training.features, bench.state, data.training.attributes)
+        inputs = TrainingInputs(batches, data.training.categories, bench.state, data.training.attributes)
         validate = validation(data, bench.state, settings.history_length)
         config = data.training.tower_config(*sizes)
         result = train(config, inputs, settings, checkpoint, data.fingerprint, validate, MONITOR)
         snapshots = [
             Snapshot.take(
                 result.model,
-                data.training.features_as_of(data.articles, log, day),
+                data.training.categories_as_of(data.articles, log, day),
                 bench.state.as_of(day),
                 data.training.attributes,
                 log,
@@ -301,8 +300,8 @@ def run_peers(bench: Bench, seeds: Sequence[int]) -> Iterator[tuple[str, Run]]:
         tried: list[tuple[float, dict[str, Any]]] = []
         for candidate in settings:
             ranked, _ = ask_peer(bench, peer, candidate, seeds[0], split.train_end, held_out.customers)
-            score = evaluate({peer: ranked}, held_out, log, split.train_end).mean(peer, MONITOR)
-            logger.info("%s with %s: validation %s %.4f", peer, candidate, MONITOR, score)
+            score = evaluate({peer: ranked}, held_out, log, split.train_end).mean(peer, "MAP@12")
+            logger.info("%s with %s: validation MAP@12 %.4f", peer, candidate, score)
             tried.append((score, candidate))
         best = max(tried, key=lambda each: each[0])[1]
         for seed in seeds if peer == "sasrec" else seeds[:1]:

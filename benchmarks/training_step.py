@@ -38,7 +38,7 @@ def make_inputs(size: str, settings: TrainingSettings) -> tuple[TwoTower, Traini
     batches = BatchMaker(log, training.examples, settings.batch_size, settings.history_length)
     torch.manual_seed(0)
     model = TwoTower(training.tower_config(64, [128], 64)).train()
-    return model, TrainingInputs(batches, training.features, CatalogueState(log), training.attributes)
+    return model, TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
 
 
 def measure(model: TwoTower, inputs: TrainingInputs, settings: TrainingSettings, steps: int) -> dict[str, float]:

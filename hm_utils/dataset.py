@@ -60,7 +60,7 @@ def histories_as_of(log: PurchaseLog, customers: Int32, as_of: int, length: int)
 
 @dataclass(frozen=True)
 class Examples:
-    """Positive examples in order of day: customer, the article bought, the day.
+    """Positive examples in order of day, then customer: customer, the article bought, the day.
 
     Attributes:
         customer, article: ``[n]`` rows.
@@ -124,18 +124,20 @@ def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_posi
     for block in np.unique(blocks):
         members = np.flatnonzero(blocks == block)
         on_sale = np.flatnonzero(known.sales_between(block * DAYS_PER_BLOCK, (block + 1) * DAYS_PER_BLOCK))
-        draws = rng.choice(on_sale, size=(len(members), per_positive))
-        base = examples.customer[members].astype(np.int64)[:, None] * log.n_articles
+        members = members[np.argsort(examples.customer[members], kind="stable")]  # neighbours in ``bought``, too
+        draws = rng.choice(on_sale, size=len(members) * per_positive)
+        base = np.repeat(examples.customer[members].astype(np.int64) * log.n_articles, per_positive)
         # Redraw what was bought. Customers who bought nearly all that was on sale get any other article.
+        bad = np.flatnonzero(_contains(bought, base + draws))
         for attempt in range(1_000):
-            bad = _contains(bought, base + draws)
-            if not bad.any():
+            if not len(bad):
                 break
             pool = on_sale if attempt < 20 else np.arange(log.n_articles)
-            draws[bad] = rng.choice(pool, size=int(bad.sum()))
+            draws[bad] = rng.choice(pool, size=len(bad))
+            bad = bad[_contains(bought, base[bad] + draws[bad])]
         else:
             raise NoNegativesError("some customer bought the whole catalogue: there is no negative to draw for them")
-        negatives[members] = draws
+        negatives[members] = draws.reshape(len(members), per_positive)
     return negatives
 
 
@@ -181,7 +183,7 @@ class BatchMaker:
 
     Attributes:
         log: the purchase log, no later than the end of training.
-        examples: in order of day.
+        examples: in order of day, then customer.
         batch_size: examples a batch.
         history_length: purchases of history an example sees at most.
         use_in_batch_negatives: the other examples' articles and ``uniform_negatives`` random ones are
@@ -216,10 +218,14 @@ class BatchMaker:
         return -(-len(self.examples) // self.batch_size)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
-        """All examples once, in random order within a day, the batches in random order."""
+        """All examples once, the baskets in random order within a day, the batches in random order.
+
+        A basket stays together: its examples share a history, whose articles are encoded once a batch.
+        """
         n = len(self.examples)
-        # Sorting by day plus noise shuffles within each day and leaves the days in order.
-        order = np.argsort(self.examples.day + rng.random(n), kind="stable")
+        # Sorting by day plus a noise of the basket shuffles within each day and leaves the days in order.
+        noise = rng.random(self._baskets[-1] + 1)[self._baskets]
+        order = np.argsort(self.examples.day + noise, kind="stable")
         starts = np.arange(0, n, self.batch_size)
         for start in rng.permutation(starts):
             yield self.make(order[start : start + self.batch_size], rng)
@@ -278,6 +284,13 @@ class BatchMaker:
             days_since=np.where(mask, np.take_along_axis(histories.days_since, order, axis=1), 0),
             mask=mask,
         )
+
+    @cached_property
+    def _baskets(self) -> Int64:
+        """``[n]`` number of each example's basket: what one customer bought on one day."""
+        examples = self.examples
+        first = (np.diff(examples.customer, prepend=-1) != 0) | (np.diff(examples.day, prepend=-1) != 0)
+        return np.cumsum(first) - 1
 
     def share(self, days: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """``[n_articles]`` each article's share of the examples in the week-long blocks that ``days`` fall in.

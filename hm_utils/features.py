@@ -11,16 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.purchases import Int32, PurchaseLog
-
-if TYPE_CHECKING:
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
 MISSING, UNKNOWN = 0, 1
 FIRST_CODE = 2
@@ -48,9 +44,6 @@ CUSTOMER_COLUMNS = ("age", "FN", "Active", "club_member_status", "fashion_news_f
 AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
 # A postal code is a hash; only those with enough customers say anything about a region.
 MIN_CUSTOMERS_PER_POSTAL_CODE = 20
-MAX_WORDS = 5_000
-MIN_ARTICLES_PER_WORD = 3
-TEXT_DIM = 128
 PRICE_BUCKETS = 20
 
 # Columns of `catalogue_state`.
@@ -83,72 +76,6 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class ArticleFeatures:
-    """What the item tower reads of every article; rows are catalogue rows.
-
-    Attributes:
-        categories: ``[n_articles, len(ARTICLE_COLUMNS) + 1]`` codes; the last column is the price bucket.
-        text: ``[n_articles, TEXT_DIM]`` latent semantic analysis of the words of name and description,
-            scaled to unit length; a zero row where no word is known.
-    """
-
-    categories: Int32
-    text: Float32
-
-    def save(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        np.save(directory / "article_categories.npy", self.categories, allow_pickle=False)
-        np.save(directory / "article_text.npy", self.text, allow_pickle=False)
-
-    @classmethod
-    def load(cls, directory: Path) -> ArticleFeatures:
-        return cls(
-            categories=np.load(directory / "article_categories.npy", allow_pickle=False),
-            text=np.load(directory / "article_text.npy", allow_pickle=False),
-        )
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """Latent semantic analysis: tf-idf of an article's words, projected on the main directions.
-
-    Attributes:
-        words: ``[w]`` the words known, in order of code.
-        idf: ``[w]`` inverse document frequencies.
-        components: ``[w, TEXT_DIM]`` the projection (Deerwester et al. 1990; sklearn's TruncatedSVD).
-    """
-
-    words: tuple[str, ...]
-    idf: Float32
-    components: Float32
-
-    @classmethod
-    def fit(cls, articles: pd.DataFrame, seed: int = 0) -> TextEncoder:
-        from sklearn.decomposition import TruncatedSVD
-
-        vectorizer = _vectorizer(min_df=min(MIN_ARTICLES_PER_WORD, len(articles)), max_features=MAX_WORDS)
-        try:
-            counts = vectorizer.fit_transform(_text(articles))
-        except ValueError:  # no word is common enough: a catalogue of a handful of articles
-            return cls((), np.zeros(0, np.float32), np.zeros((0, TEXT_DIM), np.float32))
-        components = np.zeros((counts.shape[1], TEXT_DIM), np.float32)
-        rank = min(TEXT_DIM, counts.shape[1], len(articles) - 1)
-        if rank > 0:
-            components[:, :rank] = TruncatedSVD(rank, random_state=seed).fit(counts).components_.T
-        return cls(tuple(vectorizer.get_feature_names_out().tolist()), vectorizer.idf_.astype(np.float32), components)
-
-    def encode(self, articles: pd.DataFrame) -> Float32:
-        """``[n, TEXT_DIM]`` unit rows, or zeros where no word is known."""
-        if not self.words:
-            return np.zeros((len(articles), TEXT_DIM), np.float32)
-        vectorizer = _vectorizer(vocabulary=list(self.words))
-        vectorizer.idf_ = self.idf
-        latent = vectorizer.transform(_text(articles)) @ self.components
-        norm = np.linalg.norm(latent, axis=1, keepdims=True)
-        return (latent / np.maximum(norm, 1e-12)).astype(np.float32)
-
-
-@dataclass(frozen=True)
 class Encoders:
     """Every vocabulary, fitted on what was sold and who had bought before the day ``as_of``."""
 
@@ -156,7 +83,6 @@ class Encoders:
     article: dict[str, Vocabulary]
     customer: dict[str, Vocabulary]
     price_edges: tuple[float, ...]
-    text: TextEncoder
 
     @classmethod
     def fit(cls, articles: pd.DataFrame, customers: pd.DataFrame, log: PurchaseLog, as_of: int) -> Encoders:
@@ -179,12 +105,11 @@ class Encoders:
             article={name: Vocabulary.fit(sold[name]) for name in ARTICLE_COLUMNS},
             customer=customer,
             price_edges=tuple(edges.tolist()),
-            text=TextEncoder.fit(sold),
         )
 
     @property
     def article_sizes(self) -> list[int]:
-        """Number of codes of each column of ``ArticleFeatures.categories``."""
+        """Number of codes of each column that :meth:`encode_articles` makes."""
         return [self.article[name].size for name in ARTICLE_COLUMNS] + [len(self.price_edges) + 1 + FIRST_CODE]
 
     @property
@@ -193,11 +118,14 @@ class Encoders:
         ages = len(AGE_EDGES) + 1 + FIRST_CODE
         return [ages] + [self.customer[name].size for name in CUSTOMER_COLUMNS[1:]]
 
-    def encode_articles(self, articles: pd.DataFrame, prices: Float32) -> ArticleFeatures:
-        """Encode the whole catalogue; ``prices`` (``[n_articles]``, nan for none) as of the day wanted."""
+    def encode_articles(self, articles: pd.DataFrame, prices: Float32) -> Int32:
+        """``[n_articles, len(ARTICLE_COLUMNS) + 1]`` codes of the whole catalogue; the last column is the price bucket.
+
+        ``prices`` (``[n_articles]``, nan for none) are as of the day wanted.
+        """
         columns = [self.article[name].encode(articles[name]) for name in ARTICLE_COLUMNS]
         columns.append(_bucket(prices, self.price_edges))
-        return ArticleFeatures(np.stack(columns, axis=1), self.text.encode(articles))
+        return np.stack(columns, axis=1)
 
     def encode_customers(self, customers: pd.DataFrame) -> Int32:
         """``[n, len(CUSTOMER_COLUMNS)]`` codes of the customers' attributes."""
@@ -206,18 +134,15 @@ class Encoders:
         return np.stack(columns, axis=1)
 
     def save(self, directory: Path) -> None:
-        """Write ``encoders.json`` and the text projection beside it."""
+        """Write ``encoders.json``."""
         directory.mkdir(parents=True, exist_ok=True)
         facts = {
             "as_of": self.as_of,
             "article": {name: list(vocabulary.values) for name, vocabulary in self.article.items()},
             "customer": {name: list(vocabulary.values) for name, vocabulary in self.customer.items()},
             "price_edges": list(self.price_edges),
-            "words": list(self.text.words),
         }
         (directory / "encoders.json").write_text(json.dumps(facts))
-        np.save(directory / "text_idf.npy", self.text.idf, allow_pickle=False)
-        np.save(directory / "text_components.npy", self.text.components, allow_pickle=False)
 
     @classmethod
     def load(cls, directory: Path) -> Encoders:
@@ -227,11 +152,6 @@ class Encoders:
             article={name: Vocabulary(tuple(values)) for name, values in facts["article"].items()},
             customer={name: Vocabulary(tuple(values)) for name, values in facts["customer"].items()},
             price_edges=tuple(facts["price_edges"]),
-            text=TextEncoder(
-                words=tuple(facts["words"]),
-                idf=np.load(directory / "text_idf.npy", allow_pickle=False),
-                components=np.load(directory / "text_components.npy", allow_pickle=False),
-            ),
         )
 
 
@@ -280,16 +200,3 @@ def _bucket(values: npt.NDArray[np.float32], edges: Sequence[float]) -> Int32:
     codes = np.searchsorted(np.asarray(edges), values, side="right").astype(np.int32) + FIRST_CODE
     codes[np.isnan(values)] = MISSING
     return codes
-
-
-def _text(articles: pd.DataFrame) -> pd.Series:
-    return articles["prod_name"].fillna("") + " " + articles["detail_desc"].fillna("")
-
-
-def _vectorizer(**options: Any) -> TfidfVectorizer:
-    # Imported when first needed: the service encodes no text, and starts seconds sooner without it.
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(
-        lowercase=True, token_pattern=r"(?u)\b[^\W\d_]{2,}\b", sublinear_tf=True, dtype=np.float32, **options
-    )

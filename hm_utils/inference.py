@@ -12,7 +12,6 @@ import torch
 from tqdm.auto import tqdm
 
 from hm_utils.dataset import histories_as_of
-from hm_utils.features import ArticleFeatures
 from hm_utils.popularity import log_popularity, recent_sales
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.scoring import (
@@ -31,7 +30,7 @@ Float32 = npt.NDArray[np.float32]
 
 @torch.inference_mode()
 def encode_articles(
-    tower: ItemTower, features: ArticleFeatures, state: Float32, device: str = "cpu", chunk: int = 16_384
+    tower: ItemTower, categories: Int32, state: Float32, device: str = "cpu", chunk: int = 16_384
 ) -> Float32:
     """``[n_articles, output_dim]`` unit vectors of the whole catalogue, as of the day of ``state``."""
     tower.eval()
@@ -40,8 +39,7 @@ def encode_articles(
         rows = slice(start, start + chunk)
         vectors.append(
             tower(
-                torch.from_numpy(features.categories[rows]).long().to(device),
-                torch.from_numpy(features.text[rows]).to(device),
+                torch.from_numpy(categories[rows]).long().to(device),
                 torch.from_numpy(state[rows]).to(device),
             ).cpu()
         )
@@ -108,16 +106,16 @@ class Snapshot:
     def take(
         cls,
         model: TwoTower,
-        features: ArticleFeatures,
+        categories: Int32,
         state: Float32,
         attributes: Int32,
         log: PurchaseLog,
         as_of: int,
         history_length: int,
     ) -> Snapshot:
-        """Encode the catalogue; ``features`` and ``state`` are those of the morning of ``as_of``."""
+        """Encode the catalogue; ``categories`` and ``state`` are those of the morning of ``as_of``."""
         device = str(model.log_scale.device)
-        vectors = encode_articles(model.item_tower, features, state, device)
+        vectors = encode_articles(model.item_tower, categories, state, device)
         return cls(model, vectors, attributes, log, as_of, history_length)
 
     def without_histories(self) -> Snapshot:

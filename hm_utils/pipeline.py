@@ -34,7 +34,7 @@ from hm_utils.paths import repository_root
 
 logger = logging.getLogger(__name__)
 
-LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "scikit-learn", "scann", "papermill")
+LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "scann", "papermill")
 Status = Literal["running", "done", "failed", "interrupted"]
 
 

@@ -5,7 +5,7 @@ preprocessed/
   articles.parquet       the catalogue, in order of article row
   customers.parquet      the customers, in order of customer row
   log/                   the purchase log, memory-mapped when read
-  training/              encoders, features and examples, of the training days alone
+  training/              encoders, codes and examples, of the training days alone
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pandas as pd
 
 from hm_utils.checksums import file_entries
 from hm_utils.dataset import Examples, NoNegativesError, make_examples, sample_negatives
-from hm_utils.features import STATE_COLUMNS, ArticleFeatures, Encoders, mean_prices
+from hm_utils.features import STATE_COLUMNS, Encoders, mean_prices
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.raw import RawTables
 from hm_utils.towers import TowerConfig
@@ -31,7 +31,7 @@ from hm_utils.towers import TowerConfig
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-FORMAT = 1  # raise it when a reader of the old form would misread the new one
+FORMAT = 2  # raise it when a reader of the old form would misread the new one
 
 
 class PreprocessedError(RuntimeError):
@@ -87,14 +87,14 @@ class TrainingData:
     Attributes:
         as_of: the first day that nothing in here has seen.
         encoders: the vocabularies.
-        features: of every article of the catalogue.
+        categories: ``[n_articles, columns]`` codes of every article of the catalogue.
         attributes: ``[n_customers, columns]`` codes of every customer.
         examples: positives of the last ``train_weeks``, with their sampled negatives where there are any.
     """
 
     as_of: int
     encoders: Encoders
-    features: ArticleFeatures
+    categories: Int32
     attributes: Int32
     examples: Examples
 
@@ -102,7 +102,6 @@ class TrainingData:
         """The towers that fit these vocabularies."""
         return TowerConfig(
             article_sizes=tuple(self.encoders.article_sizes),
-            text_dim=self.features.text.shape[1],
             n_state=len(STATE_COLUMNS),
             customer_sizes=tuple(self.encoders.customer_sizes),
             embedding_dim=embedding_dim,
@@ -110,13 +109,13 @@ class TrainingData:
             output_dim=output_dim,
         )
 
-    def features_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> ArticleFeatures:
+    def categories_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> Int32:
         """The catalogue by the same vocabularies, with the prices known on a later day."""
         return self.encoders.encode_articles(articles, mean_prices(log, as_of))
 
     def save(self, directory: Path) -> None:
         self.encoders.save(directory)
-        self.features.save(directory)
+        np.save(directory / "article_categories.npy", self.categories, allow_pickle=False)
         self.examples.save(directory)
         np.save(directory / "customer_attributes.npy", self.attributes, allow_pickle=False)
 
@@ -126,7 +125,7 @@ class TrainingData:
         return cls(
             as_of=encoders.as_of,
             encoders=encoders,
-            features=ArticleFeatures.load(directory),
+            categories=np.load(directory / "article_categories.npy", allow_pickle=False),
             attributes=np.load(directory / "customer_attributes.npy", mmap_mode="r", allow_pickle=False),
             examples=Examples.load(directory),
         )
@@ -169,7 +168,7 @@ def make_training_data(
     return TrainingData(
         as_of=as_of,
         encoders=encoders,
-        features=encoders.encode_articles(articles, mean_prices(log, as_of)),
+        categories=encoders.encode_articles(articles, mean_prices(log, as_of)),
         attributes=encoders.encode_customers(customers),
         examples=examples,
     )

@@ -65,11 +65,11 @@ def refit(data: Preprocessed, checkpoint_path: Path, refit_path: Path, device: s
         settings.use_in_batch_negatives,
     )
     state = CatalogueState(data.log)
-    inputs = TrainingInputs(batches, training.features, state, training.attributes)
+    inputs = TrainingInputs(batches, training.categories, state, training.attributes)
     result = train(config, inputs, settings, refit_path, f"{data.fingerprint}-refit")
     snapshot = Snapshot.take(
         result.model,
-        training.features,
+        training.categories,
         state.as_of(as_of),
         training.attributes,
         data.log,

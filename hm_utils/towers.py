@@ -26,7 +26,6 @@ class TowerConfig:
     Attributes:
         article_sizes: number of codes of each article category; the first ``IDENTITY_COLUMNS`` name
             the article itself and its product.
-        text_dim: width of an article's text vector.
         n_state: columns of the catalogue's state as of a day.
         customer_sizes: number of codes of each customer attribute.
         embedding_dim: width of every embedding.
@@ -35,7 +34,6 @@ class TowerConfig:
     """
 
     article_sizes: tuple[int, ...]
-    text_dim: int
     n_state: int
     customer_sizes: tuple[int, ...]
     embedding_dim: int = 64
@@ -71,25 +69,22 @@ class Embeddings(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """Article → unit vector, from its id, its categories, its words and its state on the day."""
+    """Article → unit vector, from its id, its categories and its state on the day."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         dim = config.embedding_dim
         self.identity = Embeddings(config.article_sizes[:IDENTITY_COLUMNS], dim, sparse=True)
         self.categories = Embeddings(config.article_sizes[IDENTITY_COLUMNS:], dim)
-        self.text = nn.Linear(config.text_dim, dim)
         self.state = nn.Linear(config.n_state, dim)
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
 
-    def forward(self, categories: Tensor, text: Tensor, state: Tensor) -> Tensor:
-        """``categories`` ``[n, columns]`` long, ``text`` ``[n, text_dim]``, ``state`` ``[n, n_state]``
-        → ``[n, output_dim]``, L2-normalised.
-        """
+    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+        """``categories`` ``[n, columns]`` long, ``state`` ``[n, n_state]`` → ``[n, output_dim]``, L2-normalised."""
         who = self.identity(categories[:, :IDENTITY_COLUMNS])
-        what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.text(text) + self.state(state)
+        what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.state(state)
         hidden = self.norm(torch.cat([who, what], dim=1))
         return F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
 

@@ -26,7 +26,7 @@ from hm_utils.checkpoint import (
     save_whole,
 )
 from hm_utils.dataset import Batch, BatchMaker
-from hm_utils.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, ArticleFeatures, CatalogueState
+from hm_utils.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, CatalogueState
 from hm_utils.losses import pair_loss, sampled_softmax_loss
 from hm_utils.purchases import Int32
 from hm_utils.towers import IDENTITY_COLUMNS, TowerConfig, TwoTower
@@ -84,13 +84,13 @@ class TrainingInputs:
 
     Attributes:
         batches: cuts the examples into batches.
-        features: of every article.
+        categories: ``[n_articles, columns]`` codes of every article.
         state: of the catalogue as of any day.
         attributes: ``[n_customers, columns]`` codes of every customer.
     """
 
     batches: BatchMaker
-    features: ArticleFeatures
+    categories: Int32
     state: CatalogueState
     attributes: Int32
 
@@ -139,7 +139,7 @@ def batch_loss(
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    categories = inputs.features.categories[batch.items]
+    categories = inputs.categories[batch.items]
     state = inputs.state.as_of(batch.day)[batch.items]
     if batch.day >= MIN_DAYS_OF_LOG:
         # Before its first sale an article has no id and no price to go by, whatever is known by now.
@@ -150,7 +150,6 @@ def batch_loss(
         categories[rng.random(len(categories)) < identity_dropout, :IDENTITY_COLUMNS] = UNKNOWN
     items = model.item_tower(
         tensor(categories).long(),
-        tensor(inputs.features.text[batch.items]),
         tensor(state),
     )
     users = model.user_tower(

@@ -11,7 +11,8 @@ from hm_utils.inference import Snapshot
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.towers import TwoTower
 
-MONITOR = "MAP@12"
+# Of the first hundred places: what a re-ranker could use counts too, and MAP@12 looks at few places, so it is noisier.
+MONITOR = "NDCG@100"
 
 
 def validation(
@@ -29,14 +30,15 @@ def validation(
     if not len(truth):
         raise ValueError(f"nobody bought anything in the {data.split.val_end - as_of} validation days: raise val_days")
     truth = truth.sample(max_customers, seed)
-    features, attributes, catalogue = data.training.features, data.training.attributes, state.as_of(as_of)
+    categories, attributes, catalogue = data.training.categories, data.training.attributes, state.as_of(as_of)
 
     def validate(model: TwoTower) -> dict[str, float]:
-        snapshot = Snapshot.take(model, features, catalogue, attributes, data.log, as_of, history_length)
+        snapshot = Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, history_length)
         ranked = snapshot.rank(truth.customers, scoring=calibrate(snapshot, truth).scoring)
         hits = metrics.hit_matrix(ranked, truth)
         return {
-            MONITOR: float(metrics.average_precision(hits, truth.sizes).mean()),
+            MONITOR: float(metrics.ndcg(hits, truth.sizes, 100).mean()),
+            "MAP@12": float(metrics.average_precision(hits, truth.sizes).mean()),
             "recall@100": float(metrics.recall(hits, truth.sizes, 100).mean()),
         }
 

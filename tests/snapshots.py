@@ -16,7 +16,11 @@ HISTORY_LENGTH = 5
 
 def random_towers(training: TrainingData) -> TwoTower:
     torch.manual_seed(0)
-    return TwoTower(training.tower_config(8, [16], 8)).eval()
+    model = TwoTower(training.tower_config(8, [16], 8)).eval()
+    # New embeddings are so small beside the state that all articles are nearly alike; these tell them apart.
+    torch.nn.init.normal_(model.item_tower.identity.table.weight)
+    torch.nn.init.normal_(model.item_tower.categories.table.weight)
+    return model
 
 
 def random_snapshot(log: PurchaseLog, as_of: int = 40, train_end: int = 33) -> Snapshot:
@@ -24,7 +28,7 @@ def random_snapshot(log: PurchaseLog, as_of: int = 40, train_end: int = 33) -> S
     training = make_training_data(article_table(), customer_table(), log, train_end, train_weeks=4)
     return Snapshot.take(
         random_towers(training),
-        training.features_as_of(article_table(), log, as_of),
+        training.categories_as_of(article_table(), log, as_of),
         CatalogueState(log).as_of(as_of),
         training.attributes,
         log,

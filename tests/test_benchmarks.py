@@ -80,15 +80,15 @@ def test_an_ablation_changes_what_there_is(name):
 
 def test_a_blanked_tower_does_not_see_the_input():
     torch.manual_seed(0)
-    tower = ItemTower(TowerConfig(article_sizes=(9, 5, 4), text_dim=3, n_state=2, customer_sizes=(3,)))
-    categories, text, state = torch.tensor([[2, 3, 2], [4, 2, 3]]), torch.rand(2, 3), torch.rand(2, 2)
-    seen, unseen = tower(categories, text, state), tower(categories, torch.zeros(2, 3), state)
+    tower = ItemTower(TowerConfig(article_sizes=(9, 5, 4), n_state=2, customer_sizes=(3,)))
+    categories, state = torch.tensor([[2, 3, 2], [4, 2, 3]]), torch.rand(2, 2)
+    seen, unseen = tower(categories, state), tower(categories, torch.zeros(2, 2))
     assert not torch.equal(seen, unseen)
-    with quality.blanked(ItemTower, "forward", {"text": torch.zeros_like}):
-        assert torch.equal(tower(categories, text, state=state), unseen)
-    assert torch.equal(tower(categories, text, state), seen)
+    with quality.blanked(ItemTower, "forward", {"state": torch.zeros_like}):
+        assert torch.equal(tower(categories, state=state), unseen)
+    assert torch.equal(tower(categories, state), seen)
     with quality.blanked(ItemTower, "forward", {"words": torch.zeros_like}), pytest.raises(KeyError, match="words"):
-        tower(categories, text, state)
+        tower(categories, state)
 
     hidden = quality._hide_identity(categories)
     assert hidden.tolist() == [[1, 1, 2], [1, 1, 3]], "id and product become unknown"
@@ -100,9 +100,9 @@ def test_differences_are_paired_by_seed() -> None:
         return [{"seed": seed, **dict.fromkeys(quality.COLUMNS, value)} for seed, value in enumerate(values, 1)]
 
     table = quality.differences(
-        {quality.PUBLISHED: runs(0.5, 0.9), "without text": runs(0.4), "without ids": runs(0.5, 0.7)}
+        {quality.PUBLISHED: runs(0.5, 0.9), "without recency": runs(0.4), "without ids": runs(0.5, 0.7)}
     )
-    assert table.T["without text"].tolist() == pytest.approx([-0.1] * len(quality.COLUMNS))
+    assert table.T["without recency"].tolist() == pytest.approx([-0.1] * len(quality.COLUMNS))
     assert table.T["without ids"].tolist() == pytest.approx([-0.1] * len(quality.COLUMNS))
 
 

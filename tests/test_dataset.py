@@ -1,6 +1,8 @@
 """Examples, histories and batches: strictly before the day, and complete."""
 
 from collections import Counter
+from itertools import groupby
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -142,6 +144,18 @@ def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
     sampled = batch.items[batch.negatives].tolist()
     expected = [np.log((64 - 1) * share[article] + 20 / ARTICLES) for article in sampled]
     np.testing.assert_allclose(batch.log_expected_count, expected, rtol=1e-5)
+
+
+def test_a_basket_stays_together_in_an_epoch(log, examples):
+    maker = batches(log, examples)
+    order, day, customer = [], examples.day.tolist(), examples.customer.tolist()
+    with mock.patch.object(BatchMaker, "make", lambda _, chosen, rng: chosen):
+        for chosen in maker.epoch(np.random.default_rng(3)):
+            runs = [key for key, _ in groupby(chosen.tolist(), lambda i: (day[i], customer[i]))]
+            assert len(runs) == len(set(runs)) > 1, "a basket is torn apart"
+            order += runs
+    first = [customer for day, customer in order if day == order[0][0]]
+    assert first != sorted(first), "the baskets of a day are not shuffled"
 
 
 def test_an_epoch_has_every_example_once(log, examples):

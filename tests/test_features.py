@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hm_utils.features import (
     ARTICLE_COLUMNS,
@@ -13,7 +11,6 @@ from hm_utils.features import (
     UNKNOWN,
     CatalogueState,
     Encoders,
-    TextEncoder,
     Vocabulary,
     mean_prices,
 )
@@ -45,7 +42,7 @@ def test_whole_numbers_mean_the_same_whatever_their_type():
 def test_an_article_first_sold_after_the_cut_is_unknown(tables):
     articles, customers, log = tables
     encoders = Encoders.fit(articles, customers, log, CUT)
-    codes = encoders.encode_articles(articles, mean_prices(log, CUT)).categories[:, 0]
+    codes = encoders.encode_articles(articles, mean_prices(log, CUT))[:, 0]
     sold = log.sales_between(0, CUT) > 0
     assert sold.any()
     assert not sold.all()
@@ -119,24 +116,6 @@ def test_mean_price_is_of_the_past(tables):
     np.testing.assert_allclose(mean_prices(log, CUT), expected, rtol=1e-5)
 
 
-def test_text_is_sklearns_latent_semantic_analysis(tables):
-    articles = tables[0]
-    encoder = TextEncoder.fit(articles)
-    text = articles["prod_name"].fillna("") + " " + articles["detail_desc"].fillna("")
-    counts = TfidfVectorizer(sublinear_tf=True, min_df=3).fit_transform(text)
-    expected = TruncatedSVD(counts.shape[1], random_state=0).fit_transform(counts)
-    cosine = encoder.encode(articles) @ encoder.encode(articles).T
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(cosine, expected @ expected.T, atol=1e-4)
-
-
-def test_an_article_without_a_known_word_has_no_text(tables):
-    articles = tables[0]
-    silent = articles.assign(prod_name="zzz", detail_desc=None)
-    assert not TextEncoder.fit(articles).encode(silent).any()
-    assert not TextEncoder.fit(silent.head(1)).encode(articles).any()
-
-
 def test_customers_without_any_attribute_are_encoded(tables):
     articles, customers, log = tables
     empty = customers.assign(**{name: None for name in customers.columns if name != "customer_id"})
@@ -152,12 +131,11 @@ def test_codes_fit_their_tables_and_survive_saving(tables, tmp_path):
     encoders.save(tmp_path)
     loaded = Encoders.load(tmp_path)
     prices = mean_prices(log, CUT)
-    features, again = encoders.encode_articles(articles, prices), loaded.encode_articles(articles, prices)
-    np.testing.assert_array_equal(features.categories, again.categories)
-    np.testing.assert_array_equal(features.text, again.text)
+    codes = encoders.encode_articles(articles, prices)
+    np.testing.assert_array_equal(codes, loaded.encode_articles(articles, prices))
     np.testing.assert_array_equal(encoders.encode_customers(customers), loaded.encode_customers(customers))
-    assert features.categories.shape == (ARTICLES, len(ARTICLE_COLUMNS) + 1)
-    assert (features.categories.max(axis=0) < encoders.article_sizes).all()
+    assert codes.shape == (ARTICLES, len(ARTICLE_COLUMNS) + 1)
+    assert (codes.max(axis=0) < encoders.article_sizes).all()
     assert (encoders.encode_customers(customers).max(axis=0) < encoders.customer_sizes).all()
 
 

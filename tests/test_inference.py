@@ -17,7 +17,7 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
     training = make_training_data(article_table(), customer_table(), log, 40, 4)
     model = TwoTower(training.tower_config(8, [16], 8)).eval()
     state = CatalogueState(log).as_of(40)
-    snapshot = Snapshot.take(model, training.features, state, training.attributes, log, 40, 5)
+    snapshot = Snapshot.take(model, training.categories, state, training.attributes, log, 40, 5)
     rows = np.array([0, 3, 59], dtype=np.int32)
     ranked = snapshot.rank(rows, 100)
     assert ranked.shape == (3, 100)

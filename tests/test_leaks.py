@@ -107,7 +107,7 @@ def test_shuffling_the_future_changes_no_batch_and_no_step(logs, use_in_batch_ne
         training = training_of(log)
         maker = maker_of(log, training, use_in_batch_negatives)
         epochs.append(list(maker.epoch(np.random.default_rng(3))))
-        inputs = TrainingInputs(maker, training.features, CatalogueState(log), training.attributes)
+        inputs = TrainingInputs(maker, training.categories, CatalogueState(log), training.attributes)
         model = random_towers(training)
         rng = np.random.default_rng(4)
         losses.append([batch_loss(model, batch, inputs, "cpu", 0.3, rng) for batch in epochs[-1]])
@@ -188,18 +188,17 @@ def test_a_moved_purchase_adds_to_the_vocabulary_its_own_article_and_customer_al
     if not is_new(moved):
         assert before.article == after.article
         assert before.customer == after.customer
-        assert_same(before.text, after.text)
 
 
 def decoded(training: TrainingData, column: int) -> np.ndarray:
     """What the codes of a column stand for: "" is missing, "?" is unknown."""
     name = ARTICLE_COLUMNS[column]
     values = np.array(["", "?", *training.encoders.article[name].values])  # noqa: PD011
-    return values[training.features.categories[:, column]]
+    return values[training.categories[:, column]]
 
 
 def test_a_moved_purchase_changes_the_features_of_its_article_alone(moved):
-    """But for the edges of the price buckets, which are quantiles of everything sold, and the words of a new one."""
+    """But for the edges of the price buckets, which are quantiles of everything sold."""
     before, after = moved.trainings
     shares_a_value = False
     for column, name in enumerate(ARTICLE_COLUMNS):
@@ -214,10 +213,9 @@ def test_a_moved_purchase_changes_the_features_of_its_article_alone(moved):
     prices = [mean_prices(log, CUT) for log in moved.logs]
     np.testing.assert_array_equal(prices[0][moved.others], prices[1][moved.others])
     assert prices[0][moved.article] != prices[1][moved.article]
-    bucket = [training.features.categories[moved.article, PRICE_COLUMN] for training in moved.trainings]
+    bucket = [training.categories[moved.article, PRICE_COLUMN] for training in moved.trainings]
     assert bucket[0] < bucket[1]  # it cost more than any other
     if not is_new(moved):
-        np.testing.assert_array_equal(before.features.text, after.features.text)
         np.testing.assert_array_equal(before.attributes, after.attributes)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from hm_utils.towers import DAYS_SINCE_EDGES, TowerConfig, TwoTower
 
-CONFIG = TowerConfig((9, 7, 5, 4), 6, 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10)
+CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def customer_batch(n=5, length=4, seed=0):
 
 
 def test_both_towers_give_unit_vectors(model):
-    items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 6), torch.randn(6, 3))
+    items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 3))
     users = model.user_tower(*customer_batch())
     assert items.shape == (6, 10)
     assert users.shape == (5, 10)
@@ -75,7 +75,7 @@ def test_every_day_has_its_bucket(model):
 
 def test_gradients_reach_every_weight(model):
     model.train()
-    items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 6), torch.randn(6, 3))
+    items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 3))
     attributes, _, days, mask = customer_batch()
     users = model.user_tower(attributes, items[torch.randint(6, (5, 4))], days, mask)
     (model.scale * (users[:5] * items[:5]).sum() + model.pair_bias).backward()

@@ -51,7 +51,7 @@ def run(parts, path: Path, validate=None, fingerprint="data", **changes):
     )
     return train(
         training.tower_config(8, [16], 8),
-        TrainingInputs(batches, training.features, CatalogueState(log), training.attributes),
+        TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes),
         settings,
         path,
         fingerprint,
@@ -246,11 +246,11 @@ def with_a_new_article():
     new = frame.head(3).assign(t_dat=frame["t_dat"].min() + pd.Timedelta(days=36), article=NEW_ARTICLE)
     log = PurchaseLog.from_transactions(pd.concat([frame, new]), CUSTOMERS, ARTICLES)
     training = make_training_data(article_table(), customer_table(), log, 40, 6, negatives_per_positive=2)
-    assert (training.features.categories[NEW_ARTICLE, [0, PRICE_COLUMN]] > 1).all()
+    assert (training.categories[NEW_ARTICLE, [0, PRICE_COLUMN]] > 1).all()
     return log, training, random_towers(training)
 
 
-def first_loss(with_a_new_article, day, features=None, popularity=None, use_in_batch_negatives=True, scale=None):
+def first_loss(with_a_new_article, day, categories=None, popularity=None, use_in_batch_negatives=True, scale=None):
     """The loss of the examples of a day, every article of the catalogue among the negatives."""
     log, training, model = with_a_new_article
     batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives, uniform_negatives=400)
@@ -259,7 +259,9 @@ def first_loss(with_a_new_article, day, features=None, popularity=None, use_in_b
     assert not use_in_batch_negatives or len(batch.items) == ARTICLES
     if popularity is not None:
         batch = replace(batch, popularity=popularity(batch.popularity))
-    inputs = TrainingInputs(batches, features or training.features, CatalogueState(log), training.attributes)
+    inputs = TrainingInputs(
+        batches, training.categories if categories is None else categories, CatalogueState(log), training.attributes
+    )
     kept = model.log_scale.detach().clone()
     with torch.no_grad():
         if scale is not None:
@@ -269,18 +271,18 @@ def first_loss(with_a_new_article, day, features=None, popularity=None, use_in_b
     return batch, loss
 
 
-def with_other_code(features, article, column):
-    categories = features.categories.copy()
+def with_other_code(categories, article, column):
+    categories = categories.copy()
     categories[article, column] = 2 if categories[article, column] != 2 else 3
-    return replace(features, categories=categories)
+    return categories
 
 
 @pytest.mark.parametrize("column", [0, 1, PRICE_COLUMN], ids=["id", "product", "price"])
 def test_an_article_not_yet_sold_has_no_id_product_or_price(with_a_new_article, column):
-    features = with_a_new_article[1].features
+    categories = with_a_new_article[1].categories
 
     def is_read(article, day):
-        other = with_other_code(features, article, column)
+        other = with_other_code(categories, article, column)
         return first_loss(with_a_new_article, day, other)[1] != first_loss(with_a_new_article, day)[1]
 
     assert not is_read(NEW_ARTICLE, MIN_DAYS_OF_LOG)
@@ -292,7 +294,7 @@ def test_an_article_not_yet_sold_has_no_id_product_or_price(with_a_new_article, 
 
 
 def test_an_article_not_yet_sold_has_its_other_categories(with_a_new_article):
-    other = with_other_code(with_a_new_article[1].features, NEW_ARTICLE, 3)
+    other = with_other_code(with_a_new_article[1].categories, NEW_ARTICLE, 3)
     assert first_loss(with_a_new_article, 30, other)[1] != first_loss(with_a_new_article, 30)[1]
 
 

@@ -72,7 +72,8 @@ def encode_customers(
         histories = histories_as_of(log, some, as_of, history_length)
         encoded = tower(
             torch.from_numpy(attributes[some]).long().to(device),
-            table[torch.from_numpy(histories.articles).long().to(device)],
+            table,
+            torch.from_numpy(histories.articles).long().to(device),
             torch.from_numpy(histories.days_since).long().to(device),
             torch.from_numpy(histories.mask).to(device),
         )

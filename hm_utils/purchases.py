@@ -173,17 +173,16 @@ class PurchaseLog:
         Customer c's history is rows ``offsets[c]:end``, every one of them strictly before the day.
         """
         customers = np.asarray(customers)
+        low, high = self.offsets[customers], self.offsets[customers + 1]
         if np.ndim(day) == 0 and int(day) > self.last_day:  # type: ignore[arg-type]
-            return np.asarray(self.offsets[customers + 1])
-        # Row keys rise along the whole log, so one binary search serves customers and days at once.
-        width = self.last_day + 1
-        wanted = customers.astype(np.int64) * width + np.clip(day, 0, width)
-        ends = np.searchsorted(self._keys, wanted)
-        return np.clip(ends, self.offsets[customers], self.offsets[customers + 1])
-
-    @cached_property
-    def _keys(self) -> Int64:
-        return self.customer.astype(np.int64) * (self.last_day + 1) + self.day
+            return high
+        # A binary search in every customer's slice at once: as many rounds as the longest slice needs.
+        while (low < high).any():
+            middle = (low + high) // 2
+            # A finished search stays where it is, whatever the row that it looks at.
+            earlier = (self.day[np.minimum(middle, len(self) - 1)] < day) & (low < high)
+            low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
+        return low
 
     def baskets_between(self, start: int, end: int) -> Baskets:
         """What every customer who bought on days ``start <= day < end`` bought then."""
@@ -209,5 +208,8 @@ class PurchaseLog:
     def load(cls, directory: Path) -> PurchaseLog:
         """Memory-map what :meth:`save` wrote: opening costs nothing, and pages load as they are read."""
         facts = json.loads((directory / "log.json").read_text())
-        columns = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        # As plain arrays: every slice of a np.memmap is a new object with a file's attributes.
+        columns = {
+            name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in _ARRAYS
+        }
         return cls(**columns, first_date=np.datetime64(facts["first_date"]), n_articles=facts["n_articles"])

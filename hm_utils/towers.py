@@ -115,12 +115,13 @@ class UserTower(nn.Module):
         with torch.no_grad():
             self.recency_weight.weight.copy_(-0.1 * torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1))
 
-    def forward(self, attributes: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
         """Encode a batch of customers.
 
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
-            history: ``[n, length, output_dim]`` item vectors of the purchases, newest first.
+            items: ``[m, output_dim]`` item vectors.
+            history: ``[n, length]`` long, rows of ``items``: the purchases, newest first.
             days_since: ``[n, length]`` long, days from the purchase to the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
@@ -128,15 +129,17 @@ class UserTower(nn.Module):
             ``[n, output_dim]``, L2-normalised.
         """
         bucket = torch.bucketize(days_since, self.edges, right=True)
-        weight = self.recency_weight(bucket).squeeze(2) + self.content_weight(history).squeeze(2)
+        weight = self.recency_weight(bucket).squeeze(2) + self.content_weight(items).squeeze(1)[history]
         weight = weight.masked_fill(~mask, float("-inf"))
         any_history = mask.any(dim=1, keepdim=True)
         # A row without history has no finite weight; a zero row instead of nan.
         weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
-        pooled = torch.einsum("nl,nld->nd", weight, history)
+        # Sums over a history without a copy of its vectors: a bag of rows of items, and the weights by bucket.
+        pooled = F.embedding_bag(history, items, per_sample_weights=weight, mode="sum")
         pooled = torch.where(any_history, pooled, self.no_history)
-        when = torch.einsum("nl,nld->nd", weight, self.recency(bucket))
-        newest = history[:, 0] * mask[:, :1]
+        by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
+        when = by_bucket @ self.recency.weight
+        newest = items[history[:, 0]] * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
         hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
         return F.normalize(self.mlp(hidden) + self.pooled_share * pooled, dim=1)

@@ -154,7 +154,8 @@ def batch_loss(
     )
     users = model.user_tower(
         tensor(inputs.attributes[batch.customers]).long(),
-        items[tensor(batch.history)],
+        items,
+        tensor(batch.history),
         tensor(batch.days_since).long(),
         tensor(batch.mask),
     )
@@ -166,7 +167,7 @@ def batch_loss(
         return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
     return sampled_softmax_loss(
         positive_logits,
-        model.scale * users @ items[negatives].T + popularity[negatives],
+        torch.addmm(popularity[negatives], model.scale * users, items[negatives].T),
         tensor(batch.log_expected_count),
         tensor(batch.collisions),
     )
@@ -301,8 +302,40 @@ def _moving_average(averaged: Tensors, current: Tensors, n: Tensor | int) -> Non
     torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
 
 
+class RowAdam(torch.optim.SparseAdam):
+    """The steps of ``SparseAdam`` (tested to be equal), several times quicker.
+
+    Adam on the rows that a gradient has, in place: torch's own adds sparse tensors to the whole table.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        assert closure is None
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state |= {
+                        "step": 0,
+                        "exp_avg": torch.zeros_like(parameter),
+                        "exp_avg_sq": torch.zeros_like(parameter),
+                    }
+                state["step"] += 1
+                gradient = parameter.grad.coalesce()
+                rows, gradient = gradient.indices()[0], gradient.values()
+                mean = state["exp_avg"][rows].lerp_(gradient, 1 - beta1)
+                square = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+                state["exp_avg"].index_copy_(0, rows, mean)
+                state["exp_avg_sq"].index_copy_(0, rows, square)
+                size = group["lr"] * (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
+                parameter.index_add_(0, rows, mean.div_(square.sqrt_().add_(group["eps"])), alpha=-size)
+
+
 class Optimizers:
-    """Adam for the dense weights, SparseAdam for the tables with a row an article, one learning-rate schedule.
+    """Adam for the dense weights, RowAdam for the tables with a row an article, one learning-rate schedule.
 
     A step of dense Adam visits every row of a table; most rows are not in the batch.
     """
@@ -317,7 +350,7 @@ class Optimizers:
         ]
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(groups, lr=learning_rate, fused=True),
-            torch.optim.SparseAdam(sparse, lr=learning_rate),
+            RowAdam(sparse, lr=learning_rate),
         ]
         self._schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate) for each in self._optimizers]
 

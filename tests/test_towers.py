@@ -15,12 +15,14 @@ def model():
 
 
 def customer_batch(n=5, length=4, seed=0):
+    """Attributes, the vectors of ten articles, histories of 0 to 4 of them, their days and mask."""
     generator = torch.Generator().manual_seed(seed)
     attributes = torch.randint(5, (n, 2), generator=generator)
-    history = torch.nn.functional.normalize(torch.randn(n, length, 10, generator=generator), dim=2)
+    items = torch.nn.functional.normalize(torch.randn(10, 10, generator=generator), dim=1)
+    history = torch.randint(10, (n, length), generator=generator)
     days = torch.randint(1, 500, (n, length), generator=generator)
     mask = torch.arange(length)[None, :] < torch.tensor([0, 1, 2, 3, 4])[:, None]
-    return attributes, history, days, mask
+    return attributes, items, history, days, mask
 
 
 def test_both_towers_give_unit_vectors(model):
@@ -33,14 +35,15 @@ def test_both_towers_give_unit_vectors(model):
 
 
 def test_padding_changes_nothing(model):
-    attributes, history, days, mask = customer_batch()
-    expected = model.user_tower(attributes, history, days, mask)
-    noise = torch.where(mask.unsqueeze(2), history, torch.randn_like(history) * 100)
-    torch.testing.assert_close(model.user_tower(attributes, noise, days.masked_fill(~mask, 7), mask), expected)
-    longer = torch.cat([history, torch.randn(5, 3, 10)], dim=1)
+    attributes, items, history, days, mask = customer_batch()
+    expected = model.user_tower(attributes, items, history, days, mask)
+    noise = history.masked_fill(~mask, 3)
+    torch.testing.assert_close(model.user_tower(attributes, items, noise, days.masked_fill(~mask, 7), mask), expected)
+    longer = torch.cat([history, torch.randint(10, (5, 3))], dim=1)
     torch.testing.assert_close(
         model.user_tower(
             attributes,
+            items,
             longer,
             torch.cat([days, torch.ones(5, 3, dtype=torch.long)], dim=1),
             torch.cat([mask, torch.zeros(5, 3, dtype=torch.bool)], dim=1),
@@ -49,21 +52,40 @@ def test_padding_changes_nothing(model):
     )
 
 
+def test_the_pool_is_the_weighted_sum_of_the_history(model):
+    """The pooled vector, recency and newest purchase, written out: what the tower's network is given."""
+    attributes, items, history, days, mask = customer_batch()
+    tower = model.user_tower
+    torch.nn.init.normal_(tower.content_weight.weight)
+    torch.nn.init.normal_(tower.no_history)
+    given = []
+    tower.mlp.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    tower(attributes, items, history, days, mask)
+    for row in range(len(history)):
+        vectors = items[history[row, mask[row]]]
+        buckets = torch.bucketize(days[row, mask[row]], tower.edges, right=True)
+        weight = torch.softmax(tower.recency_weight(buckets).squeeze(1) + tower.content_weight(vectors).squeeze(1), 0)
+        pooled = weight @ vectors if row else tower.no_history
+        newest = vectors[0] if row else torch.zeros(10)
+        when = weight @ tower.recency(buckets)
+        torch.testing.assert_close(given[0][row, :30], torch.cat([pooled, newest, when]))
+
+
 def test_without_history_the_attributes_decide(model):
-    _, history, days, mask = customer_batch()
+    _, items, history, days, mask = customer_batch()
     nothing = torch.zeros_like(mask)
-    vectors = model.user_tower(torch.tensor([[1, 2], [1, 2], [3, 4], [1, 2], [1, 2]]), history, days, nothing)
+    vectors = model.user_tower(torch.tensor([[1, 2], [1, 2], [3, 4], [1, 2], [1, 2]]), items, history, days, nothing)
     assert torch.isfinite(vectors).all()
     torch.testing.assert_close(vectors[0], vectors[1])
     assert (vectors[0] - vectors[2]).abs().max() > 1e-4
 
 
 def test_history_its_age_and_its_content_matter(model):
-    attributes, history, days, mask = customer_batch()
+    attributes, items, history, days, mask = customer_batch()
     full = slice(4, 5)
-    expected = model.user_tower(attributes[full], history[full], days[full], mask[full])
-    other = model.user_tower(attributes[full], history[full].flip(2), days[full], mask[full])
-    older = model.user_tower(attributes[full], history[full], days[full] + 300, mask[full])
+    expected = model.user_tower(attributes[full], items, history[full], days[full], mask[full])
+    other = model.user_tower(attributes[full], items.flip(1), history[full], days[full], mask[full])
+    older = model.user_tower(attributes[full], items, history[full], days[full] + 300, mask[full])
     assert (expected - other).abs().max() > 1e-3
     assert (expected - older).abs().max() > 1e-5
 
@@ -76,8 +98,8 @@ def test_every_day_has_its_bucket(model):
 def test_gradients_reach_every_weight(model):
     model.train()
     items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 3))
-    attributes, _, days, mask = customer_batch()
-    users = model.user_tower(attributes, items[torch.randint(6, (5, 4))], days, mask)
+    attributes, _, _, days, mask = customer_batch()
+    users = model.user_tower(attributes, items, torch.randint(6, (5, 4)), days, mask)
     (model.scale * (users[:5] * items[:5]).sum() + model.pair_bias).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

@@ -19,6 +19,7 @@ from hm_utils.training import (
     MIN_DAYS_OF_LOG,
     PRICE_COLUMN,
     STEPS_PER_AVERAGE,
+    RowAdam,
     TrainingInputs,
     TrainingSettings,
     batch_loss,
@@ -234,6 +235,27 @@ def test_training_reads_nothing_of_the_future(parts, tmp_path):
     for name, value in weights(first.model).items():
         torch.testing.assert_close(value, weights(second.model)[name], rtol=0, atol=0)
     np.testing.assert_array_equal(training.examples.negatives, short.examples.negatives)
+
+
+def test_row_adam_takes_the_steps_of_sparse_adam():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(50, 4, generator=generator)
+    bags = [torch.nn.EmbeddingBag.from_pretrained(start.clone(), False, mode="sum", sparse=True) for _ in range(2)]
+    optimizers = [
+        kind(bag.parameters(), lr=0.01) for kind, bag in zip((RowAdam, torch.optim.SparseAdam), bags, strict=True)
+    ]
+    for _ in range(20):
+        rows, target = torch.randint(20, (8, 3), generator=generator), torch.randn(8, 4, generator=generator)
+        for bag, optimizer in zip(bags, optimizers, strict=True):
+            optimizer.zero_grad()
+            (bag(rows) - target).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(bags[0].weight, bags[1].weight)
+    assert not torch.equal(bags[0].weight[:20], start[:20])
+    assert torch.equal(bags[0].weight[20:], start[20:]), "rows without a gradient stay as they are"
+    first, second = (optimizer.state_dict()["state"][0] for optimizer in optimizers)
+    assert first["step"] == second["step"] == 20
+    torch.testing.assert_close(first["exp_avg_sq"], second["exp_avg_sq"])
 
 
 NEW_ARTICLE = ARTICLES - 1  # first sold on day 36

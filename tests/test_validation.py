@@ -6,7 +6,6 @@ from hm_utils.calibration import calibrate
 from hm_utils.evaluation import evaluate
 from hm_utils.features import CatalogueState
 from hm_utils.inference import Snapshot
-from hm_utils.metrics import hit_matrix, ndcg
 from hm_utils.preprocessing import preprocess
 from hm_utils.raw import RawTables
 from hm_utils.scoring import TOWERS_ALONE
@@ -28,9 +27,5 @@ def test_metrics_are_those_of_the_calibrated_list_on_the_validation_days(tmp_pat
     published, alone = calibrate(snapshot, truth).scoring, TOWERS_ALONE
     lists = {str(each): snapshot.rank(truth.customers, scoring=each) for each in (published, alone)}
     table = evaluate(lists, truth, data.log, as_of)
-    assert set(found) == {MONITOR, "MAP@12", "recall@100"}
-    for name in ("MAP@12", "recall@100"):
-        assert found[name] == pytest.approx(table.mean(str(published), name))
-    assert found["MAP@12"] != pytest.approx(table.mean(str(alone)))
-    hits = hit_matrix(lists[str(published)], truth)
-    assert found[MONITOR] == pytest.approx(ndcg(hits, truth.sizes, 100).mean())
+    assert found == pytest.approx({name: table.mean(str(published), name) for name in (MONITOR, "recall@100")})
+    assert found[MONITOR] != pytest.approx(table.mean(str(alone)))

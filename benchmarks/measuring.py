@@ -52,11 +52,15 @@ def _work(sender: Any, work: Callable[..., Mapping[str, Any]], arguments: tuple[
         start = time.perf_counter()
         found = work(*arguments)
         seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        sender.send({"seconds": seconds, "peak GiB": peak / GIB, **found})
+        sender.send({"seconds": seconds, "peak GiB": peak_gib(), **found})
     except Exception as error:
         sender.send(f"{type(error).__name__}: {error}")
         raise
+
+
+def peak_gib() -> float:
+    """The largest resident set of this process so far, memory-mapped pages included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
 
 
 def machine(*libraries: str) -> dict[str, Any]:

@@ -117,13 +117,16 @@ def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_posi
         NoNegativesError: if a customer bought the whole catalogue.
     """
     rng = np.random.default_rng(seed)
-    known = log.before(before)
-    bought = distinct(known.customer.astype(np.int64) * log.n_articles + known.article)
+    # Only what the examples' customers bought matters: two years of a log are far more than its last weeks' buyers.
+    has_examples = np.zeros(log.n_customers, dtype=bool)
+    has_examples[examples.customer] = True
+    rows = np.flatnonzero((log.day < before) & has_examples[log.customer])
+    bought = distinct(log.customer[rows].astype(np.int64) * log.n_articles + log.article[rows])
     negatives = np.empty((len(examples), per_positive), dtype=np.int32)
     blocks = examples.day // DAYS_PER_BLOCK
     for block in np.unique(blocks):
         members = np.flatnonzero(blocks == block)
-        on_sale = np.flatnonzero(known.sales_between(block * DAYS_PER_BLOCK, (block + 1) * DAYS_PER_BLOCK))
+        on_sale = np.flatnonzero(log.sales_between(block * DAYS_PER_BLOCK, min((block + 1) * DAYS_PER_BLOCK, before)))
         members = members[np.argsort(examples.customer[members], kind="stable")]  # neighbours in ``bought``, too
         draws = rng.choice(on_sale, size=len(members) * per_positive)
         base = np.repeat(examples.customer[members].astype(np.int64) * log.n_articles, per_positive)

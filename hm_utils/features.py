@@ -157,10 +157,10 @@ class Encoders:
 
 def mean_prices(log: PurchaseLog, as_of: int) -> Float32:
     """``[n_articles]`` mean price paid strictly before ``as_of``; nan where an article was never sold."""
-    rows = log.rows_between(0, as_of)
-    article = log.article[rows]
+    past = log.day < as_of
+    article = log.article[past]
     sales = np.bincount(article, minlength=log.n_articles)
-    paid = np.bincount(article, weights=log.price[rows], minlength=log.n_articles)
+    paid = np.bincount(article, weights=log.price[past], minlength=log.n_articles)
     return np.where(sales > 0, paid / np.maximum(sales, 1), np.nan).astype(np.float32)
 
 

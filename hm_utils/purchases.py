@@ -154,7 +154,7 @@ class PurchaseLog:
     def _by_day(self) -> tuple[Int64, Int64]:
         """Row numbers in order of day, and where each day starts among them."""
         order = np.argsort(self.day, kind="stable")
-        starts = np.searchsorted(self.day[order], np.arange(self.last_day + 2))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self.day, minlength=self.last_day + 1))])
         return order, starts
 
     def rows_between(self, start: int, end: int) -> Int64:

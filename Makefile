@@ -14,6 +14,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=#           e.g. "-k metrics -x"
 BENCH_ARGS ?=#            of `python -m benchmarks.quality`, e.g. "--only ours baselines --json out.json"
+SPEED_ARGS ?=#            of `python -m benchmarks.all`, e.g. "--only reading growth"
 TORCH ?= 2.13.0#          the release that `make lock` pins
 
 VENV := .venv
@@ -21,6 +22,9 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
+TFRS_VENV := .venv-tfrs
+TFRS_STAMP := $(TFRS_VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-benchmarks
 RAW := $(wildcard data/raw/*.csv data/raw/*.csv.gz data/raw/*.parquet)
 SAMPLE := data/sample/.made-$(SIZE)
 ifneq ($(strip $(DATA_DIR)),)
@@ -75,15 +79,15 @@ format: $(STAMP)  ## Mend the style, and strip the notebooks of outputs
 	$(PY) -m nbstripout --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" notebooks/*.ipynb
 
 .PHONY: bench
-bench: $(STAMP)  ## Measure how fast training is
-	$(PY) -m benchmarks.training_step
+bench: $(STAMP)  ## Measure how fast every stage is, beside other ways (takes long; SIZE=, SPEED_ARGS=)
+	$(PY) -m benchmarks.all --size $(SIZE) --model "$(MODEL)" $(SPEED_ARGS)
 
 .PHONY: bench-quality
 bench-quality: $(STAMP) $(PEERS_STAMP) $(NEEDS_SAMPLE)  ## Measure how good the model is, also without each part and beside other projects' (takes long; DATA_DIR=, BENCH_ARGS=)
 	$(PY) -m benchmarks.quality --data-dir "$(DATA)" $(BENCH_ARGS)
 
 .PHONY: bench-env
-bench-env: $(PEERS_STAMP)  ## Make .venv-peers, the environment of the other projects' recommenders
+bench-env: $(PEERS_STAMP) $(TFRS_STAMP) $(BENCH_STAMP)  ## Install what the benchmarks compare with: .venv-peers, .venv-tfrs, and more in .venv
 
 .PHONY: lock
 lock:  ## Write requirements.lock anew: the newest versions that pyproject.toml allows
@@ -98,8 +102,8 @@ lock:  ## Write requirements.lock anew: the newest versions that pyproject.toml 
 	cp "$$tmp/lock" requirements.lock; echo "requirements.lock: $$(grep -c == requirements.lock) packages."
 
 .PHONY: clean
-clean:  ## Remove .venv, .venv-peers, caches and the sample (never data/raw or artifacts)
-	rm -rf $(VENV) $(PEERS_VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## Remove the environments, caches and the sample (never data/raw or artifacts)
+	rm -rf $(VENV) $(PEERS_VENV) $(TFRS_VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- files -------------------------------------------------------------------------------------
@@ -133,6 +137,16 @@ $(PEERS_STAMP): benchmarks/peers-requirements.txt
 	fi
 	@echo "Installing $< into $(PEERS_VENV): one to three minutes."
 	@$(PEERS_VENV)/bin/python -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r $<
+	@touch $@
+
+$(TFRS_STAMP): benchmarks/tfrs-requirements.txt
+	@if ! $(TFRS_VENV)/bin/python -c '' 2>/dev/null; then $(find_python); "$$python" -m venv --clear $(TFRS_VENV); fi
+	@echo "Installing $< into $(TFRS_VENV): one to three minutes."
+	@$(TFRS_VENV)/bin/python -m pip install --disable-pip-version-check --no-compile --no-deps $$(test -t 2 || echo --quiet) -r $<
+	@touch $@
+
+$(BENCH_STAMP): benchmarks/requirements.txt $(STAMP)
+	@$(PY) -m pip install --disable-pip-version-check --no-deps $$(test -t 2 || echo --quiet) -r $<
 	@touch $@
 
 $(SAMPLE): $(wildcard hm_utils/sample/*.py) | $(STAMP)

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from benchmarks import recommending, search
 from hm_utils import pipeline, recommend
 from hm_utils.bundle import BundleError, current
 from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
@@ -169,6 +170,21 @@ def test_the_submission_has_every_customer_and_twelve_articles(recommender, fold
     customer_id, _, prediction = lines[8].partition(",")
     articles, _ = recommender.recommend(recommender.customer_rows([customer_id]), 12)
     assert prediction.split(" ") == recommender.article_ids[articles[0]].tolist()
+
+
+def test_the_benchmarks_of_a_published_model_write_their_numbers(recommender, folders, tmp_path, capsys):
+    model, results = folders[1] / "model", tmp_path / "recommending.json"
+    assert recommending.main(["--model", str(model), "--customers", "60", "--json", str(results)]) == 0
+    run = json.loads(results.read_text())["run"]
+    assert (run["customers"], run["model"]) == (60, recommender.version)
+    assert run["customers/s"] == pytest.approx(60 / run["seconds"])
+    assert (
+        search.main(["--model", str(model), "--queries", "40", "--repeats", "1", "--json", str(tmp_path / "s.json")])
+        == 0
+    )
+    assert json.loads((tmp_path / "s.json").read_text())
+    assert recommending.main(["--model", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
 
 
 def test_the_batch_command_says_what_is_wrong(folders, tmp_path, capsys):

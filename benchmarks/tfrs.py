@@ -1,0 +1,194 @@
+"""TensorFlow Recommenders' retrieval task, on the arrays that `benchmarks.training` hands over.
+
+    make bench-env
+    .venv-tfrs/bin/python -m benchmarks.tfrs --arrays folder --seconds 20 --threads 2 --output out.json
+
+TensorFlow has an environment of its own (`benchmarks/tfrs-requirements.txt`), nothing of `hm_utils` is imported here,
+and files go to and fro. The towers have our widths and read what ours read, and the work of a step is ours or less:
+
+* item: id and product, the other categories and the state of one day, through Dense 128 → 64. No LayerNorm and
+  no skip connection. As in our loop, a step encodes every distinct article of its batch once.
+* user: the mean of the history's item vectors, and attributes, through Dense 128 → 64. No learned pooling, no recency.
+* loss: ``tfrs.tasks.Retrieval``, the softmax over the batch with the sampling probabilities and without accidental
+  hits. No articles drawn uniformly beside the batch's own.
+* Adagrad, as in TensorFlow Recommenders' tutorials: of Keras' optimizers it is one whose update of an embedding table
+  touches the rows of the batch alone. Adam's would visit them all.
+* `tf.data` gathers a batch's rows of the finished arrays at once, and one batch is always made ahead. The histories
+  were cut out of the log beforehand, which costs nothing here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WARM_UP = 20  # steps before the clock starts, whole calls; the first traces the graph
+IDENTITY_COLUMNS = 2  # the first columns of an article's categories: its id and its product
+TEMPERATURE = 0.05
+LEARNING_RATE = 0.003  # of the tutorials' 0.1 and smaller ones, with which the loss falls the soonest
+STEPS_PER_CALL = 10  # `fit` runs so many in one call of the graph: a good part quicker than one at a time
+
+EXAMPLE_COLUMNS = ("customer", "article", "history", "mask")
+TABLES = ("categories", "state", "attributes", "sampling_probability")
+
+Arrays = dict[str, Any]
+
+
+def read_arrays(folder: Path) -> tuple[Arrays, dict[str, Any]]:
+    """What `benchmarks.training.write_arrays` wrote: the arrays by name, memory-mapped, and the settings."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in (*EXAMPLE_COLUMNS, *TABLES)}
+    return arrays, json.loads((folder / "settings.json").read_text())
+
+
+def make_dataset(tf: Any, arrays: Arrays, batch_size: int) -> Any:
+    """Whole batches of the examples in random order, without end."""
+    columns = {name: tf.constant(arrays[name]) for name in EXAMPLE_COLUMNS}
+    n = len(arrays["customer"])
+    return (
+        tf.data.Dataset.range(n)
+        .shuffle(n)
+        .repeat()
+        .batch(batch_size, drop_remainder=True)
+        # Rows gathered a batch at a time: slicing tensors an example at a time is several times slower.
+        .map(lambda chosen: {name: tf.gather(column, chosen) for name, column in columns.items()})
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def make_model(tf: Any, arrays: Arrays, settings: dict[str, Any]) -> Any:
+    """The two towers and the retrieval task, compiled."""
+    tfrs = importlib.import_module("tensorflow_recommenders")
+    layers = tf.keras.layers
+    dim, out = settings["embedding_dim"], settings["output_dim"]
+
+    class Embeddings(layers.Layer):  # type: ignore[name-defined]
+        """One table for all columns, with an offset a column; the rows are summed."""
+
+        def __init__(self, sizes: list[int]) -> None:
+            super().__init__()
+            self.starts = tf.constant(np.cumsum([0, *sizes[:-1]]), tf.int32)
+            self.table = layers.Embedding(sum(sizes), dim)
+
+        def call(self, codes: Any) -> Any:
+            return tf.reduce_sum(self.table(codes + self.starts), axis=1)
+
+    def mlp() -> Any:
+        hidden = [layers.Dense(width, activation="gelu") for width in settings["hidden_dims"]]
+        return tf.keras.Sequential([*hidden, layers.Dense(out)])
+
+    class TwoTower(tfrs.Model):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = settings["article_sizes"]
+            self.tables = {name: tf.constant(arrays[name]) for name in TABLES}
+            self.identity = Embeddings(sizes[:IDENTITY_COLUMNS])
+            self.category = Embeddings(sizes[IDENTITY_COLUMNS:])
+            self.attribute = Embeddings(settings["customer_sizes"])
+            self.state = layers.Dense(dim)
+            self.item_mlp, self.user_mlp = mlp(), mlp()
+            self.retrieval = tfrs.tasks.Retrieval(temperature=TEMPERATURE, remove_accidental_hits=True)
+
+        def encode_items(self, articles: Any) -> Any:
+            """``[u]`` article rows → ``[u, output_dim]`` unit vectors."""
+            categories = tf.gather(self.tables["categories"], articles)
+            what = self.category(categories[:, IDENTITY_COLUMNS:])
+            what += self.state(tf.gather(self.tables["state"], articles))
+            who = self.identity(categories[:, :IDENTITY_COLUMNS])
+            return tf.math.l2_normalize(self.item_mlp(tf.concat([who, what], axis=1)), axis=1)
+
+        def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:
+            articles, history = inputs["article"], inputs["history"]
+            distinct, places = tf.unique(tf.concat([articles, tf.reshape(history, [-1])], axis=0))
+            items = self.encode_items(distinct)
+            n = articles.shape[0]
+            purchases = tf.reshape(tf.gather(items, places[n:]), [n, history.shape[1], out])
+            mask = tf.cast(inputs["mask"], tf.float32)[:, :, None]
+            pooled = tf.reduce_sum(purchases * mask, axis=1) / tf.maximum(tf.reduce_sum(mask, axis=1), 1.0)
+            attributes = self.attribute(tf.gather(self.tables["attributes"], inputs["customer"]))
+            users = tf.math.l2_normalize(self.user_mlp(tf.concat([pooled, attributes], axis=1)), axis=1)
+            return self.retrieval(
+                users,
+                tf.gather(items, places[:n]),
+                candidate_sampling_probability=tf.gather(self.tables["sampling_probability"], articles),
+                candidate_ids=articles,
+                compute_metrics=False,
+            )
+
+    model = TwoTower()
+    model.compile(optimizer=tf.keras.optimizers.Adagrad(LEARNING_RATE), steps_per_execution=STEPS_PER_CALL)
+    return model
+
+
+def make_clock(tf: Any, seconds: float) -> Any:
+    """A callback of ``fit`` that counts steps after the warm-up and ends the training after ``seconds``.
+
+    Its attributes: ``steps`` counted, ``seconds`` that they took, ``losses`` (sums of a batch) before the first of
+    them and after the last.
+    """
+
+    class Clock(tf.keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps, self.seconds, self.started, self.losses = 0, 0.0, 0.0, [0.0, 0.0]
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            now = time.perf_counter()
+            self.steps = batch + 1 - WARM_UP
+            if self.steps == 0:
+                self.started, self.losses[0] = now, float(logs["loss"])
+            elif self.steps > 0:
+                self.seconds, self.losses[1] = now - self.started, float(logs["loss"])
+                self.model.stop_training = self.seconds >= seconds
+
+    return Clock()
+
+
+def run(folder: Path, seconds: float, threads: int) -> dict[str, Any]:
+    """Fit for ``seconds`` after the warm-up: examples/s, peak GiB and what else there is to say."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TensorFlow Recommenders wants Keras 2, which is tf_keras now
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tf = importlib.import_module("tensorflow")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.keras.utils.set_random_seed(0)
+    arrays, settings = read_arrays(folder)
+    batch_size = min(settings["batch_size"], len(arrays["customer"]))
+    clock = make_clock(tf, seconds)
+    dataset = make_dataset(tf, arrays, batch_size)
+    model = make_model(tf, arrays, settings)
+    # One endless epoch: the clock ends it.
+    model.fit(dataset, epochs=1, steps_per_epoch=2**30, verbose=0, callbacks=[clock])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "examples/s": batch_size * clock.steps / clock.seconds,
+        "steps": clock.steps,
+        "seconds": clock.seconds,
+        "losses": [loss / batch_size for loss in clock.losses],  # the task sums
+        "peak GiB": peak / 2**30,
+        "versions": {name: version(name) for name in ("tensorflow-cpu", "tf-keras", "tensorflow-recommenders")},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arrays", type=Path, required=True, help="folder that benchmarks.training wrote")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    options = parser.parse_args()
+    facts = run(options.arrays, options.seconds, options.threads)
+    options.output.write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -64,7 +64,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     from hm_utils.preprocessing import Preprocessed
     from hm_utils.publishing import index_for_serving
     from hm_utils.recommender import Recommender
-    from hm_utils.scoring import TOWERS_ALONE
+    from hm_utils.scoring import Scoring
     from hm_utils.towers import TwoTower
     from hm_utils.training import Optimizers, TrainingInputs, TrainingSettings, batch_loss
 
@@ -102,7 +102,8 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
         attributes=training.attributes,
         log=log,
         history_length=HISTORY_LENGTH,
-        scoring=TOWERS_ALONE,
+        scoring=Scoring(bought=1.0),
+        siblings=snapshot.siblings,
         manifest={},
     )
     start = time.perf_counter()

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hm_utils import metrics
 from hm_utils.inference import Snapshot
 from hm_utils.purchases import Baskets, Int32
-from hm_utils.scoring import TOWERS_ALONE, Scoring, best, own_articles, own_scores
+from hm_utils.scoring import TOWERS_ALONE, Scoring, best, scores_of
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -23,7 +23,7 @@ Bool = npt.NDArray[np.bool_]
 CHUNK = 2_048  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
-START = np.array([1.0, 1.0, 0.0, 0.0])  # the two-tower alone
+START = np.array([1.0, 1.0, 0.0, 0.0, 0.0])  # the two-tower alone
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
 
 
@@ -50,7 +50,7 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
 
     The articles that a customer bought are choices out of their candidates: the first of the two-tower's
-    list and what they bought before (``scoring.own_articles``). With only four numbers to fit, a few
+    list and those with a repurchase term (``scoring.relatives``). With only five numbers to fit, a few
     thousand customers are plenty.
 
     Args:
@@ -63,15 +63,19 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
         return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
     parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
-    chosen = metrics.hit_matrix(np.concatenate([candidates for candidates, _ in parts]), truth)
+    width = max(candidates.shape[1] for candidates, _ in parts)
+    candidates, features = (
+        np.concatenate(arrays) for arrays in zip(*(_padded(*part, width) for part in parts), strict=True)
+    )
+    chosen = metrics.hit_matrix(candidates, truth)
     some = chosen.any(axis=1)
-    features, chosen = np.concatenate([part for _, part in parts])[some], chosen[some]
+    features, chosen = features[some], chosen[some]
     if not some.any():
         return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     weights = _fit(features, chosen)
-    temperature, popularity, bought, log_days = weights.tolist()
+    temperature, *terms = weights.tolist()
     return Calibration(
-        scoring=Scoring(popularity / temperature, bought / temperature, log_days / temperature),
+        scoring=Scoring(*(term / temperature for term in terms)),
         temperature=temperature,
         customers=len(chosen),
         loss_before=_negative_log_likelihood(START, features, chosen)[0],
@@ -80,23 +84,29 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
 
 
 def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
-    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 4]``:
-    scale x cosine (-inf where there is none), log popularity, bought before, log days since.
+    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 5]``:
+    scale x cosine (-inf where there is none), log popularity, bought before, log days since, sibling.
     """
     vectors, queries = snapshot.index_vectors(), snapshot.queries(customers)
     depth = min(CANDIDATES, len(vectors))
-    own = own_articles(snapshot.log, customers, snapshot.histories_before)
-    articles, scores = best(snapshot.search(vectors), vectors, snapshot.scale, queries, own, TOWERS_ALONE, depth)
-    scores_of_own = own_scores(vectors, snapshot.scale, queries, own)
-    mine = np.where(own.mask, own.articles, -1)
-    found_again = (articles[:, :, None] == mine[:, None, :]).any(axis=2)
-    candidates = np.concatenate([np.where(found_again, -1, articles), mine], axis=1)
+    related = snapshot.relatives(customers)
+    articles, scores = best(snapshot.search(vectors), vectors, snapshot.scale, queries, related, TOWERS_ALONE, depth)
+    scores_of_related = scores_of(vectors, snapshot.scale, queries, related.articles)
+    found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
+    candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
     popularity = _of(snapshot.popularity, candidates)
-    cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_own], axis=1) - popularity, -np.inf)
+    cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_related], axis=1) - popularity, -np.inf)
     none = np.zeros_like(scores)
-    bought = np.concatenate([none, own.mask], axis=1)
-    log_days = np.concatenate([none, np.log(np.maximum(own.days_since, 1)) * own.mask], axis=1)
-    return candidates, np.stack([cosine, popularity, bought, log_days], axis=2).astype(np.float32)
+    terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.sibling))
+    return candidates, np.stack([cosine, popularity, *terms], axis=2).astype(np.float32)
+
+
+def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Float32]:
+    """The same with ``width`` candidates a customer, the further ones none: customers have more or fewer relatives."""
+    missing = (0, width - candidates.shape[1])
+    padded = np.pad(features, ((0, 0), missing, (0, 0)))
+    padded[:, candidates.shape[1] :, 0] = -np.inf
+    return np.pad(candidates, ((0, 0), missing), constant_values=-1), padded
 
 
 def _of(popularity: Float32, candidates: Int32) -> Float32:
@@ -104,7 +114,7 @@ def _of(popularity: Float32, candidates: Int32) -> Float32:
 
 
 def _fit(features: Float32, chosen: Bool) -> Float:
-    """``[4]`` the weights with the highest likelihood, less the pull."""
+    """``[5]`` the weights with the highest likelihood, less the pull."""
     ridge = RIDGE / len(features)
 
     def loss(weights: Float) -> tuple[float, Float]:
@@ -112,12 +122,12 @@ def _fit(features: Float32, chosen: Bool) -> Float:
         return value + ridge * float(((weights - START) ** 2).sum()), gradient + 2 * ridge * (weights - START)
 
     # A temperature of 0 would make the other weights infinite.
-    bounds = [(0.05, None), (0.0, None), (None, None), (None, None)]
+    bounds = [(0.05, None), (0.0, None), *([(None, None)] * 3)]
     return minimize(loss, START, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:
-    """Mean over customers of -log P(an article they bought), and its gradient ``[4]``."""
+    """Mean over customers of -log P(an article they bought), and its gradient ``[5]``."""
     logits = np.where(np.isfinite(features[:, :, 0]), np.nan_to_num(features, neginf=0) @ weights, -np.inf)
     log_p = logits - logsumexp(logits, axis=1, keepdims=True)
     share = chosen / chosen.sum(axis=1, keepdims=True)  # several articles bought share the customer's weight

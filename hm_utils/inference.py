@@ -12,20 +12,24 @@ import torch
 from tqdm.auto import tqdm
 
 from hm_utils.dataset import histories_as_of
+from hm_utils.features import ARTICLE_COLUMNS
 from hm_utils.popularity import log_popularity, recent_sales
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.scoring import (
     TOWERS_ALONE,
+    Relatives,
     Scoring,
     Search,
+    Siblings,
     best,
     fold_articles,
     fold_customers,
-    own_articles,
+    relatives,
 )
 from hm_utils.towers import ItemTower, TwoTower, UserTower
 
 Float32 = npt.NDArray[np.float32]
+PRODUCT_COLUMN = ARTICLE_COLUMNS.index("product_code")
 
 
 @torch.inference_mode()
@@ -88,6 +92,7 @@ class Snapshot:
     Attributes:
         model: the towers.
         article_vectors: ``[n_articles, output_dim]`` unit vectors as of ``as_of``.
+        products: ``[n_articles]`` codes of their products.
         attributes: ``[n_customers, columns]`` codes of every customer.
         log: read strictly before ``as_of``.
         as_of: day number.
@@ -97,6 +102,7 @@ class Snapshot:
 
     model: TwoTower
     article_vectors: Float32
+    products: Int32
     attributes: Int32
     log: PurchaseLog
     as_of: int
@@ -117,7 +123,7 @@ class Snapshot:
         """Encode the catalogue; ``categories`` and ``state`` are those of the morning of ``as_of``."""
         device = str(model.log_scale.device)
         vectors = encode_articles(model.item_tower, categories, state, device)
-        return cls(model, vectors, attributes, log, as_of, history_length)
+        return cls(model, vectors, categories[:, PRODUCT_COLUMN], attributes, log, as_of, history_length)
 
     def without_histories(self) -> Snapshot:
         """The same catalogue, for customers as if each of them had just registered."""
@@ -127,6 +133,11 @@ class Snapshot:
     def popularity(self) -> Float32:
         """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for what did not sell."""
         return log_popularity(recent_sales(self.log, self.as_of))
+
+    @cached_property
+    def siblings(self) -> Siblings:
+        """The articles of every product that sold in the last days before ``as_of``."""
+        return Siblings.on_sale(self.products, self.popularity > 0)
 
     @property
     def histories_before(self) -> int:
@@ -179,8 +190,12 @@ class Snapshot:
         return articles, scores
 
     def _score(self, vectors: Float32, rows: Int32, k: int, scoring: Scoring) -> tuple[Int32, Float32]:
-        own = own_articles(self.log, rows, self.histories_before)
-        return best(self.search(vectors), vectors, self.scale, self.queries(rows), own, scoring, k)
+        related = self.relatives(rows)
+        return best(self.search(vectors), vectors, self.scale, self.queries(rows), related, scoring, k)
+
+    def relatives(self, rows: Int32) -> Relatives:
+        """What customers had bought, and the siblings of that which are on sale."""
+        return relatives(self.log, rows, self.histories_before, self.siblings)
 
     def search(self, vectors: Float32) -> Search:
         """Brute force over :meth:`index_vectors`, on the model's device, for ``scoring.best``."""

@@ -96,6 +96,7 @@ def calibration_summary(calibration: Calibration) -> pd.Series:
     facts = {
         "weight of log popularity": f"{scoring.popularity:.2f}",
         "for an article bought before": f"{scoring.bought:+.2f}",
+        "for another article of its product": f"{scoring.sibling:+.2f}",
         "for each time the days since double": f"{scoring.log_days * np.log(2):+.2f}",
         "temperature of the towers": f"{calibration.temperature:.2f}",
         "customers": f"{calibration.customers:,}",

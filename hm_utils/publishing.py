@@ -98,6 +98,7 @@ def publish_model(
             refit.checkpoint_path,
             index,
             scoring,
+            refit.snapshot.siblings,
             data.articles,
             data.customers,
             refit.training.attributes,

@@ -4,6 +4,7 @@
   checkpoint.pt        the towers
   index/               the articles' vectors, popularity folded in, and ScaNN's files
   scoring.json         the weights of popularity and repurchase, see hm_utils.scoring
+  siblings/            the articles of every product that were on sale
   articles.parquet     the catalogue, in order of article row
   customers.parquet    the customers, in order of customer row
   customer_ids.npy     their ids as bytes, ascending: looked up by binary search, memory-mapped
@@ -31,7 +32,7 @@ from hm_utils.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.index import Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
-from hm_utils.scoring import Scoring, best, fold_customers, own_articles, unfold_articles
+from hm_utils.scoring import Scoring, Siblings, best, fold_customers, relatives, unfold_articles
 from hm_utils.towers import TwoTower
 
 Float32 = npt.NDArray[np.float32]
@@ -53,6 +54,7 @@ class Recommender:
         log: PurchaseLog,
         history_length: int,
         scoring: Scoring,
+        siblings: Siblings,
         manifest: dict[str, Any],
         folder: Path | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class Recommender:
         self.manifest = manifest
         self._folder = folder
         self.scoring = scoring
+        self._siblings = siblings
         self._scale = float(model.scale.detach())
 
     @property
@@ -147,9 +150,9 @@ class Recommender:
         return found[:, :top_k], scores[:, :top_k]
 
     def _search(self, rows: Int32, k: int) -> tuple[Int32, Float32]:
-        own = own_articles(self._log, rows, self._log.last_day + 1)
+        related = relatives(self._log, rows, self._log.last_day + 1, self._siblings)
         queries = fold_customers(self.encode(rows))
-        return best(self._index.search, self._index.vectors, self._scale, queries, own, self.scoring, k)
+        return best(self._index.search, self._index.vectors, self._scale, queries, related, self.scoring, k)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: whoever loads the model asks it again."""
@@ -191,6 +194,7 @@ class Recommender:
             log=PurchaseLog.load(folder / "log"),
             history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
             scoring=Scoring(**json.loads((folder / "scoring.json").read_text())),
+            siblings=Siblings.load(folder / "siblings"),
             manifest=manifest,
             folder=folder,
         )
@@ -213,6 +217,7 @@ def write_model(
     checkpoint_path: Path,
     index: Index,
     scoring: Scoring,
+    siblings: Siblings,
     articles: pd.DataFrame,
     customers: pd.DataFrame,
     attributes: Int32,
@@ -222,6 +227,7 @@ def write_model(
     shutil.copyfile(checkpoint_path, folder / "checkpoint.pt")
     index.save(folder / "index")
     (folder / "scoring.json").write_text(json.dumps(asdict(scoring)))
+    siblings.save(folder / "siblings")
     articles.to_parquet(folder / "articles.parquet", index=False)
     customers.to_parquet(folder / "customers.parquet", index=False)
     ids = customers["customer_id"].to_numpy(dtype="U64").astype("S64")

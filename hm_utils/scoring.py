@@ -1,28 +1,36 @@
 """From vectors to scores: what the towers say, how popular an article is, what the customer owns.
 
-    score = scale x cosine + popularity x log popularity + (bought + log_days x log(days since))
+    score = scale x cosine + popularity x log popularity + repurchase
+
+    repurchase = bought + log_days x log(days since)   for an article that the customer bought before,
+                 sibling                               for another article of the same product as one of these,
+                 0                                     for the rest
 
 The first two terms are folded into one dot product of unit vectors, so that ScaNN searches them as one.
-The last is for the handful of articles that the customer bought before, and is added after the search.
+Repurchase is for a handful of articles, and is added after the search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hm_utils.dataset import Histories, histories_as_of
-from hm_utils.purchases import Int32, PurchaseLog
+from hm_utils.features import FIRST_CODE
+from hm_utils.purchases import Int32, Int64, PurchaseLog
 
 Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
 Search = Callable[[Float32, int], tuple[Int32, Float32]]
 
 # Purchases of a customer that are looked at for buying again, the latest ones. A list of 100 with as many
 # more is still within what the smallest index searches without falling back to exact search.
 OWN_LENGTH = 50
+MOST_SIBLINGS = 50  # articles of the same products at most, those of the latest purchases first
 
 
 @dataclass(frozen=True)
@@ -33,15 +41,17 @@ class Scoring:
         popularity: of an article's log popularity.
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since they bought it last, added to the same.
+        sibling: added to an article that they did not buy, of a product that they bought in another colour or cut.
     """
 
     popularity: float = 1.0
     bought: float = 0.0
     log_days: float = 0.0
+    sibling: float = 0.0
 
     @property
     def has_repurchase(self) -> bool:
-        return self.bought != 0 or self.log_days != 0
+        return self.bought != 0 or self.log_days != 0 or self.sibling != 0
 
 
 TOWERS_ALONE = Scoring()
@@ -83,81 +93,191 @@ def factor(folded: Float32, scale: float) -> float:
     return scale * float(np.sqrt(2)) / float(np.linalg.norm(folded[0, :-2].astype(np.float64)))
 
 
+@dataclass(frozen=True)
+class Siblings:
+    """The articles of every product that are on sale.
+
+    Attributes:
+        product: ``[n_articles]`` code of each article's product; -1 where it is not known.
+        offsets: ``[n_products + 1]``; product p's articles on sale are ``articles[offsets[p]:offsets[p + 1]]``.
+        articles: ``[m]`` article rows.
+    """
+
+    product: Int32
+    offsets: Int64
+    articles: Int32
+
+    @classmethod
+    def on_sale(cls, codes: Int32, on_sale: Bool) -> Siblings:
+        """From the codes of the products (``[n_articles]``, see ``features``: below 2 is none) and what is on sale."""
+        product = np.where(codes >= FIRST_CODE, codes - FIRST_CODE, -1).astype(np.int32)
+        articles = np.flatnonzero(on_sale & (product >= 0))
+        articles = articles[np.argsort(product[articles], kind="stable")]
+        counts = np.bincount(product[articles], minlength=int(product.max(initial=-1)) + 1)
+        return cls(product, np.concatenate([[0], np.cumsum(counts)]), articles.astype(np.int32))
+
+    def of(self, own: Histories, most: int = MOST_SIBLINGS) -> Int32:
+        """``[n, s]`` the siblings of each customer's own articles, none of them own, -1 where there are no more.
+
+        Args:
+            own: from :func:`own_articles`, newest first: so are the products, whose articles come one after another.
+            most: of a customer's siblings, own ones counted, that are looked at.
+        """
+        product = np.where(own.mask, self.product[own.articles], -1)
+        first = _first_of_each(product, product >= 0)
+        begin = np.where(first, self.offsets[product], 0)
+        count = np.where(first, self.offsets[product + 1] - begin, 0)
+        upto = np.cumsum(count, axis=1)
+        count = np.clip(most - (upto - count), 0, count)
+        row, column = np.nonzero(count)
+        lengths = count[row, column]
+        before = np.cumsum(lengths) - lengths
+        place = np.arange(int(lengths.sum())) - np.repeat(before, lengths)
+        found = np.full((len(product), int(count.sum(axis=1).max(initial=0))), -1, dtype=np.int32)
+        start_in_row = (np.cumsum(count, axis=1) - count)[row, column]
+        found[np.repeat(row, lengths), np.repeat(start_in_row, lengths) + place] = self.articles[
+            np.repeat(begin[row, column], lengths) + place
+        ]
+        mine = np.where(own.mask, own.articles, -2)
+        return np.where((found[:, :, None] == mine[:, None, :]).any(axis=2), -1, found)
+
+    def save(self, directory: Path) -> None:
+        """Write one ``.npy`` an array."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in ("product", "offsets", "articles"):
+            np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Siblings:
+        """Memory-map what :meth:`save` wrote."""
+        names = ("product", "offsets", "articles")
+        return cls(*(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names))
+
+
+@dataclass(frozen=True)
+class Relatives:
+    """The articles of each customer that have a repurchase term: what they bought, and the siblings of that.
+
+    Attributes:
+        articles: ``[n, c]`` article rows, each once, -1 where there is none.
+        bought: ``[n, c]`` whether the customer bought it; false for a sibling.
+        log_days: ``[n, c]`` log of the days since they bought it last, 0 for a sibling.
+    """
+
+    articles: Int32
+    bought: Bool
+    log_days: Float32
+
+    @property
+    def sibling(self) -> Bool:
+        """``[n, c]`` whether it is a sibling."""
+        return (self.articles >= 0) & ~self.bought
+
+    def bonus(self, scoring: Scoring) -> Float32:
+        """``[n, c]`` the repurchase terms."""
+        own = self.bought * (scoring.bought + scoring.log_days * self.log_days)
+        return (own + scoring.sibling * self.sibling).astype(np.float32)
+
+
+def relatives(log: PurchaseLog, customers: Int32, as_of: int, siblings: Siblings) -> Relatives:
+    """What each customer bought before ``as_of``, their last purchases, with the siblings of that."""
+    own = own_articles(log, customers, as_of)
+    used = slice(int(np.flatnonzero(own.mask.any(axis=0)).max(initial=-1)) + 1)  # most histories are short
+    own = Histories(own.articles[:, used], own.days_since[:, used], own.mask[:, used])
+    others = siblings.of(own)
+    none = np.zeros(others.shape, dtype=bool)
+    return Relatives(
+        articles=np.concatenate([np.where(own.mask, own.articles, -1), others], axis=1).astype(np.int32),
+        bought=np.concatenate([own.mask, none], axis=1),
+        log_days=np.concatenate([np.log(np.maximum(own.days_since, 1)) * own.mask, none], axis=1).astype(np.float32),
+    )
+
+
 def own_articles(log: PurchaseLog, customers: Int32, as_of: int, length: int = OWN_LENGTH) -> Histories:
     """What each customer bought before ``as_of``, each article once, with the days since the last time."""
     histories = histories_as_of(log, customers, as_of, length)
-    # Newest first, so a stable sort leaves the latest purchase of an article in front.
-    keyed = np.where(histories.mask, histories.articles, -1)
+    # Newest first, so the first of each article is its latest purchase.
+    return Histories(histories.articles, histories.days_since, _first_of_each(histories.articles, histories.mask))
+
+
+def _first_of_each(values: Int32, mask: Bool) -> Bool:
+    """``[n, h]`` where the mask is true and the value is not yet in the row."""
+    keyed = np.where(mask, values, -1)
     order = np.argsort(keyed, axis=1, kind="stable")
     ordered = np.take_along_axis(keyed, order, axis=1)
-    again = np.zeros_like(histories.mask)
+    again = np.zeros_like(mask)
     again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
     repeated = np.empty_like(again)
     np.put_along_axis(repeated, order, again, axis=1)
-    return Histories(histories.articles, histories.days_since, histories.mask & ~repeated)
+    return mask & ~repeated
 
 
-def own_scores(vectors: Float32, scale: float, queries: Float32, own: Histories) -> Float32:
-    """``[n, h]`` scores of the customers' own articles without the repurchase terms; 0 where masked.
+def scores_of(vectors: Float32, scale: float, queries: Float32, articles: Int32) -> Float32:
+    """``[n, c]`` scores of each customer's ``articles`` without the repurchase terms; 0 where there is none (-1).
 
     Args:
         vectors, queries: folded.
         scale: of the cosine.
     """
-    dots = np.vecdot(np.take(vectors, own.articles, axis=0), queries[:, None, :])
-    return np.where(own.mask, dots * np.float32(factor(vectors, scale)), 0)
+    dots = np.vecdot(np.take(vectors, np.maximum(articles, 0), axis=0), queries[:, None, :])
+    return np.where(articles >= 0, dots * np.float32(factor(vectors, scale)), 0)
 
 
 def best(
-    search: Search, vectors: Float32, scale: float, queries: Float32, own: Histories, scoring: Scoring, k: int
+    search: Search, vectors: Float32, scale: float, queries: Float32, related: Relatives, scoring: Scoring, k: int
 ) -> tuple[Int32, Float32]:
-    """The k best articles by the whole score: those that a search of the folded vectors finds, and the own.
+    """The k best articles by the whole score: those that a search of the folded vectors finds, and the relatives.
 
     Args:
         search: folded queries, how many → article rows ``[n, k]``, best first and -1 where there are no
             more, and their dot products, -inf there.
         vectors, queries: folded; the articles' with ``scoring.popularity`` times log popularity.
         scale: of the cosine.
-        own: from :func:`own_articles`.
+        related: from :func:`relatives`.
 
     Returns:
         ``articles [n, k]`` and ``scores [n, k]``, padded as the search's.
     """
-    # The own articles may move down, out of the list: as many more are looked at. For everybody alike, as the
-    # depth must not depend on who else is in the batch.
-    found, dots = search(queries, k + OWN_LENGTH if scoring.has_repurchase else k)
-    scores = dots * np.float32(factor(vectors, scale))
     if not scoring.has_repurchase:
-        return found, scores
-    return add_repurchase(found, scores, own, own_scores(vectors, scale, queries, own), scoring, k)
+        found, dots = search(queries, k)
+        return found, dots * np.float32(factor(vectors, scale))
+    # What has a bonus below 0 moves down, perhaps out of the list: as many more are looked at. For everybody
+    # alike, as the depth must not depend on who else is in the batch.
+    found, dots = search(queries, k + OWN_LENGTH + (MOST_SIBLINGS if scoring.sibling < 0 else 0))
+    scores = dots * np.float32(factor(vectors, scale))
+    return add_repurchase(found, scores, related, scores_of(vectors, scale, queries, related.articles), scoring, k)
 
 
 def add_repurchase(
-    articles: Int32, scores: Float32, own: Histories, own_scores: Float32, scoring: Scoring, k: int
+    articles: Int32, scores: Float32, related: Relatives, scores_of_related: Float32, scoring: Scoring, k: int
 ) -> tuple[Int32, Float32]:
-    """Rank the articles found together with the customer's own, whose scores get the repurchase terms.
+    """Rank the articles found together with the customer's relatives, whose scores get the repurchase terms.
 
     Args:
-        articles: ``[n, m]`` found by the search, -1 padding; m should be k plus the own articles, as
-            some of them may move down.
+        articles: ``[n, m]`` found by the search, -1 padding; m should be k plus the relatives with a bonus
+            below 0, as some of them may move down.
         scores: ``[n, m]`` of them.
-        own: ``[n, h]`` from :func:`own_articles`.
-        own_scores: ``[n, h]`` scores of them without the repurchase terms.
+        related: ``[n, c]`` from :func:`relatives`.
+        scores_of_related: ``[n, c]`` scores of them without the repurchase terms.
         k: length of the result.
 
     Returns:
         ``articles [n, k]``, best first and -1 where there are no more, and ``scores [n, k]``, -inf there.
     """
-    mine = np.where(own.mask, own.articles, -2)  # -2 is equal to no padding
+    there = related.articles >= 0
+    mine = np.where(there, related.articles, -2)  # -2 is equal to no padding
     found_again = (articles[:, :, None] == mine[:, None, :]).any(axis=2)
-    with_bonus = own_scores + scoring.bought + scoring.log_days * np.log(np.maximum(own.days_since, 1))
-    candidates = np.concatenate([articles, own.articles], axis=1)
+    candidates = np.concatenate([articles, related.articles], axis=1)
     score = np.concatenate(
-        [np.where(found_again | (articles < 0), -np.inf, scores), np.where(own.mask, with_bonus, -np.inf)], axis=1
+        [
+            np.where(found_again | (articles < 0), -np.inf, scores),
+            np.where(there, scores_of_related + related.bonus(scoring), -np.inf),
+        ],
+        axis=1,
     ).astype(np.float32)
     order = np.lexsort((candidates, -score), axis=1)[:, :k]
-    ranked, best = np.take_along_axis(candidates, order, axis=1), np.take_along_axis(score, order, axis=1)
+    ranked, highest = np.take_along_axis(candidates, order, axis=1), np.take_along_axis(score, order, axis=1)
     missing = k - ranked.shape[1]
-    ranked = np.pad(np.where(np.isfinite(best), ranked, -1), ((0, 0), (0, max(0, missing))), constant_values=-1)
-    best = np.pad(best, ((0, 0), (0, max(0, missing))), constant_values=-np.inf)
-    return ranked.astype(np.int32), best
+    ranked = np.pad(np.where(np.isfinite(highest), ranked, -1), ((0, 0), (0, max(0, missing))), constant_values=-1)
+    highest = np.pad(highest, ((0, 0), (0, max(0, missing))), constant_values=-np.inf)
+    return ranked.astype(np.int32), highest

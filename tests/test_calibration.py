@@ -9,14 +9,15 @@ from scipy.special import log_softmax
 
 from hm_utils import calibration
 from hm_utils.calibration import START, calibrate
+from hm_utils.features import FIRST_CODE
 from hm_utils.purchases import Baskets
 from hm_utils.scoring import TOWERS_ALONE
 from tests.data import ARTICLES, CUSTOMERS, random_log
 from tests.snapshots import random_snapshot
 
 AS_OF = 40
-# Of the scale x cosine, of log popularity, of an article bought before, of the log days since.
-WEIGHTS = np.array([0.4, 1.6, 1.5, -0.6])
+# Of the scale x cosine, of log popularity, of an article bought before, of the log days since, of a sibling.
+WEIGHTS = np.array([0.4, 1.6, 1.5, -0.6, 0.9])
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def snapshot(log):
 
 
 def choice_features(n: int, candidates: int = 30, seed: int = 0):
-    """``[n, candidates, 4]`` random features as the calibration makes them, some places without a candidate."""
+    """``[n, candidates, 5]`` random features as the calibration makes them, some places without a candidate."""
     rng = np.random.default_rng(seed)
     bought = rng.random((n, candidates)) < 0.2
     features = np.stack(
@@ -39,12 +40,13 @@ def choice_features(n: int, candidates: int = 30, seed: int = 0):
             -rng.exponential(size=(n, candidates)),
             bought,
             bought * np.log(rng.integers(1, 100, (n, candidates))),
+            ~bought & (rng.random((n, candidates)) < 0.2),
         ],
         axis=2,
     )
     none = rng.random((n, candidates)) < 0.1
     none[:, 0] = False
-    features[none] = [-np.inf, 0, 0, 0]
+    features[none] = [-np.inf, 0, 0, 0, 0]
     return features.astype(np.float32)
 
 
@@ -58,7 +60,7 @@ def logits_of(features, weights):
     return np.where(finite, np.where(finite[:, :, None], features, 0) @ weights, -np.inf)
 
 
-@pytest.mark.parametrize("weights", [START, WEIGHTS, np.array([0.05, 0.0, -3.0, 1.0])], ids=str)
+@pytest.mark.parametrize("weights", [START, WEIGHTS, np.array([0.05, 0.0, -3.0, 1.0, 2.0])], ids=str)
 def test_likelihood_is_of_the_articles_bought_and_its_gradient_that_of_finite_differences(weights):
     features = choice_features(40)
     chosen = (np.random.default_rng(2).random(features.shape[:2]) < 0.1) & np.isfinite(features[:, :, 0])
@@ -88,10 +90,15 @@ def simulated_choices(n: int):
 def test_the_fit_finds_the_weights_that_choices_were_made_with(monkeypatch):
     monkeypatch.setattr(calibration, "RIDGE", 0.0)
     features, chosen = simulated_choices(6_000)
-    # Three standard errors, from the curvature of the likelihood at WEIGHTS.
-    np.testing.assert_allclose(
-        (calibration._fit(features, chosen) - WEIGHTS) / [0.0136, 0.0328, 0.0965, 0.0293], 0, atol=3
-    )
+
+    def gradient(weights):
+        return calibration._negative_log_likelihood(weights, features, chosen)[1]
+
+    steps = 1e-3 * np.eye(len(WEIGHTS))
+    curvature = np.stack([(gradient(WEIGHTS + step) - gradient(WEIGHTS - step)) / 2e-3 for step in steps])
+    standard_errors = np.sqrt(np.diag(np.linalg.inv(curvature)) / len(features))
+    assert (standard_errors < 0.15).all()
+    np.testing.assert_allclose((calibration._fit(features, chosen) - WEIGHTS) / standard_errors, 0, atol=3)
 
 
 def test_with_next_to_nothing_to_fit_on_the_weights_stay_near_the_two_tower_alone(monkeypatch):
@@ -121,25 +128,30 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 150)
     cosine = snapshot.customers(rows) @ snapshot.article_vectors.T
     bought = last[rows] >= 0
+    same = (snapshot.products[:, None] == snapshot.products) & (snapshot.products >= FIRST_CODE)
+    sibling = (bought @ same) & ~bought & (snapshot.popularity > 0)
+    assert sibling.any()
     features = np.stack(
         [
             snapshot.scale * cosine,
             np.broadcast_to(snapshot.popularity, cosine.shape),
             bought,
             np.where(bought, np.log(AS_OF - last[rows]), 0),
+            sibling,
         ],
         axis=2,
     )
-    among = bought | (features[:, :, :2].sum(axis=2).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
+    among = bought | sibling | (features[:, :, :2].sum(axis=2).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
     chosen = choose(np.where(among, features @ WEIGHTS, -np.inf))
     truth = Baskets(rows, np.arange(len(rows) + 1), chosen.astype(np.int32))
     found = calibrate(snapshot, truth)
-    temperature, popularity, has, log_days = WEIGHTS
+    temperature, popularity, has, log_days, of_a_sibling = WEIGHTS
     assert found.customers == len(rows)
     assert found.temperature == pytest.approx(temperature, abs=0.03)
     assert found.scoring.popularity * found.temperature == pytest.approx(popularity, abs=0.15)
     assert found.scoring.bought * found.temperature == pytest.approx(has, abs=0.2)
     assert found.scoring.log_days * found.temperature == pytest.approx(log_days, abs=0.1)
+    assert found.scoring.sibling * found.temperature == pytest.approx(of_a_sibling, abs=0.15)
     assert found.loss_after < found.loss_before - 0.1
     log_p = log_softmax(np.where(among, features @ START, -np.inf), axis=1)
     assert found.loss_before == pytest.approx(-log_p[np.arange(len(rows)), chosen].mean(), rel=1e-4)

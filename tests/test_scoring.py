@@ -6,13 +6,17 @@ import pytest
 from hm_utils.dataset import Histories
 from hm_utils.scoring import (
     TOWERS_ALONE,
+    Relatives,
     Scoring,
+    Siblings,
     add_repurchase,
+    best,
     factor,
     fold_articles,
     fold_customers,
     own_articles,
-    own_scores,
+    relatives,
+    scores_of,
     unfold_articles,
 )
 from tests.data import ARTICLES, CUSTOMERS, DAYS, random_log
@@ -78,17 +82,76 @@ def test_own_articles_are_of_the_past():
         np.testing.assert_array_equal(whole, cut)
 
 
-def test_own_scores_are_of_each_customers_own():
-    own = own_articles(random_log(), CUSTOMER_ROWS, 25)
+PRODUCTS = np.array([0, 1, *(2 + np.arange(ARTICLES - 2) // 3)], dtype=np.int32)  # of three each; two have none
+ON_SALE = np.random.default_rng(3).random(ARTICLES) < 0.6
+
+
+def siblings_of(articles, on_sale=ON_SALE) -> list[int]:
+    """The articles on sale that share a product with one of ``articles`` and are none of them, by brute force."""
+    found = []
+    for product in dict.fromkeys(PRODUCTS[articles].tolist()):
+        found += [a for a in range(ARTICLES) if PRODUCTS[a] == product > 1 and on_sale[a] and a not in articles]
+    return found
+
+
+@pytest.mark.parametrize("as_of", [0, 25, DAYS])
+def test_relatives_are_what_was_bought_and_its_siblings_on_sale(as_of):
+    own = own_articles(random_log(), CUSTOMER_ROWS, as_of)
+    related = relatives(random_log(), CUSTOMER_ROWS, as_of, Siblings.on_sale(PRODUCTS, ON_SALE))
+    some = 0
+    for customer in CUSTOMER_ROWS:
+        mine = own.articles[customer, own.mask[customer]].tolist()
+        bought, sibling = related.bought[customer], related.sibling[customer]
+        assert related.articles[customer, bought].tolist() == mine
+        assert related.articles[customer, sibling].tolist() == siblings_of(mine)
+        assert (related.articles[customer, ~bought & ~sibling] == -1).all()
+        np.testing.assert_allclose(
+            related.log_days[customer, bought], np.log(own.days_since[customer, own.mask[customer]]), rtol=1e-6
+        )
+        assert not related.log_days[customer, ~bought].any()
+        some += sibling.sum()
+    assert (some > 0) == (as_of > 0)
+
+
+def test_siblings_are_bounded_latest_purchases_first():
+    siblings = Siblings.on_sale(PRODUCTS, np.ones(ARTICLES, dtype=bool))
+    articles = np.array([[8, 2, 5, 0]], np.int32)
+    own = Histories(articles, np.ones_like(articles), np.ones(articles.shape, dtype=bool))
+    assert siblings.of(own)[0].tolist() == [-1, 9, 10, -1, 3, 4, -1, 6, 7]  # own ones are taken out again
+    assert siblings.of(own, most=5)[0].tolist() == [-1, 9, 10, -1, 3]
+
+
+def test_siblings_survive_saving(tmp_path):
+    saved = Siblings.on_sale(PRODUCTS, ON_SALE)
+    saved.save(tmp_path)
+    loaded = Siblings.load(tmp_path)
+    for name in ("product", "offsets", "articles"):
+        np.testing.assert_array_equal(getattr(saved, name), getattr(loaded, name))
+
+
+def test_a_list_does_not_depend_on_who_else_is_in_the_batch():
+    vectors, queries = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS)
+    folded, asked = fold_articles(vectors, random_bonus(ARTICLES), 12.0), fold_customers(queries)
+    siblings, scoring = Siblings.on_sale(PRODUCTS, ON_SALE), Scoring(bought=2.0, log_days=-0.5, sibling=1.0)
+
+    def lists(rows):
+        related = relatives(random_log(), CUSTOMER_ROWS[rows], 25, siblings)
+        return best(lambda q, k: best_of(q @ folded.T, k), folded, 12.0, asked[rows], related, scoring, 9)
+
+    together, alone = lists(slice(None)), [lists(slice(row, row + 1)) for row in range(CUSTOMERS)]
+    np.testing.assert_array_equal(together[0], np.concatenate([articles for articles, _ in alone]))
+
+
+def test_scores_of_some_articles_are_those_of_the_search():
+    articles = relatives(random_log(), CUSTOMER_ROWS, 25, Siblings.on_sale(PRODUCTS, ON_SALE)).articles
     vectors, queries, scale = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS), 12.0
     bonus = np.random.default_rng(2).gamma(2.0, size=ARTICLES).astype(np.float32)
-    scores = own_scores(fold_articles(vectors, bonus, scale), scale, fold_customers(queries), own)
-    expected = scale * queries @ vectors.T + bonus
-    assert scores.shape == own.mask.shape
-    np.testing.assert_allclose(
-        scores[own.mask], expected[np.nonzero(own.mask)[0], own.articles[own.mask]], rtol=1e-4, atol=1e-3
-    )
-    assert (scores[~own.mask] == 0).all()
+    scores = scores_of(fold_articles(vectors, bonus, scale), scale, fold_customers(queries), articles)
+    expected = np.take_along_axis(scale * queries @ vectors.T + bonus, np.maximum(articles, 0), axis=1)
+    there = articles >= 0
+    assert there.any()
+    np.testing.assert_allclose(scores[there], expected[there], rtol=1e-4, atol=1e-3)
+    assert (scores[~there] == 0).all()
 
 
 def best_of(scores, k: int):
@@ -96,8 +159,8 @@ def best_of(scores, k: int):
     order = np.lexsort((np.broadcast_to(np.arange(scores.shape[1]), scores.shape), -scores), axis=1)[:, :k]
     missing = ((0, 0), (0, k - order.shape[1]))
     found = np.pad(order, missing, constant_values=-1).astype(np.int32)
-    best = np.take_along_axis(scores, order, axis=1)
-    return found, np.pad(best, missing, constant_values=-np.inf)
+    highest = np.take_along_axis(scores, order, axis=1)
+    return found, np.pad(highest, missing, constant_values=-np.inf)
 
 
 @pytest.mark.parametrize("k", [1, 12, ARTICLES + 5])
@@ -109,6 +172,9 @@ def best_of(scores, k: int):
         Scoring(bought=-30.0),
         Scoring(bought=5.0, log_days=-1.5),
         Scoring(log_days=0.7),
+        Scoring(sibling=3.0),
+        Scoring(sibling=-3.0),
+        Scoring(bought=4.0, log_days=-1.0, sibling=2.0),
         TOWERS_ALONE,
     ],
     ids=str,
@@ -117,12 +183,14 @@ def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
     # Whole numbers, so that many scores are equal: ties are by article row.
     scores = np.random.default_rng(0).integers(-8, 1, size=(CUSTOMERS, ARTICLES)).astype(np.float32)
     own = own_articles(random_log(), CUSTOMER_ROWS, 25)
-    own_scores = np.where(own.mask, np.take_along_axis(scores, own.articles, axis=1), 0)
-    found, found_scores = best_of(scores, k + int(own.mask.sum(axis=1).max()))
-    ranked, best = add_repurchase(found, found_scores, own, own_scores, scoring, k)
-    assert ranked.shape == best.shape == (CUSTOMERS, k)
+    related = relatives(random_log(), CUSTOMER_ROWS, 25, Siblings.on_sale(PRODUCTS, ON_SALE))
+    there = related.articles >= 0
+    scores_of_related = np.where(there, np.take_along_axis(scores, np.maximum(related.articles, 0), axis=1), 0)
+    found, found_scores = best_of(scores, k + int(there.sum(axis=1).max()))
+    ranked, highest = add_repurchase(found, found_scores, related, scores_of_related, scoring, k)
+    assert ranked.shape == highest.shape == (CUSTOMERS, k)
     assert ranked.dtype == np.int32
-    assert best.dtype == np.float32
+    assert highest.dtype == np.float32
     for customer in CUSTOMER_ROWS:
         days_since = {
             article: days
@@ -131,29 +199,32 @@ def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
             )
             if mask
         }
+        siblings = siblings_of(list(days_since))
         total = [
             float(np.float32(score + (scoring.bought + scoring.log_days * np.log(days_since[article]))))
             if article in days_since
-            else float(score)
+            else float(np.float32(score + scoring.sibling * (article in siblings)))
             for article, score in enumerate(scores[customer].tolist())
         ]
         expected = sorted(range(ARTICLES), key=lambda article: (-total[article], article))[:k]
         short = k - len(expected)
         assert ranked[customer].tolist() == expected + [-1] * short
-        np.testing.assert_allclose(best[customer], [total[a] for a in expected] + [-np.inf] * short, rtol=1e-6)
+        np.testing.assert_allclose(
+            highest[customer], [total[a] for a in expected] + [-np.inf] * short, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_a_list_shorter_than_asked_for_ends_in_padding():
-    none = Histories(np.zeros((1, 2), np.int32), np.zeros((1, 2), np.int32), np.zeros((1, 2), bool))
-    one = Histories(np.array([[7, 0]], np.int32), np.array([[3, 0]], np.int32), np.array([[True, False]]))
+    none = Relatives(np.array([[-1, -1]], np.int32), np.zeros((1, 2), bool), np.zeros((1, 2), np.float32))
+    one = Relatives(np.array([[7, -1]], np.int32), np.array([[True, False]]), np.zeros((1, 2), np.float32))
     found, scores = np.array([[4, -1]], np.int32), np.array([[0.5, 9.0]], np.float32)
-    own_scores = np.array([[0.25, 0.0]], np.float32)
-    ranked, best = add_repurchase(found, scores, none, own_scores, Scoring(bought=1.0), 5)
-    assert ranked.tolist() == [[4, -1, -1, -1, -1]]  # article 0 is padding of a history, nobody's own
-    assert best.tolist() == [[0.5] + 4 * [-np.inf]]
-    ranked, best = add_repurchase(found, scores, one, own_scores, Scoring(bought=1.0), 5)
+    scores_of_related = np.array([[0.25, 0.0]], np.float32)
+    ranked, highest = add_repurchase(found, scores, none, scores_of_related, Scoring(bought=1.0), 5)
+    assert ranked.tolist() == [[4, -1, -1, -1, -1]]
+    assert highest.tolist() == [[0.5] + 4 * [-np.inf]]
+    ranked, highest = add_repurchase(found, scores, one, scores_of_related, Scoring(bought=1.0), 5)
     assert ranked.tolist() == [[7, 4, -1, -1, -1]]
-    assert best.tolist() == [[1.25, 0.5] + 3 * [-np.inf]]
+    assert highest.tolist() == [[1.25, 0.5] + 3 * [-np.inf]]
 
 
 def test_which_scoring_needs_the_customers_own_articles():
@@ -161,3 +232,4 @@ def test_which_scoring_needs_the_customers_own_articles():
     assert not Scoring(popularity=0.5).has_repurchase
     assert Scoring(bought=-1.0).has_repurchase
     assert Scoring(log_days=0.1).has_repurchase
+    assert Scoring(sibling=0.1).has_repurchase

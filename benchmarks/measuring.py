@@ -6,15 +6,13 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-GIB = 2**30
+from hm_utils.environment import peak_gib
 
 
 def measured(work: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -56,11 +54,6 @@ def _work(sender: Any, work: Callable[..., Mapping[str, Any]], arguments: tuple[
     except Exception as error:
         sender.send(f"{type(error).__name__}: {error}")
         raise
-
-
-def peak_gib() -> float:
-    """The largest resident set of this process so far, memory-mapped pages included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
 
 
 def machine(*libraries: str) -> dict[str, Any]:

@@ -43,7 +43,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.measuring import machine, measured, peak_gib, save
+from benchmarks.measuring import machine, measured, save
+from hm_utils.environment import peak_gib
 from hm_utils.paths import repository_root, resolve
 
 # What only one row needs is imported in its function, before its clock starts: no row carries another's libraries.

@@ -1,0 +1,24 @@
+"""What a notebook ran on and what it took: its last cell."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from importlib.metadata import version
+
+import pandas as pd
+
+GIB = 2**30
+
+
+def peak_gib() -> float:
+    """The largest resident set of this process so far, in GiB; memory-mapped pages are counted too."""
+    # Linux counts in KiB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
+
+
+def footer(*libraries: str) -> pd.DataFrame:
+    """The versions of Python and of these libraries, and the peak memory of the notebook."""
+    facts = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+    return pd.Series({**facts, "peak memory": f"{peak_gib():.2f} GiB"}, name="").to_frame()

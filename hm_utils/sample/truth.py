@@ -12,11 +12,13 @@ of the articles they own, and T the tries at finding another, new(a, z) is O^T f
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from tqdm.auto import tqdm
 
 from hm_utils.purchases import PurchaseLog
 from hm_utils.raw import RawDataError, fingerprint
@@ -197,7 +199,8 @@ def oracle_ranking(truth: Truth, log: PurchaseLog, customers: npt.ArrayLike, as_
     day = as_of + int((log.first_date - truth.first_date).astype(int))
     ranking = np.full((len(customers), k), -1, dtype=np.int32)
     chunk = max(1, 4_000_000 // truth.n_articles)
-    for start in range(0, len(customers), chunk):
+    starts = tqdm(range(0, len(customers), chunk), "oracle", file=sys.stdout, delay=2, leave=False)
+    for start in starts:
         chances = truth.probabilities(customers[start : start + chunk], day, log)
         top = min(k, truth.n_articles)
         best = np.argpartition(-chances, top - 1, axis=1)[:, :top]

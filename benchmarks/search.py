@@ -20,9 +20,9 @@ of their own. What others than ours sweep is in steps of 9 %, and found by bisec
 
 All rows are in one process that runs on one core, with every library told to use one thread. After all are built they
 are timed in turn, one query a call and all queries in one call, and again for every further repeat; the table shows
-medians. "CPU share" below 1 says that other processes took the rest of the core while the row was timed. MiB is what
-the index takes on disk, the vectors with it. Other libraries than ours need `make bench-env`; a row whose package is
-missing is left out.
+medians. "CPU share" below 1 says that other processes took the rest of the core while the row was timed: such figures
+compare nothing. MiB is what the index takes on disk, the vectors with it. Other libraries than ours need
+`make bench-env`; a row whose package is missing is left out.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ LINKS = (16, 32)  # M of HNSW
 EF_CONSTRUCTION = 200
 MOST_EF = 4_000
 WARM_UP = 20  # queries before a clock starts
+FULL_SHARE = 0.95  # of the core: with less, a row's figures are doubtful
 SINGLE = 500  # queries at most that are asked one at a time, in each repeat
 QUICK_REPEATS = 3  # for the choice between settings of one row
 
@@ -472,7 +473,10 @@ def choose(candidate: Candidate, queries: Float32, target: float, recall_of: Cal
     for each in finalists if len(finalists) > 1 else ():
         candidate.use(each["setting"])
         candidate.batch(queries[:WARM_UP])
-        costs.append(statistics.median(timed_batch(candidate, queries) for _ in range(QUICK_REPEATS)))
+        # So few timings, and one after the other: other processes must not decide.
+        costs.append(
+            statistics.median(timed_batch(candidate, queries, time.process_time) for _ in range(QUICK_REPEATS))
+        )
     best = finalists[int(np.argmin(costs))] if costs else finalists[0]
     candidate.use(best["setting"])
     return {
@@ -483,11 +487,11 @@ def choose(candidate: Candidate, queries: Float32, target: float, recall_of: Cal
     }
 
 
-def timed_batch(candidate: Candidate, queries: Float32) -> float:
+def timed_batch(candidate: Candidate, queries: Float32, clock: Callable[[], float] = time.perf_counter) -> float:
     """Microseconds a query, all in one call."""
-    start = time.perf_counter()
+    start = clock()
     candidate.batch(queries)
-    return (time.perf_counter() - start) / len(queries) * 1e6
+    return (clock() - start) / len(queries) * 1e6
 
 
 def timed_one(candidate: Candidate, queries: Float32) -> float:
@@ -730,10 +734,13 @@ def measure(source: str, vectors: Float32, queries: Float32, options: argparse.N
         f"the median of {options.repeats} timings.\n"
     )
     print(table(rows).to_string())
-    for name, why in missing.items():
-        print(f"\n{name} is left out: {why}.", end="")
     if missing:
         print()
+    for name, why in missing.items():
+        print(f"{name} is left out: {why}.")
+    disturbed = [name for name, row in rows.items() if row["CPU share"] < FULL_SHARE]
+    if disturbed:
+        print(f"\nOther processes took part of the core, so run this again when it is idle: {', '.join(disturbed)}.")
     for way, name in best.items():
         row = rows[name]
         print(

@@ -213,17 +213,16 @@ def with_pandas(folder: Path, out: Path, settings: Settings, encoder: str, engin
     """``encoder`` is LabelEncoder or factorize, ``engine`` is `read_csv`'s."""
     from hm_utils.features import AGE_EDGES, ARTICLE_COLUMNS, CUSTOMER_COLUMNS, PRICE_BUCKETS
 
-    if encoder == "LabelEncoder":
-        from sklearn.preprocessing import LabelEncoder
+    label_encoder = import_module("sklearn.preprocessing").LabelEncoder if encoder == "LabelEncoder" else None
 
     def codes(column: pd.Series) -> Integers:
-        if encoder == "LabelEncoder":
-            return LabelEncoder().fit_transform(column.astype("str").fillna("missing"))
+        if label_encoder:
+            return label_encoder().fit_transform(column.astype("str").fillna("missing"))
         return pd.factorize(column)[0] + 1  # 0 where empty
 
     def row_numbers(ids: pd.Series, listing: pd.Series) -> Integers:
-        if encoder == "LabelEncoder":
-            return LabelEncoder().fit(listing).transform(ids).astype(np.int32)
+        if label_encoder:
+            return label_encoder().fit(listing).transform(ids).astype(np.int32)
         places, distinct = pd.factorize(ids)
         return pd.Index(listing).get_indexer(distinct).astype(np.int32)[places]
 

@@ -220,7 +220,7 @@ class TestFailure:
                 time.sleep(0.05)
             kernel = int(started.read_text())
             process.send_signal(number)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=240)
         finally:
             process.kill()
         assert process.returncode == 130

@@ -213,14 +213,20 @@ class TestFailure:
         )
         command = [sys.executable, "-m", "hm_utils.pipeline"]
         arguments = ["--artifacts-dir", str(tmp_path / "out"), "--notebooks-dir", str(folder)]
-        process = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background job ignores SIGINT, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         try:
             deadline = time.monotonic() + 60
             while not (started.exists() and started.read_text()) and time.monotonic() < deadline:
                 time.sleep(0.05)
             kernel = int(started.read_text())
             process.send_signal(number)
-            _, said = process.communicate(timeout=240)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
         assert process.returncode == 130

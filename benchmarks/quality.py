@@ -55,7 +55,6 @@ from hm_utils.purchases import Baskets, Int32
 from hm_utils.raw import read_raw
 from hm_utils.refit import refit
 from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
-from hm_utils.scoring import TOWERS_ALONE
 from hm_utils.towers import IDENTITY_COLUMNS, ItemTower, UserTower
 from hm_utils.training import TrainingInputs, TrainingSettings, train
 from hm_utils.validation import MONITOR, validation
@@ -120,7 +119,8 @@ ABLATIONS: dict[str, Ablation] = {
     "without history": Ablation(blank=((UserTower, "forward", {"mask": torch.zeros_like}),)),
     "without recency": Ablation(blank=((UserTower, "forward", {"days_since": torch.zeros_like}),)),
     "without customer attributes": Ablation(blank=((UserTower, "forward", {"attributes": torch.zeros_like}),)),
-    "without same-basket context": Ablation(batches={"session_share": 0.0}),
+    "without context": Ablation(batches={"context_share": 0.0}),
+    "without later purchases in the context": Ablation(batches={"context_days": 0}),
     "without uniform negatives": Ablation(batches={"uniform_negatives": 0}),
     "without logQ": Ablation(
         blank=((training, "sampled_softmax_loss", {"log_expected_count": torch.zeros_like}),),
@@ -134,7 +134,7 @@ ABLATIONS: dict[str, Ablation] = {
         )
     ),
     "without averaged weights": Ablation(
-        constants=((training, "AVERAGE_DECAY", 0.0), (training, "STEPS_PER_AVERAGE", 1))
+        constants=((training, "AVERAGE_POWER", float("inf")), (training, "STEPS_PER_AVERAGE", 1))
     ),
 }
 
@@ -247,9 +247,9 @@ def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_ref
             )
             for day in (data.split.train_end, as_of)
         ]
-        scoring = calibrate(snapshots[0], log.baskets_between(data.split.train_end, as_of)).scoring
-        facts = {"seed": seed, "epochs": result.best_epoch, "scoring": asdict(scoring)}
-        models = {FULL: TOWERS_ALONE, PUBLISHED: scoring}
+        calibration = calibrate(snapshots[0], log.baskets_between(data.split.train_end, as_of))
+        facts = {"seed": seed, "epochs": result.best_epoch, "calibration": asdict(calibration)}
+        models = {FULL: calibration.towers, PUBLISHED: calibration.scoring}
         rankings = {name: snapshots[1].rank(bench.truth.customers, TOP_K, each) for name, each in models.items()}
     seconds = time.perf_counter() - start
     runs = {name: bench.run(ranked, seconds, **facts) for name, ranked in rankings.items()}

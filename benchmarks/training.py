@@ -250,7 +250,8 @@ class ArrayDataset(Dataset[Item]):
     def __init__(self, batches: BatchMaker, seed: int = 0) -> None:
         self._log, self._examples = batches.log, batches.examples
         self._length = batches.history_length
-        self._session_share, self._history_dropout = batches.session_share, batches.history_dropout
+        self._context_share, self._context_days = batches.context_share, batches.context_days
+        self._history_dropout = batches.history_dropout
         self.rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -259,18 +260,20 @@ class ArrayDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         log = self._log
         customer, article, day = example_of(self._examples, index)
-        session = self.rng.random() < self._session_share
+        context = self.rng.random() < self._context_share
+        until = min(day + context * (1 + self._context_days), int(self._examples.day[-1]) + 1)
         first, last = log.offsets[customer], log.offsets[customer + 1]
-        end = first + np.searchsorted(log.day[first:last], day + session)
-        start = max(first, end - 2 * self._length)
+        end = first + np.searchsorted(log.day[first:last], until)
+        start = max(first, end - 3 * self._length)
         articles: np.ndarray = log.article[start:end][::-1]
-        bought: np.ndarray = log.day[start:end][::-1]
-        if session:  # of the basket a random part is seen, and never the article to be predicted
+        distance = np.abs(day - log.day[start:end][::-1].astype(np.int32))
+        if context:  # of the basket a random part is seen, and never the article to be predicted
             part = self.rng.random(len(articles)) >= self.rng.random()
-            seen = (bought < day) | (part & (articles != article))
-            articles, bought = articles[seen], bought[seen]
+            seen = (distance > 0) | (part & (articles != article))
+            articles, distance = articles[seen], distance[seen]
+        nearest = np.argsort(distance, kind="stable")
         length = 0 if self.rng.random() < self._history_dropout else self._length
-        history = padded(articles[:length], day - bought[:length], self._length)
+        history = padded(articles[nearest][:length], distance[nearest][:length], self._length)
         return {"customer": customer, "article": article, "day": day, **history}
 
 

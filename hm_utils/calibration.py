@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hm_utils import metrics
 from hm_utils.inference import Snapshot
 from hm_utils.purchases import Baskets, Int32
-from hm_utils.scoring import TOWERS_ALONE, Scoring, best, scores_of
+from hm_utils.scoring import TOWERS_ALONE, Scoring, best, fold_customers, scores_of
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -23,7 +23,9 @@ Bool = npt.NDArray[np.bool_]
 CHUNK = 2_048  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
-START = np.array([1.0, 1.0, 0.0, 0.0, 0.0])  # the two-tower alone
+# Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
+START = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+DOT_PRODUCT = 3  # the first terms are a dot product of what the two towers say, and of popularity
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
 
 
@@ -32,7 +34,8 @@ class Calibration:
     """Fitted weights and what they were fitted on.
 
     Attributes:
-        scoring: the weights.
+        scoring: all weights.
+        towers: those of the dot product alone, fitted without the terms of repurchase.
         temperature: what the towers' logits are multiplied with to be probabilities; below 1, the towers are
             surer than they should be. It divides the other weights, so that scores keep the towers' scale.
         customers: how many had one of their articles among the candidates.
@@ -40,6 +43,7 @@ class Calibration:
     """
 
     scoring: Scoring
+    towers: Scoring
     temperature: float
     customers: int
     loss_before: float
@@ -47,10 +51,10 @@ class Calibration:
 
 
 def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, seed: int = 0) -> Calibration:
-    """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
+    """Fit the weights of names, popularity and repurchase by a conditional logit (McFadden 1974).
 
     The articles that a customer bought are choices out of their candidates: the first of the two-tower's
-    list and those with a repurchase term (``scoring.relatives``). With only five numbers to fit, a few
+    list and those with a repurchase term (``scoring.relatives``). With only six numbers to fit, a few
     thousand customers are plenty.
 
     Args:
@@ -60,7 +64,7 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     """
     truth = truth.sample(max_customers, seed)
     if not len(truth):
-        return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+        return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
     parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
     width = max(candidates.shape[1] for candidates, _ in parts)
@@ -71,23 +75,31 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     some = chosen.any(axis=1)
     features, chosen = features[some], chosen[some]
     if not some.any():
-        return Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+        return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     weights = _fit(features, chosen)
-    temperature, *terms = weights.tolist()
     return Calibration(
-        scoring=Scoring(*(term / temperature for term in terms)),
-        temperature=temperature,
+        scoring=_scoring(weights),
+        towers=_scoring(_fit(features[:, :, :DOT_PRODUCT], chosen)),
+        temperature=float(weights[0]),
         customers=len(chosen),
         loss_before=_negative_log_likelihood(START, features, chosen)[0],
         loss_after=_negative_log_likelihood(weights, features, chosen)[0],
     )
 
 
+def _scoring(weights: Float) -> Scoring:
+    """The temperature divides the other weights, so that scores keep the towers' scale."""
+    temperature, *terms = weights.tolist()
+    return Scoring(*(term / temperature for term in terms))
+
+
 def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
-    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 5]``:
-    scale x cosine (-inf where there is none), log popularity, bought before, log days since, sibling.
+    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 6]``:
+    scale x the tastes' part of the cosine (-inf where there is none), scale x the names', log popularity, bought
+    before, log days since, sibling.
     """
-    vectors, queries = snapshot.index_vectors(), snapshot.queries(customers)
+    users = snapshot.customers(customers)
+    vectors, queries = snapshot.index_vectors(), fold_customers(users)
     depth = min(CANDIDATES, len(vectors))
     related = snapshot.relatives(customers)
     articles, scores = best(snapshot.search(vectors), vectors, snapshot.scale, queries, related, TOWERS_ALONE, depth)
@@ -96,9 +108,12 @@ def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
     popularity = _of(snapshot.popularity, candidates)
     cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_related], axis=1) - popularity, -np.inf)
+    names = slice(-snapshot.model.config.name_dim, None)
+    name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
     none = np.zeros_like(scores)
     terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.sibling))
-    return candidates, np.stack([cosine, popularity, *terms], axis=2).astype(np.float32)
+    name = np.where(candidates >= 0, name, 0)
+    return candidates, np.stack([cosine - name, name, popularity, *terms], axis=2).astype(np.float32)
 
 
 def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Float32]:
@@ -114,20 +129,20 @@ def _of(popularity: Float32, candidates: Int32) -> Float32:
 
 
 def _fit(features: Float32, chosen: Bool) -> Float:
-    """``[5]`` the weights with the highest likelihood, less the pull."""
-    ridge = RIDGE / len(features)
+    """The weights of as many terms as there are with the highest likelihood, less the pull."""
+    ridge, start = RIDGE / len(features), START[: features.shape[2]]
 
     def loss(weights: Float) -> tuple[float, Float]:
         value, gradient = _negative_log_likelihood(weights, features, chosen)
-        return value + ridge * float(((weights - START) ** 2).sum()), gradient + 2 * ridge * (weights - START)
+        return value + ridge * float(((weights - start) ** 2).sum()), gradient + 2 * ridge * (weights - start)
 
     # A temperature of 0 would make the other weights infinite.
-    bounds = [(0.05, None), (0.0, None), *([(None, None)] * 3)]
-    return minimize(loss, START, jac=True, method="L-BFGS-B", bounds=bounds).x
+    bounds = [(0.05, None), (0.0, None), (0.0, None), *([(None, None)] * 3)][: len(start)]
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:
-    """Mean over customers of -log P(an article they bought), and its gradient ``[5]``."""
+    """Mean over customers of -log P(an article they bought), and its gradient."""
     logits = np.where(np.isfinite(features[:, :, 0]), np.nan_to_num(features, neginf=0) @ weights, -np.inf)
     log_p = logits - logsumexp(logits, axis=1, keepdims=True)
     share = chosen / chosen.sum(axis=1, keepdims=True)  # several articles bought share the customer's weight

@@ -193,8 +193,11 @@ class BatchMaker:
             the negatives; false uses ``examples.negatives``.
         uniform_negatives: articles drawn uniformly from the catalogue for every batch (mixed negative
             sampling, Yang et al., WWW 2020): they keep in check what is never bought.
-        session_share: share of the examples that also see the rest of the same basket, with 0 days
-            since: a deliberate exception to "strictly before the day", in training alone.
+        context_share: share of the examples that also see what the same customer bought around them: other
+            articles of the basket, with 0 days since, and the purchases of the ``context_days`` after, by
+            how many days lie between. Most customers have few purchases, and what goes together goes
+            together in both directions. A deliberate exception to "strictly before the day", in training
+            alone; nothing after the last example's day is read.
         history_dropout: share of the examples whose history is hidden, so that the towers also learn
             from attributes alone what a customer without purchases may like.
     """
@@ -205,8 +208,9 @@ class BatchMaker:
     history_length: int
     use_in_batch_negatives: bool = True
     uniform_negatives: int = 256
-    session_share: float = 0.75
-    history_dropout: float = 0.2
+    context_share: float = 0.75
+    context_days: int = 7
+    history_dropout: float = 0.3
 
     def __post_init__(self) -> None:
         if not len(self.examples):
@@ -268,23 +272,26 @@ class BatchMaker:
         )
 
     def _histories(self, customers: Int32, articles: Int32, days: np.ndarray, rng: np.random.Generator) -> Histories:
-        """Histories strictly before the day; for ``session_share`` of the examples, the basket too."""
-        session = rng.random(len(customers)) < self.session_share
-        ends = self.log.history_ends(customers, days + session)
-        # Twice the length: what is hidden of a basket takes no place in the history.
-        histories = gather_histories(self.log, customers, ends, days, 2 * self.history_length)
+        """Histories strictly before the day; for ``context_share`` of the examples, what is around it too."""
+        context = rng.random(len(customers)) < self.context_share
+        until = np.minimum(days + context * (1 + self.context_days), int(self.examples.day[-1]) + 1)
+        ends = self.log.history_ends(customers, until)
+        # Three times the length: what is hidden of a basket, or comes after it, takes no place in the history.
+        histories = gather_histories(self.log, customers, ends, days, 3 * self.history_length)
+        distance = np.abs(histories.days_since)
         # Of the basket, a random part is seen, and never the article to be predicted.
-        basket = (histories.days_since == 0) & histories.mask
+        basket = (distance == 0) & histories.mask
         hidden = basket & (
             (histories.articles == articles[:, None]) | (rng.random(basket.shape) < rng.random((len(basket), 1)))
         )
         seen = histories.mask & ~hidden & (rng.random((len(hidden), 1)) >= self.history_dropout)
-        # A stable sort by "is hidden" closes the gaps: the newest purchase that is seen comes first.
-        order = np.argsort(~seen, axis=1, kind="stable")[:, : self.history_length]
+        # What is seen comes first, and of that the nearest in time.
+        order = np.argsort(np.where(seen, distance, np.iinfo(np.int32).max), axis=1, kind="stable")
+        order = order[:, : self.history_length]
         mask = np.take_along_axis(seen, order, axis=1)
         return Histories(
             articles=np.where(mask, np.take_along_axis(histories.articles, order, axis=1), 0),
-            days_since=np.where(mask, np.take_along_axis(histories.days_since, order, axis=1), 0),
+            days_since=np.where(mask, np.take_along_axis(distance, order, axis=1), 0),
             mask=mask,
         )
 

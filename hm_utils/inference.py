@@ -25,6 +25,7 @@ from hm_utils.scoring import (
     fold_articles,
     fold_customers,
     relatives,
+    weigh_names,
 )
 from hm_utils.towers import ItemTower, TwoTower, UserTower
 
@@ -36,7 +37,7 @@ PRODUCT_COLUMN = ARTICLE_COLUMNS.index("product_code")
 def encode_articles(
     tower: ItemTower, categories: Int32, state: Float32, device: str = "cpu", chunk: int = 16_384
 ) -> Float32:
-    """``[n_articles, output_dim]`` unit vectors of the whole catalogue, as of the day of ``state``."""
+    """``[n_articles, vector_dim]`` unit vectors of the whole catalogue, as of the day of ``state``."""
     tower.eval()
     vectors = []
     for start in range(0, len(state), chunk):
@@ -62,10 +63,10 @@ def encode_customers(
     device: str = "cpu",
     chunk: int = 4_096,
 ) -> Float32:
-    """``[n, output_dim]`` unit vectors of ``customers``, their histories strictly before ``as_of``.
+    """``[n, vector_dim]`` unit vectors of ``customers``, their histories strictly before ``as_of``.
 
     Args:
-        article_vectors: ``[n_articles, output_dim]`` as of the same day.
+        article_vectors: ``[n_articles, vector_dim]`` as of the same day.
         attributes: ``[n_customers, columns]`` codes of every customer.
     """
     tower.eval()
@@ -91,7 +92,7 @@ class Snapshot:
 
     Attributes:
         model: the towers.
-        article_vectors: ``[n_articles, output_dim]`` unit vectors as of ``as_of``.
+        article_vectors: ``[n_articles, vector_dim]`` unit vectors as of ``as_of``.
         products: ``[n_articles]`` codes of their products.
         attributes: ``[n_customers, columns]`` codes of every customer.
         log: read strictly before ``as_of``.
@@ -150,7 +151,7 @@ class Snapshot:
         return float(self.model.scale.detach())
 
     def customers(self, rows: Int32) -> Float32:
-        """``[n, output_dim]`` unit vectors of customers."""
+        """``[n, vector_dim]`` unit vectors of customers."""
         return encode_customers(
             self.model.user_tower,
             self.article_vectors,
@@ -162,12 +163,12 @@ class Snapshot:
             str(self.model.log_scale.device),
         )
 
-    def queries(self, rows: Int32) -> Float32:
-        """``[n, output_dim + 2]`` what to search :meth:`index_vectors` with."""
-        return fold_customers(self.customers(rows))
+    def queries(self, rows: Int32, scoring: Scoring = TOWERS_ALONE) -> Float32:
+        """``[n, vector_dim + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
+        return fold_customers(weigh_names(self.customers(rows), self.model.config.name_dim, scoring.name))
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
-        """``[n_articles, output_dim + 2]`` unit vectors to search, popularity folded in."""
+        """``[n_articles, vector_dim + 2]`` unit vectors to search, popularity folded in."""
         bonus = np.float32(scoring.popularity) * self.popularity
         return fold_articles(self.article_vectors, bonus, self.scale)
 
@@ -191,7 +192,7 @@ class Snapshot:
 
     def _score(self, vectors: Float32, rows: Int32, k: int, scoring: Scoring) -> tuple[Int32, Float32]:
         related = self.relatives(rows)
-        return best(self.search(vectors), vectors, self.scale, self.queries(rows), related, scoring, k)
+        return best(self.search(vectors), vectors, self.scale, self.queries(rows, scoring), related, scoring, k)
 
     def relatives(self, rows: Int32) -> Relatives:
         """What customers had bought, and the siblings of that which are on sale."""

@@ -15,7 +15,7 @@ from hm_utils.inference import encode_articles
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.purchases import PurchaseLog
 from hm_utils.recommender import Recommender
-from hm_utils.towers import DAYS_SINCE_EDGES, TwoTower
+from hm_utils.towers import DAYS_SINCE_EDGES, NAME_SHARE, TwoTower
 
 NAME_COLUMNS = ["prod_name", "product_type_name", "colour_group_name"]
 
@@ -62,14 +62,15 @@ def _age(low: int, high: int) -> str:
 
 
 def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, articles: int, k: int) -> pd.DataFrame:
-    """The k nearest articles, of other products, of the best-sellers of the last training week."""
+    """The k articles of other products with the nearest tastes, for the best-sellers of the last training week."""
     as_of = data.training.as_of
     vectors = encode_articles(model.item_tower, data.training.categories, state.as_of(as_of))
+    tastes = vectors[:, : model.config.output_dim] / (1 - NAME_SHARE) ** 0.5
     sales = data.log.sales_between(as_of - 7, as_of)
     products = data.articles["product_code"].to_numpy()
     tables = []
     for row in np.argsort(-sales, kind="stable")[:articles]:
-        cosines = vectors @ vectors[row]
+        cosines = tastes @ tastes[row]
         cosines[products == products[row]] = -np.inf
         near = np.argsort(-cosines, kind="stable")[:k]
         table = data.articles.loc[near, NAME_COLUMNS].assign(cosine=cosines[near].round(3))
@@ -94,6 +95,7 @@ def calibration_summary(calibration: Calibration) -> pd.Series:
     """The fitted weights in words, and how much better they explain the validation days."""
     scoring = calibration.scoring
     facts = {
+        "weight of names beside tastes": f"{scoring.name:.2f}",
         "weight of log popularity": f"{scoring.popularity:.2f}",
         "for an article bought before": f"{scoring.bought:+.2f}",
         "for another article of its product": f"{scoring.sibling:+.2f}",

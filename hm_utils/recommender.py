@@ -32,7 +32,7 @@ from hm_utils.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.index import Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
-from hm_utils.scoring import Scoring, Siblings, best, fold_customers, relatives, unfold_articles
+from hm_utils.scoring import Scoring, Siblings, best, fold_customers, relatives, unfold_articles, weigh_names
 from hm_utils.towers import TwoTower
 
 Float32 = npt.NDArray[np.float32]
@@ -92,7 +92,7 @@ class Recommender:
 
     @cached_property
     def _article_vectors(self) -> Float32:
-        """``[n_articles, output_dim]`` unit vectors, as the user tower reads them in a history."""
+        """``[n_articles, vector_dim]`` unit vectors, as the user tower reads them in a history."""
         return unfold_articles(self._index.vectors)
 
     def customer_rows(self, ids: Sequence[str]) -> Int64:
@@ -106,7 +106,7 @@ class Recommender:
         return np.where(known, rows, -1).astype(np.int64)
 
     def encode(self, rows: npt.NDArray[np.integer]) -> Float32:
-        """``[n, output_dim]`` unit vectors of customers, as of the day after the model's last."""
+        """``[n, vector_dim]`` unit vectors of customers, as of the day after the model's last."""
         return encode_customers(
             self._model.user_tower,
             self._article_vectors,
@@ -116,6 +116,10 @@ class Recommender:
             self._log.last_day + 1,
             self._history_length,
         )
+
+    def queries(self, rows: npt.NDArray[np.integer]) -> Float32:
+        """``[n, vector_dim + 2]`` what the index is searched with."""
+        return fold_customers(weigh_names(self.encode(rows), self._model.config.name_dim, self.scoring.name))
 
     def recommend(
         self, rows: npt.NDArray[np.integer], top_k: int, exclude: Sequence[str] = ()
@@ -151,8 +155,7 @@ class Recommender:
 
     def _search(self, rows: Int32, k: int) -> tuple[Int32, Float32]:
         related = relatives(self._log, rows, self._log.last_day + 1, self._siblings)
-        queries = fold_customers(self.encode(rows))
-        return best(self._index.search, self._index.vectors, self._scale, queries, related, self.scoring, k)
+        return best(self._index.search, self._index.vectors, self._scale, self.queries(rows), related, self.scoring, k)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: whoever loads the model asks it again."""

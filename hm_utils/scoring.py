@@ -1,12 +1,15 @@
 """From vectors to scores: what the towers say, how popular an article is, what the customer owns.
 
-    score = scale x cosine + popularity x log popularity + repurchase
+    score = scale x (taste + name x name's part) + popularity x log popularity + repurchase
+
+The cosine of two tower vectors is the sum of two dot products, that of their tastes and that of their names
+(``towers.ItemTower``); at name = 1 the first term is scale x cosine.
 
     repurchase = bought + log_days x log(days since)   for an article that the customer bought before,
                  sibling                               for another article of the same product as one of these,
                  0                                     for the rest
 
-The first two terms are folded into one dot product of unit vectors, so that ScaNN searches them as one.
+All but repurchase is folded into one dot product, so that ScaNN searches it as one.
 Repurchase is for a handful of articles, and is added after the search.
 """
 
@@ -38,12 +41,14 @@ class Scoring:
     """The weights of a score; the default is the two-tower as it was trained, without repurchase.
 
     Attributes:
+        name: of the names' part of the cosine.
         popularity: of an article's log popularity.
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since they bought it last, added to the same.
         sibling: added to an article that they did not buy, of a product that they bought in another colour or cut.
     """
 
+    name: float = 1.0
     popularity: float = 1.0
     bought: float = 0.0
     log_days: float = 0.0
@@ -76,8 +81,15 @@ def fold_articles(vectors: Float32, bonus: Float32, scale: float) -> Float32:
     return folded.astype(np.float32)
 
 
+def weigh_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
+    """``[n, d]`` customers' vectors whose last ``name_dim`` coordinates, the name, count ``weight`` times."""
+    weights = np.ones(vectors.shape[1], dtype=np.float32)
+    weights[-name_dim:] = weight
+    return vectors * weights
+
+
 def fold_customers(vectors: Float32) -> Float32:
-    """``[n, d + 2]`` unit vectors to compare with :func:`fold_articles`' from ``[n, d]`` unit vectors."""
+    """``[n, d + 2]`` vectors to compare with :func:`fold_articles`' from ``[n, d]``, unit if those are."""
     ones, zeros = np.ones(len(vectors), np.float32), np.zeros(len(vectors), np.float32)
     return np.column_stack([vectors, ones, zeros]).astype(np.float32) / np.float32(np.sqrt(2))
 

@@ -12,11 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hm_utils.features import FIRST_CODE
+
 # Days since a purchase fall into these buckets: 0 is the visit under way, then growing gaps.
 DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
 
 # The first columns of an article's categories are its id and its product code.
 IDENTITY_COLUMNS = 2
+
+# Of an article vector's squared length, what is its name: the rest is its taste.
+NAME_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class TowerConfig:
         customer_sizes: number of codes of each customer attribute.
         embedding_dim: width of every embedding.
         hidden_dims: widths of the towers' hidden layers.
-        output_dim: width of the shared space.
+        output_dim: width of the taste, the part of the shared space where similar articles are close.
+        name_dim: width of the name, the part where each article has a direction of its own.
     """
 
     article_sizes: tuple[int, ...]
@@ -39,6 +45,12 @@ class TowerConfig:
     embedding_dim: int = 64
     hidden_dims: tuple[int, ...] = (128,)
     output_dim: int = 64
+    name_dim: int = 64
+
+    @property
+    def vector_dim(self) -> int:
+        """Width of the shared space: taste, then name."""
+        return self.output_dim + self.name_dim
 
 
 def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
@@ -69,7 +81,13 @@ class Embeddings(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """Article → unit vector, from its id, its categories and its state on the day."""
+    """Article → unit vector, from its id, its categories and its state on the day.
+
+    The vector has two parts of fixed length. The *taste* says what kind of article it is: similar articles
+    are close, and a customer points to many of them at once. The *name* is nearly orthogonal to that of any
+    article of another product: a customer can point to this very article, to buy it again. An article whose
+    id is hidden has no name; the last coordinate fills its vector up to unit length, and no customer points there.
+    """
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -80,26 +98,34 @@ class ItemTower(nn.Module):
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
+        self.name = nn.Linear(dim, config.name_dim - 1, bias=False)
+        nn.init.orthogonal_(self.name.weight)
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
-        """``categories`` ``[n, columns]`` long, ``state`` ``[n, n_state]`` → ``[n, output_dim]``, L2-normalised."""
+        """``categories`` ``[n, columns]`` long, ``state`` ``[n, n_state]`` → ``[n, vector_dim]``, L2-normalised."""
         who = self.identity(categories[:, :IDENTITY_COLUMNS])
         what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.state(state)
         hidden = self.norm(torch.cat([who, what], dim=1))
-        return F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
+        taste = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
+        known = (categories[:, :1] >= FIRST_CODE).to(taste.dtype)
+        # Detached: the ids are learned for the taste; to fit what is bought together, a name must not move them.
+        name = torch.cat([F.normalize(self.name(who.detach()), dim=1) * known, 1 - known], dim=1)
+        return torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5], dim=1)
 
 
 class UserTower(nn.Module):
     """Customer → unit vector, from their attributes and the item vectors of their history.
 
-    The history is pooled by a softmax over learned weights: how long ago the purchase was, and what
-    it was. The pooled vector is added to the output, so that a customer starts close to what they
-    bought, and the network learns where to go from there.
+    The tastes of the history are pooled by a softmax over learned weights: how long ago the purchase was,
+    and what it was. The pooled taste is added to the output, so that a customer starts close to what they
+    bought, and the network learns where to go from there. The names are summed, each by a learned weight
+    for how long ago: that is how a dot product can say "this one again".
     """
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         dim, out = config.embedding_dim, config.output_dim
+        self.output_dim = out
         self.attributes = Embeddings(config.customer_sizes, dim)
         self.edges: Tensor
         self.register_buffer("edges", torch.tensor(DAYS_SINCE_EDGES), persistent=False)
@@ -109,6 +135,8 @@ class UserTower(nn.Module):
         self.no_history = nn.Parameter(torch.zeros(out))
         self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
         self.pooled_share = nn.Parameter(torch.tensor(3.0))
+        self.name_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
+        nn.init.ones_(self.name_weight.weight)
         nn.init.zeros_(self.content_weight.weight)
         nn.init.normal_(self.recency.weight, std=0.05)
         # Weights start as a gentle decay with the age of the purchase, and are learned from there.
@@ -120,29 +148,35 @@ class UserTower(nn.Module):
 
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
-            items: ``[m, output_dim]`` item vectors.
+            items: ``[m, vector_dim]`` item vectors.
             history: ``[n, length]`` long, rows of ``items``: the purchases, newest first.
             days_since: ``[n, length]`` long, days from the purchase to the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
         Returns:
-            ``[n, output_dim]``, L2-normalised.
+            ``[n, vector_dim]``, L2-normalised.
         """
+        taste, name = items[:, : self.output_dim], items[:, self.output_dim : -1]
+        taste = taste / (1 - NAME_SHARE) ** 0.5
         bucket = torch.bucketize(days_since, self.edges, right=True)
-        weight = self.recency_weight(bucket).squeeze(2) + self.content_weight(items).squeeze(1)[history]
+        weight = self.recency_weight(bucket).squeeze(2) + self.content_weight(taste).squeeze(1)[history]
         weight = weight.masked_fill(~mask, float("-inf"))
         any_history = mask.any(dim=1, keepdim=True)
         # A row without history has no finite weight; a zero row instead of nan.
         weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
         # Sums over a history without a copy of its vectors: a bag of rows of items, and the weights by bucket.
-        pooled = F.embedding_bag(history, items, per_sample_weights=weight, mode="sum")
+        pooled = F.embedding_bag(history, taste, per_sample_weights=weight, mode="sum")
         pooled = torch.where(any_history, pooled, self.no_history)
         by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
         when = by_bucket @ self.recency.weight
-        newest = items[history[:, 0]] * mask[:, :1]
+        newest = taste[history[:, 0]] * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
         hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
-        return F.normalize(self.mlp(hidden) + self.pooled_share * pooled, dim=1)
+        names = F.embedding_bag(
+            history, name / NAME_SHARE**0.5, per_sample_weights=self.name_weight(bucket).squeeze(2) * mask, mode="sum"
+        )
+        vector = torch.cat([self.mlp(hidden) + self.pooled_share * pooled, names], dim=1)
+        return F.pad(F.normalize(vector, dim=1), (0, 1))
 
 
 class TwoTower(nn.Module):

@@ -37,9 +37,10 @@ NEVER_SOLD = STATE_COLUMNS.index("never_sold")
 PRICE_COLUMN = len(ARTICLE_COLUMNS)  # the price bucket follows the catalogue's own columns
 # In its first weeks a log cannot tell a new article from one that it has not met yet.
 MIN_DAYS_OF_LOG = 28
-# What is validated and kept is a moving average of the weights, over up to about the last 200 steps.
+# What is validated and kept is an average of the weights, every so many steps, that weighs the later ones more:
+# the k-th of n about as k^(AVERAGE_POWER - 1) (polynomial-decay averaging, Shamir & Zhang, ICML 2013).
 STEPS_PER_AVERAGE = 10
-AVERAGE_DECAY = 0.95
+AVERAGE_POWER = 3.0
 
 Validate = Callable[[TwoTower], dict[str, float]]
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -297,9 +298,8 @@ def _run_epoch(
 
 @torch.no_grad()
 def _moving_average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
-    """Move the averages towards the weights, faster while few have been averaged."""
-    decay = min(AVERAGE_DECAY, (1 + float(n)) / (10 + float(n)))
-    torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+    """Move the averages of ``n`` weights before towards the current ones."""
+    torch._foreach_lerp_(list(averaged), list(current), AVERAGE_POWER / (AVERAGE_POWER + float(n)))
 
 
 class RowAdam(torch.optim.SparseAdam):
@@ -342,11 +342,12 @@ class Optimizers:
 
     def __init__(self, model: TwoTower, learning_rate: float) -> None:
         sparse = list(model.item_tower.identity.parameters())
-        special = {id(parameter) for parameter in (*sparse, model.log_scale)}
+        quick = [model.log_scale, model.user_tower.name_weight.weight]
+        special = {id(parameter) for parameter in (*sparse, *quick)}
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in model.parameters() if id(parameter) not in special]},
-            # The scale has far to travel in log space, and is one number: it may go faster.
-            {"params": [model.log_scale], "lr": 10 * learning_rate},
+            # The scale, in log space, and the weights of names have far to travel, and are few: they may go faster.
+            {"params": quick, "lr": 10 * learning_rate},
         ]
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(groups, lr=learning_rate, fused=True),

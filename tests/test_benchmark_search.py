@@ -304,8 +304,8 @@ def test_the_vectors_and_queries_are_the_models(tmp_path, monkeypatch):
             assert path == tmp_path
             return cls()
 
-        def encode(self, rows):
-            return customers[rows]
+        def queries(self, rows):
+            return search.fold_customers(customers[rows])
 
     search.build_index(articles, "exact").save(tmp_path / "index")
     monkeypatch.setattr(search, "Recommender", Published)

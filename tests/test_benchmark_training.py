@@ -157,11 +157,11 @@ def test_a_loss_that_is_not_finite_ends_the_measurement(setup):
         training.train_steps(setup, setup.batches.epoch(setup.generator()), setup.generator(), 0.0)
 
 
-# Above 0.75 no example sees its basket, and below 0.2 the history is hidden.
+# Above 0.75 no example sees its basket, and below 0.3 the history is hidden.
 @pytest.mark.parametrize("number", [0.9, 0.5, 0.1])
 def test_the_dataloaders_batches_hold_what_ours_hold(setup, number):
     batches = setup.batches
-    assert (batches.session_share, batches.history_dropout) == (0.75, 0.2)
+    assert (batches.context_share, batches.history_dropout) == (0.75, 0.3)
     chosen = np.random.default_rng(0).permutation(len(batches.examples))[:300]
     assert len(np.unique(batches.examples.day[chosen] // 7)) > 1
     expected = batches.make(chosen, ConstantDraws(number))
@@ -172,12 +172,12 @@ def test_the_dataloaders_batches_hold_what_ours_hold(setup, number):
     for each in fields(Batch):
         np.testing.assert_array_equal(getattr(found, each.name), getattr(expected, each.name), err_msg=each.name)
     basket = (found.days_since == 0) & found.mask
-    assert found.mask.any() == (number >= 0.2)
+    assert found.mask.any() == (number >= 0.3)
     assert basket.any() == (number == 0.5)
 
 
 def test_without_randomness_all_histories_are_the_same(setup):
-    batches = replace(setup.batches, session_share=0.0, history_dropout=0.0)
+    batches = replace(setup.batches, context_share=0.0, history_dropout=0.0)
     chosen = np.random.default_rng(0).permutation(len(batches.examples))[:60]
     ours = batches.make(chosen, np.random.default_rng(0))
     assert ours.mask.any(axis=1).mean() > 0.3

@@ -273,7 +273,7 @@ def test_verify_names_the_file_and_what_to_do(tmp_path: Path, damage: Callable[[
         ({"files": {"/etc/passwd": {"sha256": "", "bytes": 0}}}, "in a form that is not ours"),
         ({"files": {"weights.bin": "abc"}}, "in a form that is not ours"),
         ({"golden": None}, "no golden of the right form"),
-        ({"format": 4}, "has format 4, this program reads 3"),
+        ({"format": 5}, "has format 5, this program reads 4"),
     ],
 )
 def test_a_changed_manifest_is_refused(tmp_path: Path, change: dict[str, Any], problem: str) -> None:

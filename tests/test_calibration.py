@@ -16,8 +16,8 @@ from tests.data import ARTICLES, CUSTOMERS, random_log
 from tests.snapshots import random_snapshot
 
 AS_OF = 40
-# Of the scale x cosine, of log popularity, of an article bought before, of the log days since, of a sibling.
-WEIGHTS = np.array([0.4, 1.6, 1.5, -0.6, 0.9])
+# Of the taste, of the name, of log popularity, of an article bought before, of the log days since, of a sibling.
+WEIGHTS = np.array([0.4, 0.7, 1.6, 1.5, -0.6, 0.9])
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,12 @@ def snapshot(log):
 
 
 def choice_features(n: int, candidates: int = 30, seed: int = 0):
-    """``[n, candidates, 5]`` random features as the calibration makes them, some places without a candidate."""
+    """``[n, candidates, 6]`` random features as the calibration makes them, some places without a candidate."""
     rng = np.random.default_rng(seed)
     bought = rng.random((n, candidates)) < 0.2
     features = np.stack(
         [
+            rng.normal(size=(n, candidates)),
             rng.normal(size=(n, candidates)),
             -rng.exponential(size=(n, candidates)),
             bought,
@@ -46,7 +47,7 @@ def choice_features(n: int, candidates: int = 30, seed: int = 0):
     )
     none = rng.random((n, candidates)) < 0.1
     none[:, 0] = False
-    features[none] = [-np.inf, 0, 0, 0, 0]
+    features[none] = [-np.inf, 0, 0, 0, 0, 0]
     return features.astype(np.float32)
 
 
@@ -60,7 +61,7 @@ def logits_of(features, weights):
     return np.where(finite, np.where(finite[:, :, None], features, 0) @ weights, -np.inf)
 
 
-@pytest.mark.parametrize("weights", [START, WEIGHTS, np.array([0.05, 0.0, -3.0, 1.0, 2.0])], ids=str)
+@pytest.mark.parametrize("weights", [START, WEIGHTS, np.array([0.05, 0.3, 0.0, -3.0, 1.0, 2.0])], ids=str)
 def test_likelihood_is_of_the_articles_bought_and_its_gradient_that_of_finite_differences(weights):
     features = choice_features(40)
     chosen = (np.random.default_rng(2).random(features.shape[:2]) < 0.1) & np.isfinite(features[:, :, 0])
@@ -126,28 +127,32 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
     rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 150)
-    cosine = snapshot.customers(rows) @ snapshot.article_vectors.T
+    names = snapshot.model.config.output_dim
+    vectors, users = snapshot.article_vectors, snapshot.customers(rows)
+    taste, name = (users[:, part] @ vectors[:, part].T for part in (slice(names), slice(names, None)))
     bought = last[rows] >= 0
     same = (snapshot.products[:, None] == snapshot.products) & (snapshot.products >= FIRST_CODE)
     sibling = (bought @ same) & ~bought & (snapshot.popularity > 0)
     assert sibling.any()
     features = np.stack(
         [
-            snapshot.scale * cosine,
-            np.broadcast_to(snapshot.popularity, cosine.shape),
+            snapshot.scale * taste,
+            snapshot.scale * name,
+            np.broadcast_to(snapshot.popularity, taste.shape),
             bought,
             np.where(bought, np.log(AS_OF - last[rows]), 0),
             sibling,
         ],
         axis=2,
     )
-    among = bought | sibling | (features[:, :, :2].sum(axis=2).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
+    among = bought | sibling | (features[:, :, :3].sum(axis=2).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
     chosen = choose(np.where(among, features @ WEIGHTS, -np.inf))
     truth = Baskets(rows, np.arange(len(rows) + 1), chosen.astype(np.int32))
     found = calibrate(snapshot, truth)
-    temperature, popularity, has, log_days, of_a_sibling = WEIGHTS
+    temperature, name, popularity, has, log_days, of_a_sibling = WEIGHTS
     assert found.customers == len(rows)
     assert found.temperature == pytest.approx(temperature, abs=0.03)
+    assert found.scoring.name * found.temperature == pytest.approx(name, abs=0.1)
     assert found.scoring.popularity * found.temperature == pytest.approx(popularity, abs=0.15)
     assert found.scoring.bought * found.temperature == pytest.approx(has, abs=0.2)
     assert found.scoring.log_days * found.temperature == pytest.approx(log_days, abs=0.1)
@@ -162,7 +167,7 @@ def test_without_anything_to_fit_on_the_towers_are_left_alone(snapshot, monkeypa
     newcomers = np.array([57, 58, 59], dtype=np.int32)  # they own nothing, so they have one candidate
     worst = snapshot.rank(newcomers, ARTICLES)[:, -1]
     found = calibrate(snapshot, Baskets(newcomers, np.arange(4), worst))
-    assert found == calibration.Calibration(TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+    assert found == calibration.Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
 
 
 def test_without_histories_nothing_is_bought_again(snapshot, log):

@@ -53,71 +53,52 @@ def test_histories_equal_a_slow_look_at_the_transactions(log):
 
 
 def test_no_history_holds_the_examples_day_or_later(log, examples):
-    for batch in batches(log, examples, session_share=0.0).epoch(np.random.default_rng(0)):
+    for batch in batches(log, examples, context_share=0.0).epoch(np.random.default_rng(0)):
         assert (batch.days_since[batch.mask] >= 1).all()
 
 
-def test_a_session_adds_other_articles_of_the_basket_and_nothing_later(log, examples):
-    seen = 0
-    for batch in batches(log, examples, session_share=1.0).epoch(np.random.default_rng(0)):
-        basket = (batch.days_since == 0) & batch.mask
-        assert (batch.days_since[batch.mask] >= 0).all()
-        own = batch.items[batch.positives][:, None] == batch.items[batch.history]
-        assert not (own & basket).any()
-        seen += basket.sum()
-    assert seen > 0
-
-
-@pytest.mark.parametrize("session_share", [0.75, 1.0])
-def test_what_is_hidden_of_a_basket_leaves_no_hole_and_takes_no_place(log, examples, session_share):
-    maker = batches(log, examples, session_share=session_share, history_dropout=0.0)
-    pushed_out = 0
+def test_the_context_is_what_the_customer_bought_around_the_example(log, examples):
+    maker = batches(log, examples, context_share=1.0, history_dropout=0.0)
+    last_day = int(examples.day[-1])
+    assert log.last_day > last_day + maker.context_days  # there is a future that must not be seen
+    later = from_basket = pushed_out = 0
     for start in range(0, len(examples), 64):
         chosen = np.arange(start, min(start + 64, len(examples)))
         batch = maker.make(chosen, np.random.default_rng(start))
         assert batch.mask.shape == (len(chosen), LENGTH)
-        assert (batch.mask[:, 1:] <= batch.mask[:, :-1]).all()
-        both = batch.mask[:, 1:]
-        assert (batch.days_since[:, 1:][both] >= batch.days_since[:, :-1][both]).all()  # the newest first
+        assert (batch.mask[:, 1:] <= batch.mask[:, :-1]).all()  # no holes
         assert (batch.days_since[~batch.mask] == 0).all()
         for row, (customer, day) in enumerate(zip(examples.customer[chosen], examples.day[chosen], strict=True)):
-            slots = batch.mask[row] & (batch.days_since[row] > 0)
-            basket = int((batch.mask[row] & ~slots).sum())
-            # Places that the basket does not take are the last purchases before the day, as many as there are.
-            past = histories_as_of(log, np.array([customer]), int(day), LENGTH - basket)
-            known = past.mask[0]
-            assert batch.items[batch.history[row][slots]].tolist() == past.articles[0][known].tolist()
-            assert batch.days_since[row][slots].tolist() == past.days_since[0][known].tolist()
-            pushed_out += 0 < basket < LENGTH == basket + int(slots.sum())
+            known = batch.mask[row]
+            seen, distance = batch.items[batch.history[row][known]], batch.days_since[row][known]
+            rows = slice(log.offsets[customer], log.offsets[customer + 1])
+            article, apart = log.article[rows][::-1], (log.day[rows] - day.astype(int))[::-1]
+            others = (apart != 0) & (apart <= min(maker.context_days, last_day - day))
+            # Of the basket a part, never the target; then the rest, the nearest first.
+            basket = int((distance == 0).sum())
+            today = set(article[apart == 0].tolist()) - {batch.items[batch.positives[row]]}
+            assert set(seen[:basket].tolist()) <= today
+            nearest = np.argsort(np.abs(apart[others]), kind="stable")[: LENGTH - basket]
+            assert seen[basket:].tolist() == article[others][nearest].tolist()
+            assert distance[basket:].tolist() == np.abs(apart[others][nearest]).tolist()
+            later += int((apart[others][nearest] > 0).sum())
+            from_basket += basket
+            pushed_out += 0 < basket < LENGTH == len(seen)
+    assert later > 0
+    assert from_basket > 0
     assert pushed_out > 0
 
 
-def test_by_default_nothing_later_than_the_day_is_seen_and_never_the_target(log, examples):
+def test_by_default_three_in_four_examples_have_a_context(log, examples):
     maker = BatchMaker(log, examples, 64, LENGTH)
-    assert maker.session_share == 0.75
-    bought = set(zip(log.customer.tolist(), log.article.tolist(), log.day.tolist(), strict=True))
-    same_day = with_basket = 0
-    for start in range(0, len(examples), 64):
-        chosen = np.arange(start, min(start + 64, len(examples)))
-        batch = maker.make(chosen, np.random.default_rng(start))
-        for row, day in enumerate(examples.day[chosen].tolist()):
-            known = batch.mask[row]
-            seen = batch.items[batch.history[row][known]].tolist()
-            days = (day - batch.days_since[row][known]).tolist()
-            assert max(days, default=0) <= day
-            assert all((batch.customers[row], article, on) in bought for article, on in zip(seen, days, strict=True))
-            today = [article for article, on in zip(seen, days, strict=True) if on == day]
-            assert batch.items[batch.positives[row]] not in today
-            same_day += len(today)
-            with_basket += bool(today)
-    assert same_day > with_basket > 0
+    assert (maker.context_share, maker.context_days) == (0.75, 7)
 
 
 def test_histories_are_hidden_whole_for_a_share_of_the_examples(log, examples):
     chosen = np.arange(len(examples))
 
     def masks(history_dropout):
-        maker = batches(log, examples, session_share=0.0, history_dropout=history_dropout)
+        maker = batches(log, examples, context_share=0.0, history_dropout=history_dropout)
         return maker.make(chosen, np.random.default_rng(0)).mask
 
     whole, some = masks(0.0), masks(0.25)

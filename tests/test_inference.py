@@ -34,7 +34,9 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
 
 
 @pytest.mark.parametrize(
-    "scoring", [Scoring(0.4, -1.5), Scoring(1.7, 8.0, -2.0), Scoring(0.0, 0.0, 0.3), Scoring(2.5)], ids=str
+    "scoring",
+    [Scoring(1, 0.4, -1.5), Scoring(0.3, 1.7, 8.0, -2.0), Scoring(2.0, 0.0, 0.0, 0.3), Scoring(0.0, 2.5)],
+    ids=str,
 )
 @pytest.mark.parametrize("k", [12, ARTICLES + 3])
 def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
@@ -44,9 +46,12 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     past = log.before(40)
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
-    cosine = snapshot.customers(rows).astype(np.float64) @ snapshot.article_vectors.T
+    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.output_dim
+    parts = (slice(width), slice(width, None))
+    taste, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
-    expected = snapshot.scale * cosine + scoring.popularity * snapshot.popularity + np.where(last >= 0, again, 0)
+    towers = snapshot.scale * (taste + scoring.name * name)
+    expected = towers + scoring.popularity * snapshot.popularity + np.where(last >= 0, again, 0)
     articles, scores = snapshot.score(rows, k, scoring)
     listed = min(k, ARTICLES)
     assert articles.shape == scores.shape == (CUSTOMERS, k)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from hm_utils.towers import DAYS_SINCE_EDGES, TowerConfig, TwoTower
+from hm_utils.features import UNKNOWN
+from hm_utils.towers import DAYS_SINCE_EDGES, NAME_SHARE, TowerConfig, TwoTower
 
-CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10)
+CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, name_dim=7)
 
 
 @pytest.fixture
@@ -18,7 +19,10 @@ def customer_batch(n=5, length=4, seed=0):
     """Attributes, the vectors of ten articles, histories of 0 to 4 of them, their days and mask."""
     generator = torch.Generator().manual_seed(seed)
     attributes = torch.randint(5, (n, 2), generator=generator)
-    items = torch.nn.functional.normalize(torch.randn(10, 10, generator=generator), dim=1)
+    taste, name = (
+        torch.nn.functional.normalize(torch.randn(10, width, generator=generator), dim=1) for width in (10, 6)
+    )
+    items = torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5, torch.zeros(10, 1)], dim=1)
     history = torch.randint(10, (n, length), generator=generator)
     days = torch.randint(1, 500, (n, length), generator=generator)
     mask = torch.arange(length)[None, :] < torch.tensor([0, 1, 2, 3, 4])[:, None]
@@ -28,8 +32,8 @@ def customer_batch(n=5, length=4, seed=0):
 def test_both_towers_give_unit_vectors(model):
     items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 3))
     users = model.user_tower(*customer_batch())
-    assert items.shape == (6, 10)
-    assert users.shape == (5, 10)
+    assert items.shape == (6, 17)
+    assert users.shape == (5, 17)
     for vectors in (items, users):
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
 
@@ -62,7 +66,7 @@ def test_the_pool_is_the_weighted_sum_of_the_history(model):
     tower.mlp.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     tower(attributes, items, history, days, mask)
     for row in range(len(history)):
-        vectors = items[history[row, mask[row]]]
+        vectors = items[history[row, mask[row]], :10] / (1 - NAME_SHARE) ** 0.5
         buckets = torch.bucketize(days[row, mask[row]], tower.edges, right=True)
         weight = torch.softmax(tower.recency_weight(buckets).squeeze(1) + tower.content_weight(vectors).squeeze(1), 0)
         pooled = weight @ vectors if row else tower.no_history
@@ -84,10 +88,35 @@ def test_history_its_age_and_its_content_matter(model):
     attributes, items, history, days, mask = customer_batch()
     full = slice(4, 5)
     expected = model.user_tower(attributes[full], items, history[full], days[full], mask[full])
-    other = model.user_tower(attributes[full], items.flip(1), history[full], days[full], mask[full])
+    other = model.user_tower(attributes[full], items.flip(0), history[full], days[full], mask[full])
     older = model.user_tower(attributes[full], items, history[full], days[full] + 300, mask[full])
     assert (expected - other).abs().max() > 1e-3
     assert (expected - older).abs().max() > 1e-5
+
+
+def test_an_article_points_to_itself_by_its_name_and_hides_it_with_its_id(model):
+    categories = torch.tensor([[2, 2, 3, 1], [3, 2, 3, 1], [2, 2, 0, 2], [UNKNOWN, 2, 3, 1]])
+    items = model.item_tower(categories, torch.randn(4, 3))
+    names = items[:, CONFIG.output_dim :] / NAME_SHARE**0.5
+    torch.testing.assert_close(names[0], names[2])  # of the same id, whatever its categories
+    assert (names[0] @ names[1]) < 0.99
+    torch.testing.assert_close(names[3], torch.eye(CONFIG.name_dim)[-1])
+    assert (names[:3, -1] == 0).all()
+
+
+def test_a_customer_points_to_the_names_of_what_they_bought(model):
+    """The name of a customer is the sum of their articles', weighted by how long ago; never the hidden one's."""
+    attributes, items, history, days, mask = customer_batch()
+    torch.nn.init.uniform_(model.user_tower.name_weight.weight, 0.5, 2.0)
+    users = model.user_tower(attributes, items, history, days, mask)
+    for row in range(len(history)):
+        buckets = torch.bucketize(days[row, mask[row]], model.user_tower.edges, right=True)
+        names = items[history[row, mask[row]], CONFIG.output_dim : -1]
+        expected = (model.user_tower.name_weight(buckets) * names).sum(0)
+        found = users[row, CONFIG.output_dim : -1]
+        torch.testing.assert_close(found * expected.norm(), expected * found.norm())
+    assert (users[:, -1] == 0).all()
+    assert (users[0, CONFIG.output_dim :] == 0).all()
 
 
 def test_every_day_has_its_bucket(model):

@@ -15,7 +15,7 @@ from hm_utils.features import CatalogueState
 from hm_utils.preprocessing import make_training_data
 from hm_utils.purchases import PurchaseLog
 from hm_utils.training import (
-    AVERAGE_DECAY,
+    AVERAGE_POWER,
     MIN_DAYS_OF_LOG,
     PRICE_COLUMN,
     STEPS_PER_AVERAGE,
@@ -368,7 +368,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(parts, tmp_pat
     for epoch in range(3):
         taken = sorted({*range(STEPS_PER_AVERAGE - 1, steps, STEPS_PER_AVERAGE), steps - 1})  # the last one too
         for now in [passed[epoch * steps + step] for step in taken]:
-            decay = min(AVERAGE_DECAY, (1 + n) / (10 + n)) if n else 0.0
+            decay = n / (AVERAGE_POWER + n)
             average = {name: decay * average.get(name, now[name]) + (1 - decay) * now[name] for name in names}
             n += 1
         for name in names:

@@ -37,6 +37,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import SETTINGS, TOP_K
@@ -55,7 +56,7 @@ from hm_utils.purchases import Baskets, Int32
 from hm_utils.raw import read_raw
 from hm_utils.refit import refit
 from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
-from hm_utils.towers import IDENTITY_COLUMNS, ItemTower, UserTower
+from hm_utils.towers import IDENTITY_COLUMNS, ItemTower, TowerConfig, UserTower
 from hm_utils.training import TrainingInputs, TrainingSettings, train
 from hm_utils.validation import MONITOR, validation
 
@@ -65,6 +66,7 @@ PARTS = ("ours", "baselines", "peers", "ablation")
 NOTEBOOKS = ("02_preprocessing", "03_training")  # whose parameters are the settings
 PEER_PYTHON = Path(".venv-peers/bin/python")
 FULL = "two-tower"
+ALONE = "MAP@12 alone"  # a column of the ablation: the two-tower's own, without repurchase
 
 # Columns of the table: metric and slice of `hm_utils.evaluation`.
 COLUMNS = {
@@ -112,7 +114,12 @@ def _hide_content(categories: Tensor) -> Tensor:
     )
 
 
+def _hide_names(items: Tensor) -> Tensor:
+    return F.pad(items[:, : -TowerConfig.name_dim], (0, TowerConfig.name_dim))
+
+
 ABLATIONS: dict[str, Ablation] = {
+    "without names": Ablation(blank=((UserTower, "forward", {"items": _hide_names}),)),
     "without ids": Ablation(blank=((ItemTower, "forward", {"categories": _hide_identity}),)),
     "without categories and price": Ablation(blank=((ItemTower, "forward", {"categories": _hide_content}),)),
     "without the catalogue's state": Ablation(blank=((ItemTower, "forward", {"state": torch.zeros_like}),)),
@@ -134,7 +141,7 @@ ABLATIONS: dict[str, Ablation] = {
         )
     ),
     "without averaged weights": Ablation(
-        constants=((training, "AVERAGE_POWER", float("inf")), (training, "STEPS_PER_AVERAGE", 1))
+        constants=((training, "AVERAGE_POWER", 1e12), (training, "STEPS_PER_AVERAGE", 1))
     ),
 }
 
@@ -253,6 +260,7 @@ def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_ref
         rankings = {name: snapshots[1].rank(bench.truth.customers, TOP_K, each) for name, each in models.items()}
     seconds = time.perf_counter() - start
     runs = {name: bench.run(ranked, seconds, **facts) for name, ranked in rankings.items()}
+    runs[PUBLISHED][ALONE] = runs[FULL]["MAP@12"]
     if and_refit:
         start = time.perf_counter()
         known = replace(data, log=log.before(as_of))
@@ -364,10 +372,11 @@ def comparison(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """A line an ablation: the mean over its seeds of itself less the whole model of the same seed."""
-    whole = pd.DataFrame(list(rows[PUBLISHED])).set_index("seed")[list(COLUMNS)]
+    columns = [*COLUMNS, ALONE]
+    whole = pd.DataFrame(list(rows[PUBLISHED])).set_index("seed")[columns]
     lines = {}
     for name in (name for name in ABLATIONS if name in rows):
-        without = pd.DataFrame(list(rows[name])).set_index("seed")[list(COLUMNS)]
+        without = pd.DataFrame(list(rows[name])).set_index("seed")[columns]
         lines[name] = (without - whole.loc[without.index]).mean()
     return pd.DataFrame.from_dict(lines, orient="index")
 

@@ -45,7 +45,7 @@ class TowerConfig:
     embedding_dim: int = 64
     hidden_dims: tuple[int, ...] = (128,)
     output_dim: int = 64
-    name_dim: int = 64
+    name_dim: int = 128
 
     @property
     def vector_dim(self) -> int:
@@ -84,9 +84,10 @@ class ItemTower(nn.Module):
     """Article → unit vector, from its id, its categories and its state on the day.
 
     The vector has two parts of fixed length. The *taste* says what kind of article it is: similar articles
-    are close, and a customer points to many of them at once. The *name* is nearly orthogonal to that of any
-    article of another product: a customer can point to this very article, to buy it again. An article whose
-    id is hidden has no name; the last coordinate fills its vector up to unit length, and no customer points there.
+    are close, and a customer points to many of them at once. The *name* is a random direction, half the article's
+    own and half its product's, and never learned: in so many dimensions it is nearly orthogonal to the name of any
+    article of another product. So a customer can point to this very article, to buy it again. An article whose id
+    is hidden has no name; the last coordinate fills its vector up to unit length, and no customer points there.
     """
 
     def __init__(self, config: TowerConfig) -> None:
@@ -98,8 +99,9 @@ class ItemTower(nn.Module):
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
-        self.name = nn.Linear(dim, config.name_dim - 1, bias=False)
-        nn.init.orthogonal_(self.name.weight)
+        self.signs: Tensor  # of every article and product: saved, so that a name is the same wherever it is read
+        shape = (sum(config.article_sizes[:IDENTITY_COLUMNS]), config.name_dim - 1)
+        self.register_buffer("signs", 2 * torch.randint(2, shape, dtype=torch.int8) - 1)
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
         """``categories`` ``[n, columns]`` long, ``state`` ``[n, n_state]`` → ``[n, vector_dim]``, L2-normalised."""
@@ -108,8 +110,8 @@ class ItemTower(nn.Module):
         hidden = self.norm(torch.cat([who, what], dim=1))
         taste = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
         known = (categories[:, :1] >= FIRST_CODE).to(taste.dtype)
-        # Detached: the ids are learned for the taste; to fit what is bought together, a name must not move them.
-        name = torch.cat([F.normalize(self.name(who.detach()), dim=1) * known, 1 - known], dim=1)
+        signs = self.signs[categories[:, :IDENTITY_COLUMNS] + self.identity.starts].sum(dim=1, dtype=taste.dtype)
+        name = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
         return torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5], dim=1)
 
 

@@ -16,7 +16,7 @@ from benchmarks import peers, quality
 from hm_utils.baselines import recent_popularity
 from hm_utils.dataset import BatchMaker
 from hm_utils.sample import write_sample
-from hm_utils.towers import ItemTower, TowerConfig
+from hm_utils.towers import ItemTower, TowerConfig, TwoTower
 from hm_utils.training import TrainingSettings
 from tests.data import random_log
 
@@ -95,15 +95,30 @@ def test_a_blanked_tower_does_not_see_the_input():
     assert quality._hide_content(categories).tolist() == [[2, 3, 0], [4, 2, 0]], "the rest becomes missing"
 
 
+def test_without_names_a_customer_points_to_no_article_by_name() -> None:
+    torch.manual_seed(0)
+    model = TwoTower(TowerConfig((9, 7, 5), 2, (3,), embedding_dim=8, hidden_dims=(8,), output_dim=8)).eval()
+    items = model.item_tower(torch.tensor([[2, 2, 1], [3, 3, 1]]), torch.zeros(2, 2))
+    one = torch.ones(1, 1, dtype=torch.long)
+    customer = (one, items, one, one, one.bool())
+    assert model.user_tower(*customer)[:, 8:].norm() > 0.1
+    ((owner, name, changes),) = quality.ABLATIONS["without names"].blank
+    with quality.blanked(owner, name, changes):
+        assert model.user_tower(*customer)[:, 8:].norm() == 0
+
+
 def test_differences_are_paired_by_seed() -> None:
     def runs(*values: float) -> list[quality.Run]:
-        return [{"seed": seed, **dict.fromkeys(quality.COLUMNS, value)} for seed, value in enumerate(values, 1)]
+        return [
+            {"seed": seed, **dict.fromkeys([*quality.COLUMNS, quality.ALONE], value)}
+            for seed, value in enumerate(values, 1)
+        ]
 
     table = quality.differences(
         {quality.PUBLISHED: runs(0.5, 0.9), "without recency": runs(0.4), "without ids": runs(0.5, 0.7)}
     )
-    assert table.T["without recency"].tolist() == pytest.approx([-0.1] * len(quality.COLUMNS))
-    assert table.T["without ids"].tolist() == pytest.approx([-0.1] * len(quality.COLUMNS))
+    assert table.T["without recency"].tolist() == pytest.approx([-0.1] * (len(quality.COLUMNS) + 1))
+    assert table.T["without ids"].tolist() == pytest.approx([-0.1] * (len(quality.COLUMNS) + 1))
 
 
 def test_without_their_environment_the_peers_are_refused_before_anything_is_read(monkeypatch, capsys):

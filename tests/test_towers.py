@@ -6,7 +6,7 @@ import torch
 from hm_utils.features import UNKNOWN
 from hm_utils.towers import DAYS_SINCE_EDGES, NAME_SHARE, TowerConfig, TwoTower
 
-CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, name_dim=7)
+CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, name_dim=33)
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def customer_batch(n=5, length=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
     attributes = torch.randint(5, (n, 2), generator=generator)
     taste, name = (
-        torch.nn.functional.normalize(torch.randn(10, width, generator=generator), dim=1) for width in (10, 6)
+        torch.nn.functional.normalize(torch.randn(10, width, generator=generator), dim=1) for width in (10, 32)
     )
     items = torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5, torch.zeros(10, 1)], dim=1)
     history = torch.randint(10, (n, length), generator=generator)
@@ -32,8 +32,8 @@ def customer_batch(n=5, length=4, seed=0):
 def test_both_towers_give_unit_vectors(model):
     items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 3))
     users = model.user_tower(*customer_batch())
-    assert items.shape == (6, 17)
-    assert users.shape == (5, 17)
+    assert items.shape == (6, 43)
+    assert users.shape == (5, 43)
     for vectors in (items, users):
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
 

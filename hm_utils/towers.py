@@ -44,7 +44,7 @@ class TowerConfig:
     customer_sizes: tuple[int, ...]
     embedding_dim: int = 64
     hidden_dims: tuple[int, ...] = (128,)
-    output_dim: int = 64
+    output_dim: int = 128
     name_dim: int = 128
 
     @property
@@ -138,12 +138,14 @@ class UserTower(nn.Module):
         self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
         self.pooled_share = nn.Parameter(torch.tensor(3.0))
         self.name_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
-        nn.init.ones_(self.name_weight.weight)
         nn.init.zeros_(self.content_weight.weight)
         nn.init.normal_(self.recency.weight, std=0.05)
-        # Weights start as a gentle decay with the age of the purchase, and are learned from there.
+        # Weights start as a decay with the age of the purchase, and are learned from there: gentle for the pool,
+        # steep for names, which are summed and would drown the taste of somebody with a long history.
+        bucket = torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1)
         with torch.no_grad():
-            self.recency_weight.weight.copy_(-0.1 * torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1))
+            self.recency_weight.weight.copy_(-0.1 * bucket)
+            self.name_weight.weight.copy_(torch.exp(-0.3 * bucket))
 
     def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
         """Encode a batch of customers.

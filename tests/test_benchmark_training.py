@@ -210,7 +210,7 @@ def test_the_histories_for_tensorflow_are_strictly_before_the_day(task, setup, t
     training.write_arrays(task, folder)
     arrays, settings = tfrs.read_arrays(folder)
     assert settings["batch_size"] == 512
-    assert (settings["embedding_dim"], settings["hidden_dims"], settings["output_dim"]) == (64, [128], 64)
+    assert (settings["embedding_dim"], settings["hidden_dims"], settings["output_dim"]) == (64, [128], 128)
     log, examples = setup.batches.log, setup.batches.examples
     assert len(examples) == len(arrays["customer"]) < training.MOST_FOR_TFRS
     np.testing.assert_array_equal(arrays["customer"], examples.customer)

@@ -24,7 +24,7 @@ DEFAULTS = {
     "num_epochs": 20,
     "learning_rate": 0.001,
     "use_in_batch_negatives": True,
-    "output_dim": 64,
+    "output_dim": 128,
     "patience": 3,
     "val_days": 7,
     "test_days": 7,

@@ -11,7 +11,7 @@ from hm_utils import calibration
 from hm_utils.calibration import START, calibrate
 from hm_utils.features import FIRST_CODE
 from hm_utils.purchases import Baskets
-from hm_utils.scoring import TOWERS_ALONE
+from hm_utils.scoring import TOWERS_ALONE, Scoring
 from tests.data import ARTICLES, CUSTOMERS, random_log
 from tests.snapshots import random_snapshot
 
@@ -160,6 +160,23 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     assert found.loss_after < found.loss_before - 0.1
     log_p = log_softmax(np.where(among, features @ START, -np.inf), axis=1)
     assert found.loss_before == pytest.approx(-log_p[np.arange(len(rows)), chosen].mean(), rel=1e-4)
+
+
+def test_the_dot_product_alone_is_fitted_without_the_terms_of_repurchase(snapshot, log, monkeypatch):
+    asked = []
+    fit = calibration._fit
+
+    def recorded(features, chosen):
+        asked.append((features, chosen))
+        return fit(features, chosen)
+
+    monkeypatch.setattr(calibration, "_fit", recorded)
+    found = calibrate(snapshot, log.baskets_between(AS_OF, AS_OF + 7))
+    features, chosen = asked[0]
+    temperature, name, popularity = fit(features[:, :, :3], chosen)
+    assert found.towers == Scoring(name / temperature, popularity / temperature)
+    assert found.towers != TOWERS_ALONE
+    assert not found.towers.has_repurchase
 
 
 def test_without_anything_to_fit_on_the_towers_are_left_alone(snapshot, monkeypatch):

@@ -163,7 +163,7 @@ class Batch:
         log_expected_count: ``[m]`` see ``losses.sampled_softmax_loss``; None with negatives of their own.
         collisions: ``[n, m]``; None with negatives of their own.
         history: ``[n, length]`` places in ``items``.
-        days_since: ``[n, length]``.
+        days_since: ``[n, length]`` days between the purchase and the example, whichever was first.
         mask: ``[n, length]``.
     """
 

@@ -153,8 +153,8 @@ class UserTower(nn.Module):
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
             items: ``[m, vector_dim]`` item vectors.
-            history: ``[n, length]`` long, rows of ``items``: the purchases, newest first.
-            days_since: ``[n, length]`` long, days from the purchase to the day of the example.
+            history: ``[n, length]`` long, rows of ``items``: the purchases, the nearest in time first.
+            days_since: ``[n, length]`` long, days between the purchase and the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
         Returns:

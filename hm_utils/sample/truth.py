@@ -29,13 +29,35 @@ from hm_utils.sample.visits import spans
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 _ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product")
 
 
 @dataclass(frozen=True)
+class _Today:
+    """What is on sale on a day: m articles, and what does not depend on who comes.
+
+    Attributes:
+        day: days since the truth's ``first_date``.
+        articles: ``[m]`` article rows.
+        column: ``[articles]`` place of each article among these, -1 where it is not on sale.
+        chances: ``[z, m]`` of each under the moods z.
+        product: ``[m]`` numbers of their products, from 0 without a gap.
+        pull: ``[m]`` each article's share of its product's appeal.
+    """
+
+    day: int
+    articles: Int64
+    column: Int64
+    chances: Float32
+    product: Int64
+    pull: Float32
+
+
+@dataclass(frozen=True)
 class _Past:
-    """``owned [n, articles]`` 0 or 1; ``chance [n]`` of a repurchase, and ``again [n, articles]`` of what."""
+    """``owned [n, m]`` 0 or 1; ``chance [n, 1]`` of a repurchase, and ``again [n, m]`` of what, of those on sale."""
 
     owned: Float32
     chance: Float32
@@ -84,54 +106,62 @@ class Truth:
         Returns:
             ``[n, articles]`` float32, rows adding up to 1.
         """
-        customers = np.asarray(customers)
-        appeal = self._appeal(day)
-        on_sale = np.flatnonzero(np.isfinite(appeal))
-        moods = Tastes(self.attraction, self.bias, self.liking).segments(self.traits[customers])
-        chances = softmax(self.liking[:, on_sale] + appeal[on_sale])
+        customers, today = np.asarray(customers), self._today(day)
         result = np.zeros((len(customers), self.n_articles), dtype=np.float32)
+        result[:, today.articles] = self._chances(customers, today, log)
+        return result
+
+    def _chances(self, customers: npt.NDArray, today: _Today, log: PurchaseLog | None) -> Float32:
+        """``[n, m]`` :meth:`probabilities` of what is on sale; the others are 0."""
+        moods = Tastes(self.attraction, self.bias, self.liking).segments(self.traits[customers])
         if log is None:
-            result[:, on_sale] = moods @ chances
-            return result
-        past = self._past(customers, day, log)
-        owned = past.owned[:, on_sale]
-        known = np.minimum(owned @ chances.T, 1.0)  # [n, z]
+            return moods @ today.chances
+        past = self._past(customers, today, log)
+        known = np.minimum(past.owned @ today.chances.T, 1.0)  # [n, z]
         last = known**behaviour.TRIES
         tries = sum((known**i for i in range(1, behaviour.TRIES)), start=np.ones_like(known))
-        result[:, on_sale] = ((moods * tries) @ chances) * (1 - owned) + (moods * last) @ chances
-        result *= 1 - past.chance[:, None]
-        result += past.chance[:, None] * past.again
-        return result
+        new = ((moods * tries) @ today.chances) * (1 - past.owned) + (moods * last) @ today.chances
+        return (1 - past.chance) * new + past.chance * past.again
+
+    def _today(self, day: int) -> _Today:
+        appeal = self._appeal(day)
+        articles = np.flatnonzero(np.isfinite(appeal))
+        column = np.full(self.n_articles, -1)
+        column[articles] = np.arange(len(articles))
+        product = np.unique(self.product[articles], return_inverse=True)[1]
+        pull = np.exp(appeal[articles], dtype=np.float64)
+        pull /= np.bincount(product, pull)[product]
+        chances = softmax(self.liking[:, articles] + appeal[articles])
+        return _Today(day, articles, column, chances, product, pull.astype(np.float32))
 
     def _appeal(self, day: int) -> Float32:
         if not 0 <= day < self.days:
             raise ValueError(f"day {day} is outside the sample, which has days 0 to {self.days - 1}")
         return self.log_appeal[int(week_of(day, self.days))]
 
-    def _past(self, customers: npt.NDArray, day: int, log: PurchaseLog) -> _Past:
-        """What the purchases before ``day`` say."""
-        n, width, n_products = len(customers), self.n_articles, int(self.product.max()) + 1
-        shift = int((log.first_date - self.first_date).astype(int))
+    def _past(self, customers: npt.NDArray, today: _Today, log: PurchaseLog) -> _Past:
+        """What the purchases before the day say."""
+        n, m = len(customers), len(today.articles)
+        day = today.day - int((log.first_date - self.first_date).astype(int))
         begin = log.offsets[customers]
-        length = log.history_ends(customers, day - shift) - begin
+        length = log.history_ends(customers, day) - begin
         rows = spans(begin, length)
-        who = np.repeat(np.arange(n), length)
-        bought = log.article[rows]
-        owned = np.bincount(who * width + bought, minlength=n * width).reshape(n, width) > 0
+        who, bought = np.repeat(np.arange(n), length), today.column[log.article[rows]]
+        there = bought >= 0
+        rows, who, bought = rows[there], who[there], bought[there]
+        owned = np.zeros((n, m), dtype=np.float32)
+        owned[who, bought] = 1
 
-        appeal = self._appeal(day)
-        weight = behaviour.recall(day - shift - log.day[rows].astype(np.int64))
-        weight = np.where(np.isfinite(appeal[bought]), weight, 0.0)
+        weight = behaviour.recall(day - log.day[rows].astype(np.int64))
         total = np.bincount(who, weight, minlength=n)
         chance = behaviour.REPURCHASE * total / (total + behaviour.RECALL_HALF)
         weight /= np.maximum(total, 1e-300)[who]
-        itself = np.bincount(who * width + bought, weight, minlength=n * width).reshape(n, width)
-        family = np.bincount(who * n_products + self.product[bought], weight, minlength=n * n_products)
-        pull = np.exp(appeal, dtype=np.float64)
-        pull /= np.maximum(np.bincount(self.product, pull, minlength=n_products), 1e-300)[self.product]
-        variants = family.reshape(n, n_products)[:, self.product] * pull
-        again = (1 - behaviour.VARIANT) * itself + behaviour.VARIANT * variants
-        return _Past(owned.astype(np.float32), chance.astype(np.float32), again.astype(np.float32))
+        itself = np.bincount(who * m + bought, weight, minlength=n * m).reshape(n, m)
+        n_products = int(today.product.max(initial=-1)) + 1
+        family = np.bincount(who * n_products + today.product[bought], weight, minlength=n * n_products)
+        variants = family.astype(np.float32).reshape(n, n_products)[:, today.product] * today.pull
+        again = (1 - behaviour.VARIANT) * itself.astype(np.float32) + np.float32(behaviour.VARIANT) * variants
+        return _Past(owned, chance.astype(np.float32)[:, None], again.astype(np.float32))
 
     def save(self, directory: Path) -> None:
         """Write one ``.npy`` an array and ``truth.json``."""
@@ -196,16 +226,16 @@ def oracle_ranking(truth: Truth, log: PurchaseLog, customers: npt.ArrayLike, as_
         ``[n, k]`` article rows, best first, padded with -1 where fewer are on sale.
     """
     customers = np.asarray(customers)
-    day = as_of + int((log.first_date - truth.first_date).astype(int))
+    today = truth._today(as_of + int((log.first_date - truth.first_date).astype(int)))
     ranking = np.full((len(customers), k), -1, dtype=np.int32)
-    chunk = max(1, 4_000_000 // truth.n_articles)
+    top = min(k, len(today.articles))
+    chunk = max(1, 4_000_000 // max(1, len(today.articles)))
     starts = tqdm(range(0, len(customers), chunk), "oracle", file=sys.stdout, delay=2, leave=False)
     for start in starts:
-        chances = truth.probabilities(customers[start : start + chunk], day, log)
-        top = min(k, truth.n_articles)
+        chances = truth._chances(customers[start : start + chunk], today, log)
         best = np.argpartition(-chances, top - 1, axis=1)[:, :top]
         values = np.take_along_axis(chances, best, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
-        ranking[start : start + chunk, :top] = np.where(values > 0, best, -1)
+        ranking[start : start + chunk, :top] = np.where(values > 0, today.articles[best], -1)
     return ranking

@@ -59,10 +59,11 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
 
     Args:
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
-        truth: who bought, and what, in the validation days.
-        max_customers: a random part of the buyers is used where there are more.
+        truth: who bought, and what, in the validation days. Those who had bought before are used, as repurchase
+            and names are about them; the others only if there is nobody else.
+        max_customers: a random part of these is used where there are more.
     """
-    truth = truth.sample(max_customers, seed)
+    truth = snapshot.log.returning(truth, snapshot.histories_before).sample(max_customers, seed)
     if not len(truth):
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)

@@ -196,6 +196,11 @@ class PurchaseLog:
             articles=articles.astype(np.int32),
         )
 
+    def returning(self, baskets: Baskets, day: int) -> Baskets:
+        """The baskets of the customers who had bought before ``day``; all of them where nobody had."""
+        before = self.history_ends(baskets.customers, day) > self.offsets[baskets.customers]
+        return baskets.select(before) if before.any() else baskets
+
     def save(self, directory: Path) -> None:
         """Write one ``.npy`` a column and ``log.json`` into ``directory``."""
         directory.mkdir(parents=True, exist_ok=True)

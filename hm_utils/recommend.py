@@ -11,9 +11,13 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import os
 import sys
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -26,17 +30,35 @@ from hm_utils.bundle import BundleError
 from hm_utils.purchases import Int32, Int64
 from hm_utils.recommender import Float32, Recommender
 
-CHUNK = 8_192
+CHUNK = 4_096  # customers at a time
 MAX_TOP_K = 1_000
 SUBMITTED = 12  # articles a customer in the competition's file
 
 
 def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int) -> Iterator[tuple[Int64, Int32, Float32]]:
-    """Yield ``(rows, articles [n, top_k], scores [n, top_k])`` for a few thousand customers at a time."""
-    with tqdm(total=len(rows), unit="customer", unit_scale=True, desc="recommending") as bar:
-        for start in range(0, len(rows), CHUNK):
-            some = rows[start : start + CHUNK]
-            yield some, *recommender.recommend(some, top_k)
+    """Yield ``(rows, articles [n, top_k], scores [n, top_k])`` for a few thousand customers at a time, in order.
+
+    A thread a core works on them: the search, numpy and torch let go of Python's lock. Only a few chunks are under
+    way or waiting to be read at any time.
+    """
+    chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    threads = os.cpu_count() or 1
+    with (
+        tqdm(total=len(rows), unit="customer", unit_scale=True, desc="recommending") as bar,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        under_way: deque[tuple[Int64, Future[tuple[Int32, Float32]]]] = deque()
+
+        def begin(count: int) -> None:
+            for some in islice(chunks, count):
+                under_way.append((some, pool.submit(recommender.recommend, some, top_k)))
+
+        begin(2 * threads)
+        while under_way:
+            some, answer = under_way.popleft()
+            articles, scores = answer.result()
+            begin(1)
+            yield some, articles, scores
             bar.update(len(some))
 
 
@@ -87,7 +109,8 @@ def submission_lines(recommender: Recommender, rows: Int64, articles: Int32) -> 
 def open_text(path: Path, zipped: bool) -> TextIO:
     """Open a new ASCII file, gzipped or plain."""
     if zipped:
-        return cast(TextIO, gzip.open(path, "wt", encoding="ascii"))
+        # gzip's own default; Python's, 9, takes five times as long for a hundredth less.
+        return cast(TextIO, gzip.open(path, "wt", compresslevel=6, encoding="ascii"))
     return path.open("w", encoding="ascii")
 
 

@@ -34,6 +34,7 @@ Search = Callable[[Float32, int], tuple[Int32, Float32]]
 # more is still within what the smallest index searches without falling back to exact search.
 OWN_LENGTH = 50
 MOST_SIBLINGS = 50  # articles of the same products at most, those of the latest purchases first
+PAIRS = 16_384  # of a customer and an article whose vectors are held at once
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,13 @@ def scores_of(vectors: Float32, scale: float, queries: Float32, articles: Int32)
         vectors, queries: folded.
         scale: of the cosine.
     """
-    dots = np.vecdot(np.take(vectors, np.maximum(articles, 0), axis=0), queries[:, None, :])
-    return np.where(articles >= 0, dots * np.float32(factor(vectors, scale)), 0)
+    scores = np.zeros(articles.shape, dtype=np.float32)
+    row, column = np.nonzero(articles >= 0)
+    for start in range(0, len(row), PAIRS):
+        pairs = row[start : start + PAIRS], column[start : start + PAIRS]
+        # One dot product a pair: a score does not depend on what else is in the batch, to the last bit.
+        scores[pairs] = np.vecdot(vectors[articles[pairs]], queries[pairs[0]])
+    return scores * np.float32(factor(vectors, scale))
 
 
 def best(

@@ -65,7 +65,7 @@ class TrainingSettings:
     num_epochs: int = 20
     learning_rate: float = 0.001
     use_in_batch_negatives: bool = True
-    patience: int = 3
+    patience: int = 5
     history_length: int = 20
     identity_dropout: float = 0.3
     seed: int = 42

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from hm_utils import calibration
 from hm_utils.calibration import START, calibrate
 from hm_utils.features import FIRST_CODE
-from hm_utils.purchases import Baskets
+from hm_utils.purchases import Baskets, PurchaseLog
 from hm_utils.scoring import TOWERS_ALONE, Scoring
 from tests.data import ARTICLES, CUSTOMERS, random_log
 from tests.snapshots import random_snapshot
@@ -126,7 +126,7 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     past = log.before(AS_OF)
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
-    rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 150)
+    rows = np.repeat(np.flatnonzero((last >= 0).any(axis=1)).astype(np.int32), 150)
     names = snapshot.model.config.output_dim
     vectors, users = snapshot.article_vectors, snapshot.customers(rows)
     taste, name = (users[:, part] @ vectors[:, part].T for part in (slice(names), slice(names, None)))
@@ -191,6 +191,24 @@ def test_without_histories_nothing_is_bought_again(snapshot, log):
     found = calibrate(snapshot.without_histories(), log.baskets_between(AS_OF, AS_OF + 7))
     assert not found.scoring.has_repurchase
     assert found.customers > 0
+
+
+def test_customers_who_had_not_bought_before_are_asked_only_if_there_is_nobody_else(snapshot, log):
+    truth = log.baskets_between(AS_OF, AS_OF + 7)
+    newcomers = np.isin(truth.customers, truth.customers[::3])
+    snapshot = replace(snapshot, log=without(log, truth.customers[newcomers]))
+    found = calibrate(snapshot, truth)
+    assert found == calibrate(snapshot, truth.select(~newcomers))
+    assert found.customers == (~newcomers).sum()
+    assert calibrate(snapshot, truth.select(newcomers)).customers == newcomers.sum()
+
+
+def without(log: PurchaseLog, customers: np.ndarray) -> PurchaseLog:
+    """The log without what these bought before the day."""
+    keep = ~(np.isin(log.customer, customers) & (log.day < AS_OF))
+    counts = np.bincount(log.customer[keep], minlength=log.n_customers)
+    columns = {name: getattr(log, name)[keep] for name in ("article", "day", "price", "channel")}
+    return replace(log, offsets=np.concatenate([[0], np.cumsum(counts)]), **columns)
 
 
 def test_calibration_reads_nothing_from_the_day_on(snapshot, log):

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measuring import machine, measured, save
+from benchmarks.quality import notebook_parameters
 
 # Of the real set: what a size is a part of.
 CUSTOMERS, ARTICLES, DAYS, ROWS = 1_371_980, 105_542, 734, 31_788_324
@@ -73,7 +74,9 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     state = CatalogueState(log)
     batches = BatchMaker(log.before(as_of), training.examples, BATCH_SIZE, HISTORY_LENGTH)
     torch.manual_seed(0)
-    model = TwoTower(training.tower_config(64, [128], 64)).train()
+    parameters = notebook_parameters({})
+    sizes = [parameters[name] for name in ("embedding_dim", "hidden_dims", "output_dim")]
+    model = TwoTower(training.tower_config(*sizes)).train()
     optimizers = Optimizers(model, settings.learning_rate)
     inputs = TrainingInputs(batches, training.categories, state, training.attributes)
     for day in np.unique(training.examples.day).tolist():

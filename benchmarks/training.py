@@ -58,8 +58,8 @@ from hm_utils.training import (
     Optimizers,
     TrainingInputs,
     TrainingSettings,
-    _moving_average,
     batch_loss,
+    polynomial_decay_average,
 )
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def train_steps(
         FloatingPointError: the loss is not finite.
     """
     model, inputs = setup.model, setup.inputs
-    averaged = AveragedModel(model, multi_avg_fn=_moving_average)
+    averaged = AveragedModel(model, multi_avg_fn=polynomial_decay_average)
     optimizers = Optimizers(model, setup.settings.learning_rate)
     spent, total, examples, articles, steps = np.zeros(len(PARTS)), 0.0, 0, 0, 0
     batches = iter(feed)

@@ -34,11 +34,11 @@ class Calibration:
     """Fitted weights and what they were fitted on.
 
     Attributes:
-        scoring: all weights.
-        towers: those of the dot product alone, fitted without the terms of repurchase.
+        scoring: all weights, fitted on customers who had bought before.
+        towers: those of the dot product alone, fitted on everybody and without the terms of repurchase.
         temperature: what the towers' logits are multiplied with to be probabilities; below 1, the towers are
             surer than they should be. It divides the other weights, so that scores keep the towers' scale.
-        customers: how many had one of their articles among the candidates.
+        customers: how many of those who had bought before had one of their articles among the candidates.
         loss_before, loss_after: mean negative log-likelihood a customer, of the two-tower alone and fitted.
     """
 
@@ -59,11 +59,12 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
 
     Args:
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
-        truth: who bought, and what, in the validation days. Those who had bought before are used, as repurchase
-            and names are about them; the others only if there is nobody else.
-        max_customers: a random part of these is used where there are more.
+        truth: who bought, and what, in the validation days. The dot product's own weights are fitted on all of
+            them; those with the terms of repurchase on customers who had bought before, if there are any: the others
+            have no such terms, and where they are many, popularity and temperature would be fitted to them.
+        max_customers: a random part of the buyers is used where there are more.
     """
-    truth = snapshot.log.returning(truth, snapshot.histories_before).sample(max_customers, seed)
+    truth = truth.sample(max_customers, seed)
     if not len(truth):
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
@@ -74,13 +75,16 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     )
     chosen = metrics.hit_matrix(candidates, truth)
     some = chosen.any(axis=1)
-    features, chosen = features[some], chosen[some]
     if not some.any():
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+    features, chosen = features[some], chosen[some]
+    towers = _scoring(_fit(features[:, :, :DOT_PRODUCT], chosen))
+    returning = snapshot.log.has_history(truth.customers[some], snapshot.histories_before)
+    features, chosen = features[returning], chosen[returning]
     weights = _fit(features, chosen)
     return Calibration(
         scoring=_scoring(weights),
-        towers=_scoring(_fit(features[:, :, :DOT_PRODUCT], chosen)),
+        towers=towers,
         temperature=float(weights[0]),
         customers=len(chosen),
         loss_before=_negative_log_likelihood(START, features, chosen)[0],

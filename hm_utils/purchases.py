@@ -196,10 +196,10 @@ class PurchaseLog:
             articles=articles.astype(np.int32),
         )
 
-    def returning(self, baskets: Baskets, day: int) -> Baskets:
-        """The baskets of the customers who had bought before ``day``; all of them where nobody had."""
-        before = self.history_ends(baskets.customers, day) > self.offsets[baskets.customers]
-        return baskets.select(before) if before.any() else baskets
+    def has_history(self, customers: npt.ArrayLike, day: int) -> npt.NDArray[np.bool_]:
+        """``[n]`` whether each customer bought anything before ``day``; where nobody did, true for all."""
+        before = self.history_ends(customers, day) > self.offsets[np.asarray(customers)]
+        return before if before.any() else ~before
 
     def save(self, directory: Path) -> None:
         """Write one ``.npy`` a column and ``log.json`` into ``directory``."""

@@ -110,7 +110,9 @@ class ItemTower(nn.Module):
         hidden = self.norm(torch.cat([who, what], dim=1))
         taste = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
         known = (categories[:, :1] >= FIRST_CODE).to(taste.dtype)
-        signs = self.signs[categories[:, :IDENTITY_COLUMNS] + self.identity.starts].sum(dim=1, dtype=taste.dtype)
+        # Whole rows at once: indexing with a table of places would copy number by number.
+        article, product = (categories[:, :IDENTITY_COLUMNS] + self.identity.starts).unbind(1)
+        signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(taste.dtype)
         name = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
         return torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5], dim=1)
 
@@ -160,10 +162,12 @@ class UserTower(nn.Module):
         Returns:
             ``[n, vector_dim]``, L2-normalised.
         """
-        taste, name = items[:, : self.output_dim], items[:, self.output_dim : -1]
+        # Names are not learned, so no gradient goes there.
+        taste, name = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
         taste = taste / (1 - NAME_SHARE) ** 0.5
         bucket = torch.bucketize(days_since, self.edges, right=True)
-        weight = self.recency_weight(bucket).squeeze(2) + self.content_weight(taste).squeeze(1)[history]
+        content = self.content_weight(taste).squeeze(1).index_select(0, history.flatten()).view_as(mask)
+        weight = self.recency_weight(bucket).squeeze(2) + content
         weight = weight.masked_fill(~mask, float("-inf"))
         any_history = mask.any(dim=1, keepdim=True)
         # A row without history has no finite weight; a zero row instead of nan.
@@ -173,7 +177,7 @@ class UserTower(nn.Module):
         pooled = torch.where(any_history, pooled, self.no_history)
         by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
         when = by_bucket @ self.recency.weight
-        newest = taste[history[:, 0]] * mask[:, :1]
+        newest = taste.index_select(0, history[:, 0]) * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
         hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
         names = F.embedding_bag(

@@ -162,13 +162,13 @@ def batch_loss(
     )
     popularity = tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
-    positive_logits = model.scale * (users * items[positives]).sum(dim=1) + popularity[positives]
+    positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
     if batch.log_expected_count is None or batch.collisions is None:
         negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
         return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
     return sampled_softmax_loss(
         positive_logits,
-        torch.addmm(popularity[negatives], model.scale * users, items[negatives].T),
+        torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
         tensor(batch.log_expected_count),
         tensor(batch.collisions),
     )
@@ -203,7 +203,7 @@ def train(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     model = TwoTower(tower_config).to(device)
-    averaged = AveragedModel(model, multi_avg_fn=_moving_average)
+    averaged = AveragedModel(model, multi_avg_fn=polynomial_decay_average)
     kept: TwoTower = averaged.module  # type: ignore[assignment]
     optimizers = Optimizers(model, settings.learning_rate)
     result = TrainingResult(model)
@@ -297,8 +297,8 @@ def _run_epoch(
 
 
 @torch.no_grad()
-def _moving_average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
-    """Move the averages of ``n`` weights before towards the current ones."""
+def polynomial_decay_average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
+    """Move the averages of the ``n`` weights so far towards the current ones, as ``AVERAGE_POWER`` says."""
     torch._foreach_lerp_(list(averaged), list(current), AVERAGE_POWER / (AVERAGE_POWER + float(n)))
 
 

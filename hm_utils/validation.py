@@ -31,7 +31,7 @@ def validation(
     truth = data.log.baskets_between(as_of, data.split.val_end)
     if not len(truth):
         raise ValueError(f"nobody bought anything in the {data.split.val_end - as_of} validation days: raise val_days")
-    truth = data.log.returning(truth, as_of).sample(max_customers, seed)
+    truth = truth.select(data.log.has_history(truth.customers, as_of)).sample(max_customers, seed)
     categories, attributes, catalogue = data.training.categories, data.training.attributes, state.as_of(as_of)
 
     def validate(model: TwoTower) -> dict[str, float]:

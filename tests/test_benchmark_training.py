@@ -20,7 +20,7 @@ from hm_utils.dataset import Batch, histories_as_of
 from hm_utils.preprocessing import preprocess
 from hm_utils.raw import read_raw
 from hm_utils.sample import write_sample
-from hm_utils.training import Optimizers, _moving_average, _run_epoch
+from hm_utils.training import Optimizers, _run_epoch, polynomial_decay_average
 
 HERE = ("ours", "ceiling", "dataloader", "naive")  # the rows that need no other environment
 
@@ -115,7 +115,7 @@ def test_the_table_shows_the_fastest_run_and_the_better_number_of_workers():
 
 def test_the_steps_are_those_of_an_epoch_of_training(task, monkeypatch):
     theirs, mine = training.Setup.of(task), training.Setup.of(task)
-    averaged = AveragedModel(theirs.model, multi_avg_fn=_moving_average)
+    averaged = AveragedModel(theirs.model, multi_avg_fn=polynomial_decay_average)
     optimizers = Optimizers(theirs.model, theirs.settings.learning_rate)
     record = _run_epoch(
         theirs.model, averaged, theirs.inputs, optimizers, theirs.settings, "cpu", theirs.generator(), epoch=1

@@ -193,14 +193,17 @@ def test_without_histories_nothing_is_bought_again(snapshot, log):
     assert found.customers > 0
 
 
-def test_customers_who_had_not_bought_before_are_asked_only_if_there_is_nobody_else(snapshot, log):
+def test_repurchase_is_fitted_on_who_bought_before_and_the_dot_product_on_everybody(snapshot, log):
     truth = log.baskets_between(AS_OF, AS_OF + 7)
     newcomers = np.isin(truth.customers, truth.customers[::3])
     snapshot = replace(snapshot, log=without(log, truth.customers[newcomers]))
-    found = calibrate(snapshot, truth)
-    assert found == calibrate(snapshot, truth.select(~newcomers))
-    assert found.customers == (~newcomers).sum()
-    assert calibrate(snapshot, truth.select(newcomers)).customers == newcomers.sum()
+    everybody, returning = calibrate(snapshot, truth), calibrate(snapshot, truth.select(~newcomers))
+    assert replace(everybody, towers=returning.towers) == returning
+    assert everybody.towers != returning.towers
+    assert everybody.customers == (~newcomers).sum()
+    alone = calibrate(snapshot, truth.select(newcomers))  # nobody had bought before
+    assert alone.customers == newcomers.sum()
+    assert not alone.scoring.has_repurchase
 
 
 def without(log: PurchaseLog, customers: np.ndarray) -> PurchaseLog:

@@ -12,6 +12,7 @@ Everything is measured in this run, on the same split and for every customer who
 * peers: RecTools' SASRec and implicit's item-item (`benchmarks.peers`, needs `make bench-env`). Their settings are
   chosen on the validation days; they are then fitted on everything before the test days.
 * ablation: the two-tower with repurchase with one part switched off, trained and calibrated anew, less the whole one.
+  Also of the two-tower alone, and alone with every customer's history hidden ("as if new"). `--without` says which.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ PARTS = ("ours", "baselines", "peers", "ablation")
 NOTEBOOKS = ("02_preprocessing", "03_training")  # whose parameters are the settings
 PEER_PYTHON = Path(".venv-peers/bin/python")
 FULL = "two-tower"
-ALONE = "MAP@12 alone"  # a column of the ablation: the two-tower's own, without repurchase
+# Columns of the ablation alone: the two-tower's own, without repurchase; and with every customer's history hidden, as
+# if each of them had just registered.
+ALONE = "MAP@12 alone"
+AS_IF_NEW = {"MAP@12 as if new": "MAP@12", "recall@100 as if new": "recall@100"}
 
 # Columns of the table: metric and slice of `hm_utils.evaluation`.
 COLUMNS = {
@@ -77,6 +81,7 @@ COLUMNS = {
     "cold MAP@12": ("MAP@12", "never bought"),
     "cold recall@100": ("recall@100", "never bought"),
     "new recall@100": ("recall@100", "new to the customer"),
+    "new in the shop recall@100": ("recall@100", "new in the shop"),
 }
 
 Run = dict[str, Any]  # seed, seconds, the columns, and what else there is to say
@@ -128,7 +133,6 @@ ABLATIONS: dict[str, Ablation] = {
     "without customer attributes": Ablation(blank=((UserTower, "forward", {"attributes": torch.zeros_like}),)),
     "without context": Ablation(batches={"context_share": 0.0}),
     "without later purchases in the context": Ablation(batches={"context_days": 0}),
-    "without uniform negatives": Ablation(batches={"uniform_negatives": 0}),
     "without logQ": Ablation(
         blank=((training, "sampled_softmax_loss", {"log_expected_count": torch.zeros_like}),),
     ),
@@ -260,7 +264,8 @@ def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_ref
         rankings = {name: snapshots[1].rank(bench.truth.customers, TOP_K, each) for name, each in models.items()}
     seconds = time.perf_counter() - start
     runs = {name: bench.run(ranked, seconds, **facts) for name, ranked in rankings.items()}
-    runs[PUBLISHED][ALONE] = runs[FULL]["MAP@12"]
+    hidden = bench.run(snapshots[1].without_histories().rank(bench.truth.customers, TOP_K), seconds)
+    runs[PUBLISHED] |= {ALONE: runs[FULL]["MAP@12"]} | {name: hidden[column] for name, column in AS_IF_NEW.items()}
     if and_refit:
         start = time.perf_counter()
         known = replace(data, log=log.before(as_of))
@@ -291,13 +296,15 @@ def run_baselines(bench: Bench) -> Iterator[tuple[str, Run]]:
         yield "oracle", bench.run(ranked, time.perf_counter() - start)
 
 
-def run_ablation(bench: Bench, seeds: Sequence[int], whole: Sequence[int]) -> Iterator[tuple[str, Run]]:
-    """Every ablation; the whole model too, for the seeds that are not among ``whole``, those it has run for."""
+def run_ablation(
+    bench: Bench, seeds: Sequence[int], whole: Sequence[int], names: Sequence[str]
+) -> Iterator[tuple[str, Run]]:
+    """The ablations of these names, and the whole model for the seeds not in ``whole``, those that it has run for."""
     for seed in seeds:
         if seed not in whole:
             yield from two_tower(bench, seed).items()
-        for name, ablation in ABLATIONS.items():
-            yield name, two_tower(bench, seed, ablation)[PUBLISHED]
+        for name in names:
+            yield name, two_tower(bench, seed, ABLATIONS[name])[PUBLISHED]
 
 
 def run_peers(bench: Bench, seeds: Sequence[int]) -> Iterator[tuple[str, Run]]:
@@ -371,13 +378,17 @@ def comparison(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """A line an ablation: the mean over its seeds of itself less the whole model of the same seed."""
-    columns = [*COLUMNS, ALONE]
+    """A line an ablation: itself less the whole model of the same seed, mean and standard error over its seeds."""
+    columns = [*COLUMNS, ALONE, *AS_IF_NEW]
     whole = pd.DataFrame(list(rows[PUBLISHED])).set_index("seed")[columns]
     lines = {}
     for name in (name for name in ABLATIONS if name in rows):
         without = pd.DataFrame(list(rows[name])).set_index("seed")[columns]
-        lines[name] = (without - whole.loc[without.index]).mean()
+        less = without - whole.loc[without.index]
+        mean, error = less.mean(), less.sem()  # nan for a single seed
+        lines[name] = {
+            column: f"{mean[column]:+.4f}" + (f" ± {error[column]:.4f}" if len(less) > 1 else "") for column in columns
+        }
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
@@ -412,6 +423,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (all)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings a row (%(default)s)")
     parser.add_argument("--ablation-seeds", type=int, default=1, help="trainings an ablation (%(default)s)")
+    parts = [name.removeprefix("without ") for name in ABLATIONS]
+    parser.add_argument("--without", nargs="+", choices=parts, default=parts, help="parts to switch off (all)")
     parser.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
         help="of notebook 02 or 03, e.g. -p num_epochs 5; may be given many times",
@@ -457,7 +470,12 @@ def measure(options: argparse.Namespace, parameters: dict[str, Any]) -> None:
             "ours": lambda: run_ours(bench, seeds),
             "baselines": lambda: run_baselines(bench),
             "peers": lambda: run_peers(bench, seeds),
-            "ablation": lambda: run_ablation(bench, ablation_seeds, [run["seed"] for run in rows.get(FULL, [])]),
+            "ablation": lambda: run_ablation(
+                bench,
+                ablation_seeds,
+                [run["seed"] for run in rows.get(FULL, [])],
+                [f"without {part}" for part in options.without],
+            ),
         }
         for part in (part for part in PARTS if part in options.only):
             for name, run in parts[part]():
@@ -475,8 +493,9 @@ def measure(options: argparse.Namespace, parameters: dict[str, Any]) -> None:
             print(f"\n{name}: {runs[0]['settings']}. The peer serves {runs[0]['served']:,} of the customers; recent")
             print("popularity is what the others get, and what fills short lists.")
     if "ablation" in options.only:
-        print(f"\nOne part switched off, less the whole two-tower ({len(ablation_seeds)} seed(s)):\n")
-        print(differences(rows).to_string(float_format="{:+.4f}".format))
+        of_seeds = f"the mean of {len(ablation_seeds)} seed(s) ± its standard error"
+        print(f"\nOne part switched off, less the whole model: {of_seeds}.\n")
+        print(differences(rows).to_string())
 
 
 if __name__ == "__main__":

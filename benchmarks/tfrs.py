@@ -10,7 +10,7 @@ and files go to and fro. The towers have our widths and read what ours read, and
   no skip connection. As in our loop, a step encodes every distinct article of its batch once.
 * user: the mean of the history's item vectors, and attributes, through Dense 128 → 64. No learned pooling, no recency.
 * loss: ``tfrs.tasks.Retrieval``, the softmax over the batch with the sampling probabilities and without accidental
-  hits. No articles drawn uniformly beside the batch's own.
+  hits.
 * Adagrad, as in TensorFlow Recommenders' tutorials: of Keras' optimizers it is one whose update of an embedding table
   touches the rows of the batch alone. Adam's would visit them all.
 * `tf.data` gathers a batch's rows of the finished arrays at once, and one batch is always made ahead. The histories

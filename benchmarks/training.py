@@ -277,35 +277,31 @@ class ArrayDataset(Dataset[Item]):
         return {"customer": customer, "article": article, "day": day, **history}
 
 
-def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor], rng: np.random.Generator) -> Batch:
+def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor]) -> Batch:
     """What `BatchMaker.make` makes, of collated items.
 
     Args:
         batches: whose negatives and sampling probabilities are used.
         collated: the items' fields with a first dimension ``n``.
-        rng: of the uniform negatives.
     """
     fields = {name: column.numpy() for name, column in collated.items()}
     # Collating makes 64 bits of Python's integers; half of that is quicker to compare.
     customers, articles, days = (fields[name].astype(np.int32) for name in ("customer", "article", "day"))
     history, n = fields["history"], len(customers)
     share, popularity = batches.share_and_popularity(days)
-    uniform = rng.integers(batches.log.n_articles, size=batches.uniform_negatives, dtype=np.int32)
-    negatives = np.concatenate([articles, uniform])
-    expected = (n - 1) * share[negatives] + len(uniform) / batches.log.n_articles
-    collisions = negatives[None, :] == articles[:, None]
-    collisions[:, :n] |= customers[None, :] == customers[:, None]
-    items, places = np.unique(np.concatenate([negatives, history.ravel()]), return_inverse=True)
+    expected = (n - 1) * share[articles]
+    collisions = (articles[None, :] == articles[:, None]) | (customers[None, :] == customers[:, None])
+    items, places = np.unique(np.concatenate([articles, history.ravel()]), return_inverse=True)
     return Batch(
         day=int(days.min()),
         items=items,
         popularity=popularity[items],
         customers=customers,
-        positives=places[:n],  # the examples' articles are the first of the negatives
-        negatives=places[: len(negatives)],
+        positives=places[:n],
+        negatives=places[:n],
         log_expected_count=np.log(np.maximum(expected, 1e-9)).astype(np.float32),
         collisions=collisions,
-        history=places[len(negatives) :].reshape(history.shape),
+        history=places[n:].reshape(history.shape),
         days_since=fields["days_since"],
         mask=fields["mask"],
     )
@@ -333,7 +329,7 @@ def dataloader(task: Task, workers: int) -> dict[str, float]:
     def feed() -> Iterator[Batch]:
         while True:
             for collated in loader:
-                yield to_batch(setup.batches, collated, rng)
+                yield to_batch(setup.batches, collated)
 
     return train_steps(setup, feed(), rng, task.seconds)
 
@@ -385,7 +381,7 @@ def naive(task: Task) -> dict[str, float]:
     def feed() -> Iterator[Batch]:
         found = cycle(items)
         while True:
-            yield to_batch(setup.batches, default_collate(list(islice(found, batch_size))), rng)
+            yield to_batch(setup.batches, default_collate(list(islice(found, batch_size))))
 
     found = train_steps(setup, feed(), rng, task.seconds / 4)
     found["batch, ms"] += 1_000 * per_example * batch_size

@@ -189,10 +189,8 @@ class BatchMaker:
         examples: in order of day, then customer.
         batch_size: examples a batch.
         history_length: purchases of history an example sees at most.
-        use_in_batch_negatives: the other examples' articles and ``uniform_negatives`` random ones are
-            the negatives; false uses ``examples.negatives``.
-        uniform_negatives: articles drawn uniformly from the catalogue for every batch (mixed negative
-            sampling, Yang et al., WWW 2020): they keep in check what is never bought.
+        use_in_batch_negatives: the other examples' articles are the negatives; false uses
+            ``examples.negatives``.
         context_share: share of the examples that also see what the same customer bought around them: other
             articles of the basket, with 0 days since, and the purchases of the ``context_days`` after, by
             how many days lie between. Most customers have few purchases, and what goes together goes
@@ -207,7 +205,6 @@ class BatchMaker:
     batch_size: int
     history_length: int
     use_in_batch_negatives: bool = True
-    uniform_negatives: int = 256
     context_share: float = 0.75
     context_days: int = 7
     history_dropout: float = 0.3
@@ -244,12 +241,10 @@ class BatchMaker:
         histories = self._histories(customers, articles, days, rng)
         share, popularity = self.share_and_popularity(days)
         if self.use_in_batch_negatives:
-            uniform = rng.integers(self.log.n_articles, size=self.uniform_negatives, dtype=np.int32)
-            negatives = np.concatenate([articles, uniform])
-            expected = (len(chosen) - 1) * share[negatives] + len(uniform) / self.log.n_articles
+            negatives = articles
+            expected = (len(chosen) - 1) * share[articles]
             log_expected_count = np.log(np.maximum(expected, 1e-9)).astype(np.float32)
-            collisions = negatives[None, :] == articles[:, None]
-            collisions[:, : len(chosen)] |= customers[None, :] == customers[:, None]
+            collisions = (articles[None, :] == articles[:, None]) | (customers[None, :] == customers[:, None])
         else:
             assert self.examples.negatives is not None
             negatives, log_expected_count, collisions = self.examples.negatives[chosen], None, None

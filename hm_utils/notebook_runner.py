@@ -216,10 +216,10 @@ class _Engine(NBClientEngine):
             # Asked politely, a kernel takes seconds to go and may print a traceback; by then it has nothing to lose.
             shutdown_kernel="immediate",
         )  # fmt: skip
-        # Threads that spin while they wait take the core from whoever has work. Beside one busy process, training
-        # did 2,687 examples/s with spinning threads and 6,194 with sleeping ones, in one run; asleep, they cost a
-        # tenth of the speed on an idle machine.
-        environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
+        # OpenMP's threads wait for each other many times a step. Spinning all the while takes the core from whoever
+        # has work: beside a busy process, training did 2,000 examples/s. Asleep at once, the second core is no use:
+        # 13,600 of 20,300 on an idle machine. Spinning for some microseconds it did 9,600 and 19,400.
+        environment = {"GOMP_SPINCOUNT": "1000", **os.environ}
         # Another backend in the user's environment would leave the reports without figures.
         environment.pop("MPLBACKEND", None)
         return client.execute(env=environment)

@@ -77,7 +77,7 @@ def test_every_row_is_measured_and_written(sample, tmp_path, monkeypatch, capsys
     assert all(len(runs) == 2 for runs in rows.values())
     for name, run in ((name, run) for name, runs in rows.items() for run in runs):
         assert run["steps"] >= 1
-        assert run["articles a step"] > 100
+        assert run["articles a step"] > 1
         assert 0 < run["train_loss"] < 20
         parts = sum(run[part] for part in training.PARTS) / 1_000  # seconds a step
         assert all(run[part] > 0 for part in training.PARTS)
@@ -168,7 +168,7 @@ def test_the_dataloaders_batches_hold_what_ours_hold(setup, number):
     dataset = training.ArrayDataset(batches)
     dataset.rng = ConstantDraws(number)  # type: ignore[assignment]
     collated = next(iter(DataLoader(dataset, batch_size=300, sampler=chosen.tolist())))
-    found = training.to_batch(batches, collated, ConstantDraws(number))  # type: ignore[arg-type]
+    found = training.to_batch(batches, collated)
     for each in fields(Batch):
         np.testing.assert_array_equal(getattr(found, each.name), getattr(expected, each.name), err_msg=each.name)
     basket = (found.days_since == 0) & found.mask
@@ -184,7 +184,7 @@ def test_without_randomness_all_histories_are_the_same(setup):
     for dataset in (training.ArrayDataset(batches), training.ScanDataset(batches)):
         assert len(dataset) == len(batches.examples)
         collated = default_collate([dataset[index] for index in chosen.tolist()])
-        found = training.to_batch(batches, collated, np.random.default_rng(5))
+        found = training.to_batch(batches, collated)
         for batch in (ours, found):
             assert batch.items[batch.positives].tolist() == batches.examples.article[chosen].tolist()
         assert found.customers.tolist() == ours.customers.tolist()

@@ -24,7 +24,7 @@ def examples(log):
 
 
 def batches(log, examples, **options):
-    settings = {"batch_size": 64, "history_length": LENGTH, "uniform_negatives": 20} | options
+    settings = {"batch_size": 64, "history_length": LENGTH} | options
     return BatchMaker(log, examples, **settings)
 
 
@@ -114,7 +114,7 @@ def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
     weeks_ago = (examples.day[-1] - examples.day) // 7
     first, second = (np.flatnonzero(weeks_ago == block) for block in (2, 1))
     chosen = np.concatenate([first[-48:], second[:16]])
-    batch = batches(log, examples, uniform_negatives=20).make(chosen, np.random.default_rng(0))
+    batch = batches(log, examples).make(chosen, np.random.default_rng(0))
     counts = [Counter(examples.article[week].tolist()) for week in (first, second)]
     share = {
         article: 48 / 64 * counts[0][article] / len(first) + 16 / 64 * counts[1][article] / len(second)
@@ -123,7 +123,7 @@ def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
     popularity = [np.log(1 + ARTICLES * share[article]) for article in batch.items.tolist()]
     np.testing.assert_allclose(batch.popularity, popularity, rtol=1e-5)
     sampled = batch.items[batch.negatives].tolist()
-    expected = [np.log((64 - 1) * share[article] + 20 / ARTICLES) for article in sampled]
+    expected = [np.log((64 - 1) * share[article]) for article in sampled]
     np.testing.assert_allclose(batch.log_expected_count, expected, rtol=1e-5)
 
 
@@ -182,7 +182,7 @@ def test_the_physically_cut_log_gives_the_same_batches(log, examples):
 def test_expected_counts_are_what_sampling_gives(log):
     # All examples in one week-long block, so that every batch is a random part of the same pool.
     examples = make_examples(log, 14, 21)
-    maker = batches(log, examples, batch_size=len(examples) // 2, uniform_negatives=40)
+    maker = batches(log, examples, batch_size=len(examples) // 2)
     rng = np.random.default_rng(0)
     counts, expected, rounds = np.zeros(ARTICLES), np.zeros(ARTICLES), 400
     for _ in range(rounds):
@@ -201,7 +201,7 @@ def test_collisions_are_the_own_article_and_other_purchases_of_the_customer(log,
     own, others = batch.items[batch.positives], batch.items[batch.negatives]
     for i in range(n):
         for j in range(len(others)):
-            same_customer = j < n and batch.customers[i] == batch.customers[j]
+            same_customer = batch.customers[i] == batch.customers[j]
             assert batch.collisions[i, j] == (own[i] == others[j] or same_customer)
     assert batch.collisions.diagonal().all()
 

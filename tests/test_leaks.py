@@ -60,7 +60,7 @@ def training_of(log: PurchaseLog) -> TrainingData:
 
 
 def maker_of(log: PurchaseLog, training: TrainingData, use_in_batch_negatives: bool = True) -> BatchMaker:
-    return BatchMaker(log, training.examples, 64, HISTORY_LENGTH, use_in_batch_negatives, uniform_negatives=30)
+    return BatchMaker(log, training.examples, 64, HISTORY_LENGTH, use_in_batch_negatives)
 
 
 def assert_same(first: Any, second: Any) -> None:

@@ -47,9 +47,7 @@ def run(parts, path: Path, validate=None, fingerprint="data", **changes):
     settings = TrainingSettings(
         **{"batch_size": 64, "num_epochs": 4, "history_length": LENGTH, "device": "cpu", **changes}
     )
-    batches = BatchMaker(
-        log, training.examples, settings.batch_size, LENGTH, settings.use_in_batch_negatives, uniform_negatives=16
-    )
+    batches = BatchMaker(log, training.examples, settings.batch_size, LENGTH, settings.use_in_batch_negatives)
     return train(
         training.tower_config(8, [16], 8),
         TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes),
@@ -275,10 +273,22 @@ def with_a_new_article():
 def first_loss(with_a_new_article, day, categories=None, popularity=None, use_in_batch_negatives=True, scale=None):
     """The loss of the examples of a day, every article of the catalogue among the negatives."""
     log, training, model = with_a_new_article
-    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives, uniform_negatives=400)
+    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives)
     batch = batches.make(np.flatnonzero(training.examples.day == day), np.random.default_rng(0))
     assert batch.day == day
-    assert not use_in_batch_negatives or len(batch.items) == ARTICLES
+    if use_in_batch_negatives:
+        articles = np.arange(ARTICLES)
+        own = batch.items[batch.positives].astype(np.int64)
+        batch = replace(
+            batch,
+            items=articles.astype(np.int32),
+            popularity=batches.share_and_popularity(training.examples.day[training.examples.day == day])[1],
+            positives=own,
+            negatives=articles,
+            log_expected_count=np.zeros(ARTICLES, dtype=np.float32),
+            collisions=own[:, None] == articles,
+            history=batch.items[batch.history].astype(np.int64),
+        )
     if popularity is not None:
         batch = replace(batch, popularity=popularity(batch.popularity))
     inputs = TrainingInputs(

@@ -326,8 +326,9 @@ class RowAdam(torch.optim.SparseAdam):
                 state["step"] += 1
                 gradient = parameter.grad.coalesce()
                 rows, gradient = gradient.indices()[0], gradient.values()
-                mean = state["exp_avg"][rows].lerp_(gradient, 1 - beta1)
-                square = state["exp_avg_sq"][rows].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+                mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - beta1)
+                square = state["exp_avg_sq"].index_select(0, rows)
+                square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
                 state["exp_avg"].index_copy_(0, rows, mean)
                 state["exp_avg_sq"].index_copy_(0, rows, square)
                 size = group["lr"] * (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])

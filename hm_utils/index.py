@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -132,12 +133,9 @@ class ExactIndex:
             slack = 2 * dim * np.finfo(np.float32).eps * np.abs(rough).max()
             pool = min(n, k + 2 * SPARE)
             while True:
-                candidates = np.argpartition(rough, n - pool, axis=1)[:, n - pool :]
-                if pool == n:
-                    break
-                kept = np.take_along_axis(rough, candidates, axis=1)
-                kth = np.partition(kept, pool - k, axis=1)[:, pool - k]
-                if (kept.min(axis=1) < kth - slack).all():
+                # torch's is several times quicker than np.argpartition.
+                kept, candidates = (found.numpy() for found in torch.from_numpy(rough).topk(pool))
+                if pool == n or (kept[:, -1] < kept[:, k - 1] - slack).all():
                     break
                 pool = min(n, 4 * pool)  # many articles tie for the last place: look at all of them
             found = _rescore(self.vectors, part, candidates, k)

@@ -86,7 +86,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     sorting = time.perf_counter() - start
     start = time.perf_counter()
     for batch in islice(batches.epoch(rng), steps):
-        optimizers.step(batch_loss(model, batch, inputs, "cpu", settings.identity_dropout, rng))
+        optimizers.step(batch_loss(model, batch, inputs, "cpu"))
         taken.append(batch)
     per_step = (time.perf_counter() - start - sorting) / max(len(taken) - 1, 1)
 

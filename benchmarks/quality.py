@@ -132,11 +132,9 @@ ABLATIONS: dict[str, Ablation] = {
     "without recency": Ablation(blank=((UserTower, "forward", {"days_since": torch.zeros_like}),)),
     "without customer attributes": Ablation(blank=((UserTower, "forward", {"attributes": torch.zeros_like}),)),
     "without context": Ablation(batches={"context_share": 0.0}),
-    "without later purchases in the context": Ablation(batches={"context_days": 0}),
     "without logQ": Ablation(
         blank=((training, "sampled_softmax_loss", {"log_expected_count": torch.zeros_like}),),
     ),
-    "without identity dropout": Ablation(settings={"identity_dropout": 0.0}),
     "without history dropout": Ablation(batches={"history_dropout": 0.0}),
     "without counted popularity": Ablation(
         blank=(

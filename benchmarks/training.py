@@ -143,13 +143,10 @@ class _TimedBackward:
         self.seconds = time.perf_counter() - start
 
 
-def train_steps(
-    setup: Setup, feed: Iterable[Batch], rng: np.random.Generator, seconds: float, warm_up: int = WARM_UP
-) -> dict[str, float]:
+def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: int = WARM_UP) -> dict[str, float]:
     """Train on the batches of ``feed`` as an epoch of `hm_utils.training` does.
 
     Args:
-        rng: of the identity dropout.
         seconds: to go on for after the warm-up, a step at least; a feed that ends first ends the training too.
         warm_up: steps that are trained and not counted.
 
@@ -171,7 +168,7 @@ def train_steps(
         if batch is None:
             break
         made = time.perf_counter()
-        loss = batch_loss(model, batch, inputs, "cpu", setup.settings.identity_dropout, rng)
+        loss = batch_loss(model, batch, inputs, "cpu")
         forward = time.perf_counter()
         timed = _TimedBackward(loss)
         optimizers.step(cast(Tensor, timed))
@@ -212,15 +209,13 @@ def endless(batches: BatchMaker, rng: np.random.Generator) -> Iterator[Batch]:
 
 def ours(task: Task) -> dict[str, float]:
     setup = Setup.of(task)
-    rng = setup.generator()
-    return train_steps(setup, endless(setup.batches, rng), rng, task.seconds)
+    return train_steps(setup, endless(setup.batches, setup.generator()), task.seconds)
 
 
 def ceiling(task: Task) -> dict[str, float]:
     setup = Setup.of(task)
-    rng = setup.generator()
-    made = list(islice(setup.batches.epoch(rng), MADE_BEFORE))
-    return train_steps(setup, cycle(made), rng, task.seconds)
+    made = list(islice(setup.batches.epoch(setup.generator()), MADE_BEFORE))
+    return train_steps(setup, cycle(made), task.seconds)
 
 
 # ---- a Dataset and a DataLoader ------------------------------------------------------------------
@@ -250,7 +245,7 @@ class ArrayDataset(Dataset[Item]):
     def __init__(self, batches: BatchMaker, seed: int = 0) -> None:
         self._log, self._examples = batches.log, batches.examples
         self._length = batches.history_length
-        self._context_share, self._context_days = batches.context_share, batches.context_days
+        self._context_share = batches.context_share
         self._history_dropout = batches.history_dropout
         self.rng = np.random.default_rng(seed)
 
@@ -261,19 +256,17 @@ class ArrayDataset(Dataset[Item]):
         log = self._log
         customer, article, day = example_of(self._examples, index)
         context = self.rng.random() < self._context_share
-        until = min(day + context * (1 + self._context_days), int(self._examples.day[-1]) + 1)
         first, last = log.offsets[customer], log.offsets[customer + 1]
-        end = first + np.searchsorted(log.day[first:last], until)
-        start = max(first, end - 3 * self._length)
+        end = first + np.searchsorted(log.day[first:last], day + context)
+        start = max(first, end - 2 * self._length)
         articles: np.ndarray = log.article[start:end][::-1]
-        distance = np.abs(day - log.day[start:end][::-1].astype(np.int32))
+        days_since = day - log.day[start:end][::-1].astype(np.int32)
         if context:  # of the basket a random part is seen, and never the article to be predicted
             part = self.rng.random(len(articles)) >= self.rng.random()
-            seen = (distance > 0) | (part & (articles != article))
-            articles, distance = articles[seen], distance[seen]
-        nearest = np.argsort(distance, kind="stable")
+            seen = (days_since > 0) | (part & (articles != article))
+            articles, days_since = articles[seen], days_since[seen]
         length = 0 if self.rng.random() < self._history_dropout else self._length
-        history = padded(articles[nearest][:length], distance[nearest][:length], self._length)
+        history = padded(articles[:length], days_since[:length], self._length)
         return {"customer": customer, "article": article, "day": day, **history}
 
 
@@ -316,7 +309,6 @@ def _seed_worker(worker: int) -> None:
 
 def dataloader(task: Task, workers: int) -> dict[str, float]:
     setup = Setup.of(task)
-    rng = setup.generator()
     loader = DataLoader(
         ArrayDataset(setup.batches),
         batch_size=setup.settings.batch_size,
@@ -331,7 +323,7 @@ def dataloader(task: Task, workers: int) -> dict[str, float]:
             for collated in loader:
                 yield to_batch(setup.batches, collated)
 
-    return train_steps(setup, feed(), rng, task.seconds)
+    return train_steps(setup, feed(), task.seconds)
 
 
 # ---- a Dataset that searches the purchases for every example -------------------------------------
@@ -383,7 +375,7 @@ def naive(task: Task) -> dict[str, float]:
         while True:
             yield to_batch(setup.batches, default_collate(list(islice(found, batch_size))))
 
-    found = train_steps(setup, feed(), rng, task.seconds / 4)
+    found = train_steps(setup, feed(), task.seconds / 4)
     found["batch, ms"] += 1_000 * per_example * batch_size
     found["examples/s"] = 1_000 * batch_size / sum(found[part] for part in PARTS)
     return {**found, "looked up": len(items), "lookup, ms": 1_000 * per_example}

@@ -163,7 +163,7 @@ class Batch:
         log_expected_count: ``[m]`` see ``losses.sampled_softmax_loss``; None with negatives of their own.
         collisions: ``[n, m]``; None with negatives of their own.
         history: ``[n, length]`` places in ``items``.
-        days_since: ``[n, length]`` days between the purchase and the example, whichever was first.
+        days_since: ``[n, length]`` days from the purchase to the example.
         mask: ``[n, length]``.
     """
 
@@ -191,11 +191,9 @@ class BatchMaker:
         history_length: purchases of history an example sees at most.
         use_in_batch_negatives: the other examples' articles are the negatives; false uses
             ``examples.negatives``.
-        context_share: share of the examples that also see what the same customer bought around them: other
-            articles of the basket, with 0 days since, and the purchases of the ``context_days`` after, by
-            how many days lie between. Most customers have few purchases, and what goes together goes
-            together in both directions. A deliberate exception to "strictly before the day", in training
-            alone; nothing after the last example's day is read.
+        context_share: share of the examples that also see other articles of the same basket, with 0 days since:
+            what goes together goes together in both directions, and most customers have few purchases. A
+            deliberate exception to "strictly before the day", in training alone.
         history_dropout: share of the examples whose history is hidden, so that the towers also learn
             from attributes alone what a customer without purchases may like.
     """
@@ -206,7 +204,6 @@ class BatchMaker:
     history_length: int
     use_in_batch_negatives: bool = True
     context_share: float = 0.75
-    context_days: int = 7
     history_dropout: float = 0.3
 
     def __post_init__(self) -> None:
@@ -267,26 +264,22 @@ class BatchMaker:
         )
 
     def _histories(self, customers: Int32, articles: Int32, days: np.ndarray, rng: np.random.Generator) -> Histories:
-        """Histories strictly before the day; for ``context_share`` of the examples, what is around it too."""
+        """Histories strictly before the day; for ``context_share`` of the examples, some of the basket too."""
         context = rng.random(len(customers)) < self.context_share
-        until = np.minimum(days + context * (1 + self.context_days), int(self.examples.day[-1]) + 1)
-        ends = self.log.history_ends(customers, until)
-        # Three times the length: what is hidden of a basket, or comes after it, takes no place in the history.
-        histories = gather_histories(self.log, customers, ends, days, 3 * self.history_length)
-        distance = np.abs(histories.days_since)
+        ends = self.log.history_ends(customers, days + context)
+        # Twice the length: what is hidden of a basket takes no place in the history.
+        histories = gather_histories(self.log, customers, ends, days, 2 * self.history_length)
         # Of the basket, a random part is seen, and never the article to be predicted.
-        basket = (distance == 0) & histories.mask
+        basket = (histories.days_since == 0) & histories.mask
         hidden = basket & (
             (histories.articles == articles[:, None]) | (rng.random(basket.shape) < rng.random((len(basket), 1)))
         )
         seen = histories.mask & ~hidden & (rng.random((len(hidden), 1)) >= self.history_dropout)
-        # What is seen comes first, and of that the nearest in time.
-        order = np.argsort(np.where(seen, distance, np.iinfo(np.int32).max), axis=1, kind="stable")
-        order = order[:, : self.history_length]
+        order = np.argsort(~seen, axis=1, kind="stable")[:, : self.history_length]  # what is seen comes first
         mask = np.take_along_axis(seen, order, axis=1)
         return Histories(
             articles=np.where(mask, np.take_along_axis(histories.articles, order, axis=1), 0),
-            days_since=np.where(mask, np.take_along_axis(distance, order, axis=1), 0),
+            days_since=np.where(mask, np.take_along_axis(histories.days_since, order, axis=1), 0),
             mask=mask,
         )
 

@@ -55,8 +55,6 @@ class TrainingSettings:
         num_epochs: passes over the examples at most.
         learning_rate: Adam's, warmed up over the first 100 steps, then constant: averaging the weights does the rest.
         patience: epochs without a better validation metric before stopping.
-        identity_dropout: share of the articles in a batch whose id and product code are hidden, so
-            that a new article is understood by its content.
         seed: of the weights and the batches.
         device: "auto" takes a GPU where there is one.
     """
@@ -67,7 +65,6 @@ class TrainingSettings:
     use_in_batch_negatives: bool = True
     patience: int = 5
     history_length: int = 20
-    identity_dropout: float = 0.3
     seed: int = 42
     device: str = "auto"
 
@@ -125,16 +122,12 @@ def batch_loss(
     batch: Batch,
     inputs: TrainingInputs,
     device: str,
-    identity_dropout: float,
-    rng: np.random.Generator,
 ) -> Tensor:
     """The loss of one batch, a scalar: encode its distinct articles once, then gather.
 
     The logit of an article is scale x cosine + its log popularity in the weeks of the batch. Popularity
     is counted, so that the towers have no reason to remember it: they learn what makes this customer
     differ from the crowd, and a recommendation adds the popularity of its own day.
-
-    ``identity_dropout`` is the share of the articles whose id and product are hidden, drawn from ``rng``.
     """
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -147,8 +140,6 @@ def batch_loss(
         unsold = state[:, NEVER_SOLD] > 0
         categories[unsold, :IDENTITY_COLUMNS] = UNKNOWN
         categories[unsold, PRICE_COLUMN] = MISSING
-    if identity_dropout:
-        categories[rng.random(len(categories)) < identity_dropout, :IDENTITY_COLUMNS] = UNKNOWN
     items = model.item_tower(
         tensor(categories).long(),
         tensor(state),
@@ -280,7 +271,7 @@ def _run_epoch(
         leave=False,
     ) as bar:
         for step, batch in enumerate(inputs.batches.epoch(rng)):
-            loss = batch_loss(model, batch, inputs, device, settings.identity_dropout, rng)
+            loss = batch_loss(model, batch, inputs, device)
             optimizers.step(loss)
             if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == len(inputs.batches):
                 averaged.update_parameters(model)

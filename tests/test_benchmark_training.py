@@ -128,8 +128,7 @@ def test_the_steps_are_those_of_an_epoch_of_training(task, monkeypatch):
         return made[0]
 
     monkeypatch.setattr(training, "AveragedModel", keep)
-    rng = mine.generator()
-    found = training.train_steps(mine, mine.batches.epoch(rng), rng, float("inf"), warm_up=0)
+    found = training.train_steps(mine, mine.batches.epoch(mine.generator()), float("inf"), warm_up=0)
     assert found["steps"] == len(mine.batches) > 3
     assert found["train_loss"] == pytest.approx(record["train_loss"])
     for expected, weights in ((theirs.model, mine.model), (averaged, made[0])):
@@ -142,11 +141,11 @@ def test_the_steps_are_those_of_an_epoch_of_training(task, monkeypatch):
 def test_the_warm_up_is_trained_and_not_counted(setup):
     batches = list(setup.batches.epoch(setup.generator()))[:4]
     before = {name: tensor.clone() for name, tensor in setup.model.state_dict().items()}
-    found = training.train_steps(setup, batches, setup.generator(), float("inf"), warm_up=3)
+    found = training.train_steps(setup, batches, float("inf"), warm_up=3)
     assert found["steps"] == 1
     assert found["articles a step"] == len(batches[3].items)
     assert not torch.equal(before["log_scale"], setup.model.state_dict()["log_scale"])
-    rest = training.train_steps(setup, batches, setup.generator(), 0.0, warm_up=1)
+    rest = training.train_steps(setup, batches, 0.0, warm_up=1)
     assert rest["steps"] == 1, "seconds are over after the first step that counts"
 
 
@@ -154,7 +153,7 @@ def test_a_loss_that_is_not_finite_ends_the_measurement(setup):
     with torch.no_grad():
         setup.model.log_scale.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="nan"):
-        training.train_steps(setup, setup.batches.epoch(setup.generator()), setup.generator(), 0.0)
+        training.train_steps(setup, setup.batches.epoch(setup.generator()), 0.0)
 
 
 # Above 0.75 no example sees its basket, and below 0.3 the history is hidden.

@@ -29,7 +29,7 @@ def sample(tmp_path_factory) -> Path:
 
 
 def test_a_run_writes_every_number_of_its_tables(sample, tmp_path, monkeypatch, capsys):
-    chosen = ("without the catalogue's state", "without identity dropout")
+    chosen = ("without the catalogue's state", "without history dropout")
     monkeypatch.setattr(quality, "ABLATIONS", {name: quality.ABLATIONS[name] for name in chosen})
     arguments = ["--data-dir", str(sample), "--only", "ours", "baselines", "ablation", "--seeds", "1"]
     quick = ["--val-days", "3", "-p", "num_epochs", "1", "-p", "train_weeks", "3", "-p", "batch_size", "128"]

@@ -57,11 +57,9 @@ def test_no_history_holds_the_examples_day_or_later(log, examples):
         assert (batch.days_since[batch.mask] >= 1).all()
 
 
-def test_the_context_is_what_the_customer_bought_around_the_example(log, examples):
+def test_the_context_is_a_part_of_the_basket_before_what_was_bought_earlier(log, examples):
     maker = batches(log, examples, context_share=1.0, history_dropout=0.0)
-    last_day = int(examples.day[-1])
-    assert log.last_day > last_day + maker.context_days  # there is a future that must not be seen
-    later = from_basket = pushed_out = 0
+    from_basket = pushed_out = 0
     for start in range(0, len(examples), 64):
         chosen = np.arange(start, min(start + 64, len(examples)))
         batch = maker.make(chosen, np.random.default_rng(start))
@@ -70,28 +68,24 @@ def test_the_context_is_what_the_customer_bought_around_the_example(log, example
         assert (batch.days_since[~batch.mask] == 0).all()
         for row, (customer, day) in enumerate(zip(examples.customer[chosen], examples.day[chosen], strict=True)):
             known = batch.mask[row]
-            seen, distance = batch.items[batch.history[row][known]], batch.days_since[row][known]
+            seen, days_since = batch.items[batch.history[row][known]], batch.days_since[row][known]
             rows = slice(log.offsets[customer], log.offsets[customer + 1])
-            article, apart = log.article[rows][::-1], (log.day[rows] - day.astype(int))[::-1]
-            others = (apart != 0) & (apart <= min(maker.context_days, last_day - day))
-            # Of the basket a part, never the target; then the rest, the nearest first.
-            basket = int((distance == 0).sum())
-            today = set(article[apart == 0].tolist()) - {batch.items[batch.positives[row]]}
+            article, ago = log.article[rows][::-1], day.astype(int) - log.day[rows][::-1]
+            # Of the basket a part, never the target; then what was bought earlier, the newest first.
+            basket = int((days_since == 0).sum())
+            today = set(article[ago == 0].tolist()) - {batch.items[batch.positives[row]]}
             assert set(seen[:basket].tolist()) <= today
-            nearest = np.argsort(np.abs(apart[others]), kind="stable")[: LENGTH - basket]
-            assert seen[basket:].tolist() == article[others][nearest].tolist()
-            assert distance[basket:].tolist() == np.abs(apart[others][nearest]).tolist()
-            later += int((apart[others][nearest] > 0).sum())
+            earlier = np.flatnonzero(ago > 0)[: LENGTH - basket]
+            assert seen[basket:].tolist() == article[earlier].tolist()
+            assert days_since[basket:].tolist() == ago[earlier].tolist()
             from_basket += basket
             pushed_out += 0 < basket < LENGTH == len(seen)
-    assert later > 0
     assert from_basket > 0
     assert pushed_out > 0
 
 
 def test_by_default_three_in_four_examples_have_a_context(log, examples):
-    maker = BatchMaker(log, examples, 64, LENGTH)
-    assert (maker.context_share, maker.context_days) == (0.75, 7)
+    assert BatchMaker(log, examples, 64, LENGTH).context_share == 0.75
 
 
 def test_histories_are_hidden_whole_for_a_share_of_the_examples(log, examples):

@@ -298,7 +298,7 @@ def first_loss(with_a_new_article, day, categories=None, popularity=None, use_in
     with torch.no_grad():
         if scale is not None:
             model.log_scale.copy_(torch.tensor(scale).log())
-        loss = batch_loss(model, batch, inputs, "cpu", 0.0, np.random.default_rng(0)).item()
+        loss = batch_loss(model, batch, inputs, "cpu").item()
         model.log_scale.copy_(kept)
     return batch, loss
 

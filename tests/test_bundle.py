@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from hm_utils import bundle
-from hm_utils.bundle import BundleError, current, publish, read_manifest, verify, versions
+from hm_utils.bundle import FORMAT, BundleError, current, publish, read_manifest, verify, versions
 
 ROOT = Path(__file__).parents[1]
 
@@ -273,7 +273,7 @@ def test_verify_names_the_file_and_what_to_do(tmp_path: Path, damage: Callable[[
         ({"files": {"/etc/passwd": {"sha256": "", "bytes": 0}}}, "in a form that is not ours"),
         ({"files": {"weights.bin": "abc"}}, "in a form that is not ours"),
         ({"golden": None}, "no golden of the right form"),
-        ({"format": 5}, "has format 5, this program reads 4"),
+        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}, this program reads {FORMAT}"),
     ],
 )
 def test_a_changed_manifest_is_refused(tmp_path: Path, change: dict[str, Any], problem: str) -> None:

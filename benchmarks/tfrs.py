@@ -6,9 +6,9 @@
 TensorFlow has an environment of its own (`benchmarks/tfrs-requirements.txt`), nothing of `hm_utils` is imported here,
 and files go to and fro. The towers have our widths and read what ours read, and the work of a step is ours or less:
 
-* item: id and product, the other categories and the state of one day, through Dense 128 → 64. No LayerNorm and
+* item: id and product, the other categories and the state of one day, through Dense layers. No LayerNorm and
   no skip connection. As in our loop, a step encodes every distinct article of its batch once.
-* user: the mean of the history's item vectors, and attributes, through Dense 128 → 64. No learned pooling, no recency.
+* user: the mean of the history's item vectors, and attributes, through Dense layers. No learned pooling, no recency.
 * loss: ``tfrs.tasks.Retrieval``, the softmax over the batch with the sampling probabilities and without accidental
   hits.
 * Adagrad, as in TensorFlow Recommenders' tutorials: of Keras' optimizers it is one whose update of an embedding table

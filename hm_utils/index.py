@@ -26,7 +26,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -122,6 +121,8 @@ class ExactIndex:
 
     def _nearest(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
         """Positions and scores ``[m, k]`` for checked queries and k at most n."""
+        import torch  # when first needed, as ScaNN
+
         n, dim = self.vectors.shape
         positions = np.empty((len(queries), k), np.int64)
         scores = np.empty((len(queries), k), np.float32)

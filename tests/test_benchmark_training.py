@@ -77,7 +77,7 @@ def test_every_row_is_measured_and_written(sample, tmp_path, monkeypatch, capsys
     assert all(len(runs) == 2 for runs in rows.values())
     for name, run in ((name, run) for name, runs in rows.items() for run in runs):
         assert run["steps"] >= 1
-        assert run["articles a step"] > 1
+        assert run["articles a step"] > (1 if "scans" in name else 100)  # single examples are timed there
         assert 0 < run["train_loss"] < 20
         parts = sum(run[part] for part in training.PARTS) / 1_000  # seconds a step
         assert all(run[part] > 0 for part in training.PARTS)

@@ -246,7 +246,7 @@ def test_without_scann_search_is_exact(
 
 
 def test_importing_the_module_does_not_import_scann() -> None:
-    heavy = ("scann", "pandas")
+    heavy = ("scann", "torch", "pandas")
     code = f"import sys, json, hm_utils.index; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     root = Path(__file__).parents[1]
     answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

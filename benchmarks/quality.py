@@ -42,7 +42,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import SETTINGS, TOP_K
-from hm_utils import dataset, inference, training
+from hm_utils import inference, training
 from hm_utils.baselines import BASELINES, chain, popularity_by_age, recent_popularity
 from hm_utils.calibration import calibrate
 from hm_utils.dataset import BatchMaker
@@ -137,10 +137,7 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "without history dropout": Ablation(batches={"history_dropout": 0.0}),
     "without counted popularity": Ablation(
-        blank=(
-            (dataset, "log_popularity", {"sales": np.zeros_like}),
-            (inference, "log_popularity", {"sales": np.zeros_like}),
-        )
+        blank=((inference, "log_popularity", {"sales": np.zeros_like}),),
     ),
     "without averaged weights": Ablation(
         constants=((training, "AVERAGE_POWER", 1e12), (training, "STEPS_PER_AVERAGE", 1))
@@ -262,7 +259,8 @@ def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_ref
         rankings = {name: snapshots[1].rank(bench.truth.customers, TOP_K, each) for name, each in models.items()}
     seconds = time.perf_counter() - start
     runs = {name: bench.run(ranked, seconds, **facts) for name, ranked in rankings.items()}
-    hidden = bench.run(snapshots[1].without_histories().rank(bench.truth.customers, TOP_K), seconds)
+    strangers = snapshots[1].without_histories()
+    hidden = bench.run(strangers.rank(bench.truth.customers, TOP_K, calibration.towers), seconds)
     runs[PUBLISHED] |= {ALONE: runs[FULL]["MAP@12"]} | {name: hidden[column] for name, column in AS_IF_NEW.items()}
     if and_refit:
         start = time.perf_counter()

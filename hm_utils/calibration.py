@@ -24,8 +24,8 @@ CHUNK = 2_048  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 # Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
-START = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-DOT_PRODUCT = 3  # the first terms are a dot product of what the two towers say, and of popularity
+START = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+DOT_PRODUCT = 3  # the first terms, which a search of the folded vectors ranks by
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
 
 
@@ -111,8 +111,8 @@ def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     scores_of_related = scores_of(vectors, snapshot.scale, queries, related.articles)
     found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
-    popularity = _of(snapshot.popularity, candidates)
-    cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_related], axis=1) - popularity, -np.inf)
+    popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
+    cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_related], axis=1), -np.inf)
     names = slice(-snapshot.model.config.name_dim, None)
     name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
     none = np.zeros_like(scores)
@@ -127,10 +127,6 @@ def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Fl
     padded = np.pad(features, ((0, 0), missing, (0, 0)))
     padded[:, candidates.shape[1] :, 0] = -np.inf
     return np.pad(candidates, ((0, 0), missing), constant_values=-1), padded
-
-
-def _of(popularity: Float32, candidates: Int32) -> Float32:
-    return np.where(candidates >= 0, popularity[candidates], 0)
 
 
 def _fit(features: Float32, chosen: Bool) -> Float:

@@ -4,8 +4,8 @@ Both kinds answer with the exact float32 dot product of query and article vector
 whatever the kind, the batch or its size, so a list served to one customer equals the one that a batch
 command writes. Best first; equal scores in order of the article's row.
 
-ScaNN 1.4.2, as measured: a NaN among the items aborts the process, short rows are padded with index 0 and
-NaN, ``docids=`` is stored as a pickle, k above the reordering count is clipped without a word, and the
+ScaNN 1.4.2, as measured: a NaN among the items aborts the process, a batch may find other articles than its queries
+one by one, ``docids=`` is stored as a pickle, k above the reordering count is clipped without a word, and the
 default random initialisation gives another index at every build. None of it reaches a caller of this module.
 """
 
@@ -208,10 +208,12 @@ class ScannIndex:
     def _approximate(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
         """ScaNN's own answer ``[m, k]``, k at most ``depth``; -1 all along a row short of candidates."""
         wanted = min(self.depth, len(self))
-        found, distance = self.searcher.search_batched(queries, wanted + SPARE, self.reorder, self.leaves_to_search)
-        candidates = found[:, : k + SPARE].astype(np.int64)
-        # ScaNN fills what it did not find with index 0 and NaN.
-        candidates[np.isnan(distance[:, : k + SPARE]) | np.isnan(distance[:, wanted - 1 : wanted])] = -1
+        candidates = np.full((len(queries), k + SPARE), -1, np.int64)
+        # One at a time: a batch of ScaNN's own rounds the distances to the leaves otherwise, and may enter another.
+        for row, query in enumerate(queries):
+            found, _ = self.searcher.search(query, wanted + SPARE, self.reorder, self.leaves_to_search)
+            if len(found) >= wanted:
+                candidates[row, : len(found)] = found[: k + SPARE]
         return _rescore(self.vectors, queries, candidates, k)
 
     def save(self, directory: Path) -> None:
@@ -241,7 +243,7 @@ def build_index(
         vectors: ``[n, d]`` float32.
         kind: "auto" is ScaNN where it can be imported and the catalogue has ``SCANN_FROM`` rows or more.
         ids: ``[n]`` strictly ascending ids to answer with; by default the row numbers.
-        leaves: of ScaNN's tree; by default the square root of n.
+        leaves: of ScaNN's tree; by default twice the square root of n.
         leaves_to_search: by default a tenth of the leaves; ``index_tuning.choose_leaves`` measures what it takes.
         reorder: candidates scored exactly a query.
 
@@ -268,7 +270,7 @@ def build_index(
         return ExactIndex(rows, own)
     if len(rows) < SCANN_MINIMUM:
         raise ValueError(f'ScaNN needs {SCANN_MINIMUM} rows or more, not {len(rows)}: use kind="auto"')
-    leaves = max(1, round(len(rows) ** 0.5)) if leaves is None else leaves
+    leaves = max(1, round(2 * len(rows) ** 0.5)) if leaves is None else leaves
     leaves_to_search = max(1, leaves // 10) if leaves_to_search is None else leaves_to_search
     builder = (
         scann.builder(rows, REORDERS[0], "dot_product")

@@ -55,9 +55,10 @@ def choose_leaves(
 ) -> Choice:
     """The cheapest search that finds ``target`` of the true k best articles for ``queries``.
 
-    For each reorder count in turn, leaves from 1 to all of them, measured against exact search; the first
-    count that reaches the target is taken, with the fewest leaves that reach it. If none does, the best one
-    is returned with ``reached`` False, and the caller decides (exact search, or no publishing).
+    For each reorder count in turn, 1, 2, 4, ... leaves until the target is reached, measured against exact search,
+    then halving the last step: recall grows with the leaves, but for a candidate or two. The first count that reaches
+    the target is taken, with the fewest leaves that reach it. If none does, the best one is returned with ``reached``
+    False, and the caller decides (exact search, or no publishing).
     Queries that :meth:`ScannIndex.search` would hand to exact search count as not found at all.
     An exact index is its own answer.
     """
@@ -72,20 +73,28 @@ def choose_leaves(
     if not isinstance(index, ScannIndex):
         return Choice(index, 1.0, True, [Setting(0, 0, 1.0, exact_cost)])
 
-    # Four steps a doubling: 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, ... and all the leaves.
-    grid = np.unique(np.append(np.round(2 ** np.arange(0, np.log2(index.leaves), 0.25)), index.leaves).astype(int))
     table: list[Setting] = []
+
+    def enough(reorder: int, leaves: int) -> bool:
+        candidate = index.with_settings(leaves, reorder)
+        started = time.perf_counter()
+        _, scores = candidate._approximate(checked, width)
+        cost = (time.perf_counter() - started) / len(checked) * 1e6
+        table.append(Setting(reorder, leaves, float((scores >= kth).mean()), cost))
+        return table[-1].recall >= target
+
     for reorder in (count for count in reorders if count >= 2 * width):
-        for leaves in grid.tolist():
-            candidate = index.with_settings(leaves, reorder)
-            started = time.perf_counter()
-            _, scores = candidate._approximate(checked, width)
-            cost = (time.perf_counter() - started) / len(checked) * 1e6
-            table.append(Setting(reorder, leaves, float((scores >= kth).mean()), cost))
-        if any(row.recall >= target for row in table):
+        too_few, leaves = 0, 1
+        while not (reached := enough(reorder, leaves)) and leaves < index.leaves:
+            too_few, leaves = leaves, min(2 * leaves, index.leaves)
+        while reached and leaves - too_few > 1:
+            middle = (too_few + leaves) // 2
+            too_few, leaves = (too_few, middle) if enough(reorder, middle) else (middle, leaves)
+        if reached:
             break
     if not table:
         raise ValueError(f"k = {k} needs a reorder count of {2 * width} or more among {list(reorders)}")
+    table.sort(key=lambda row: (row.reorder, row.leaves_to_search))
     chosen = next((row for row in table if row.recall >= target), None) or max(table, key=lambda row: row.recall)
     best = index.with_settings(chosen.leaves_to_search, chosen.reorder)
     return Choice(best, chosen.recall, chosen.recall >= target, table)

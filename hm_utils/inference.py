@@ -138,7 +138,7 @@ class Snapshot:
     @cached_property
     def siblings(self) -> Siblings:
         """The articles of every product that sold in the last days before ``as_of``."""
-        return Siblings.on_sale(self.products, self.popularity > 0)
+        return Siblings.on_sale(self.products, recent_sales(self.log, self.as_of) > 0)
 
     @property
     def histories_before(self) -> int:

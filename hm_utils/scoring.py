@@ -39,18 +39,18 @@ PAIRS = 16_384  # of a customer and an article whose vectors are held at once
 
 @dataclass(frozen=True)
 class Scoring:
-    """The weights of a score; the default is the two-tower as it was trained, without repurchase.
+    """The weights of a score; the default is the two-tower as it was trained.
 
     Attributes:
         name: of the names' part of the cosine.
-        popularity: of an article's log popularity.
+        popularity: of an article's log popularity in the last days, which the towers know from longer ago.
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since they bought it last, added to the same.
         sibling: added to an article that they did not buy, of a product that they bought in another colour or cut.
     """
 
     name: float = 1.0
-    popularity: float = 1.0
+    popularity: float = 0.0
     bought: float = 0.0
     log_days: float = 0.0
     sibling: float = 0.0

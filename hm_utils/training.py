@@ -123,12 +123,7 @@ def batch_loss(
     inputs: TrainingInputs,
     device: str,
 ) -> Tensor:
-    """The loss of one batch, a scalar: encode its distinct articles once, then gather.
-
-    The logit of an article is scale x cosine + its log popularity in the weeks of the batch. Popularity
-    is counted, so that the towers have no reason to remember it: they learn what makes this customer
-    differ from the crowd, and a recommendation adds the popularity of its own day.
-    """
+    """The loss of one batch, a scalar: encode its distinct articles once, then gather."""
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -151,15 +146,14 @@ def batch_loss(
         tensor(batch.days_since).long(),
         tensor(batch.mask),
     )
-    popularity = tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
-    positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
+    positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1)
     if batch.log_expected_count is None or batch.collisions is None:
-        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
+        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives])
         return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
     return sampled_softmax_loss(
         positive_logits,
-        torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
+        model.scale * users @ items.index_select(0, negatives).T,
         tensor(batch.log_expected_count),
         tensor(batch.collisions),
     )

@@ -51,7 +51,7 @@ def test_choose_leaves_takes_the_smallest_that_reaches_the_target(
 def test_structureless_vectors_reach_the_target_or_say_that_they_do_not() -> None:
     vectors = unit(np.random.default_rng(4).normal(size=(6_000, 64)))
     queries = unit(np.random.default_rng(5).normal(size=(100, 64)))
-    index = build_index(vectors, leaves_to_search=2)
+    index = build_index(vectors, leaves_to_search=5)
     assert recall_at_k(index, vectors, queries, 100) < 0.5
     assert choose_leaves(index, queries).reached
     shallow = choose_leaves(index, queries, reorders=(200,))

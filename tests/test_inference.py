@@ -23,7 +23,7 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
     assert ranked.shape == (3, 100)
     assert ranked.dtype == np.int32
     assert (ranked[:, ARTICLES:] == -1).all()
-    scores = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + snapshot.popularity
+    scores = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T
     np.testing.assert_allclose(
         np.take_along_axis(scores, ranked[:, :ARTICLES], axis=1), -np.sort(-scores, axis=1), atol=1e-4
     )

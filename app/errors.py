@@ -6,6 +6,8 @@ from fastapi import Request, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from app.answers import UnknownError
+
 MAX_PROBLEMS = 10
 MAX_NAME = 64  # characters; an unknown field's name is the client's own text
 
@@ -26,3 +28,9 @@ async def invalid_request(request: Request, error: Exception) -> JSONResponse:
         for problem in error.errors()[:MAX_PROBLEMS]
     ]
     return JSONResponse({"detail": problems}, status.HTTP_422_UNPROCESSABLE_CONTENT)
+
+
+async def unknown(request: Request, error: Exception) -> JSONResponse:
+    """404 for a customer or an article that the model does not know."""
+    assert isinstance(error, UnknownError)
+    return JSONResponse({"detail": str(error)}, status.HTTP_404_NOT_FOUND)

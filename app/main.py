@@ -9,7 +9,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
-from app.errors import invalid_request
+from app.answers import UnknownError
+from app.errors import invalid_request, unknown
 from app.routes import router
 from app.serving import Load, Serving, load_recommender, model_path, open_model
 
@@ -30,6 +31,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender) -> FastA
         title="H&M recommender", version="1", lifespan=lifespan, max_body_size=MAX_BODY, strict_content_type=False
     )
     app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(UnknownError, unknown)
     app.include_router(router)
     return app
 

@@ -1,45 +1,126 @@
-"""The endpoints. Handlers are ``async``: a recommendation takes less time than handing it to a thread."""
+"""The endpoints. A recommendation takes less time than handing it to a thread; what takes longer is handed over."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, status
+from fastapi import APIRouter, Path, Query, Response, status
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
-from app.schemas import Health, InvalidRequest, Problem, Ready, Recommendation, RecommendRequest, RecommendResponse
+from app import answers
+from app.schemas import (
+    MAX_TOP_K,
+    Article,
+    ArticleId,
+    Articles,
+    BatchRequest,
+    BatchResponse,
+    Customer,
+    CustomerId,
+    FilterValues,
+    Health,
+    InvalidRequest,
+    Problem,
+    Ready,
+    RecommendRequest,
+    RecommendResponse,
+    SimilarArticles,
+)
 from app.serving import RecommenderDep
+from hm_utils.catalogue import FILTERS
 
 router = APIRouter()
 
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
     status.HTTP_503_SERVICE_UNAVAILABLE: {"model": Problem, "description": "No model is loaded"}
 }
-REFUSED: dict[int | str, dict[str, Any]] = {
+INVALID: dict[int | str, dict[str, Any]] = {
+    status.HTTP_422_UNPROCESSABLE_CONTENT: {"model": InvalidRequest, "description": "Invalid request"}
+}
+BAD_BODY: dict[int | str, dict[str, Any]] = INVALID | {
     status.HTTP_400_BAD_REQUEST: {"model": Problem, "description": "A body that no JSON reader can decode"},
-    status.HTTP_404_NOT_FOUND: {"model": Problem, "description": "Unknown customer"},
     status.HTTP_413_CONTENT_TOO_LARGE: {"description": "Body too large", "content": {"text/plain": {}}},
-    status.HTTP_422_UNPROCESSABLE_CONTENT: {"model": InvalidRequest, "description": "Invalid request"},
 }
 
 
-@router.post("/recommend", responses=REFUSED | UNAVAILABLE, tags=["recommendations"])
+def not_found(what: str) -> dict[int | str, dict[str, Any]]:
+    return {status.HTTP_404_NOT_FOUND: {"model": Problem, "description": f"Unknown {what}"}}
+
+
+ArticleInPath = Annotated[ArticleId, Path(description="10 digits", examples=["0108775015"])]
+Limit = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="how many at most", examples=[10])]
+
+
+@router.post(
+    "/recommend",
+    responses=BAD_BODY | not_found("customer") | UNAVAILABLE,
+    response_model_exclude_unset=True,
+    tags=["recommendations"],
+)
 async def recommend(request: RecommendRequest, model: RecommenderDep) -> RecommendResponse:
-    """The articles that this customer is most likely to buy next, best first."""
-    rows = model.customer_rows([request.customer_id])
-    if rows[0] < 0:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "unknown customer: this id is not among the model's customers")
-    articles, scores = model.recommend(rows, request.top_k, request.exclude_items)
-    found = articles[0] >= 0
-    recommendations = [
-        Recommendation(article_id=str(article_id), score=score, rank=rank)
-        for rank, (article_id, score) in enumerate(
-            zip(model.article_ids[articles[0][found]], scores[0][found].tolist(), strict=True), start=1
-        )
-    ]
-    return RecommendResponse(
-        customer_id=request.customer_id, recommendations=recommendations, count=len(recommendations)
-    )
+    """The articles that somebody is most likely to buy next, best first."""
+    if answers.is_slow(request):
+        return await run_in_threadpool(answers.recommendations, model, request)
+    return answers.recommendations(model, request)
+
+
+@router.post(
+    "/recommend/batch", response_model=BatchResponse, responses=BAD_BODY | UNAVAILABLE, tags=["recommendations"]
+)
+async def recommend_batch(request: BatchRequest, model: RecommenderDep) -> Response:
+    """The same lists for many customers at once."""
+
+    def answer() -> bytes:
+        return answers.batch(model, request).model_dump_json(exclude_unset=True).encode()
+
+    return Response(await run_in_threadpool(answer), media_type="application/json")
+
+
+@router.get("/articles", responses=INVALID | UNAVAILABLE, tags=["catalogue"])
+async def find_articles(
+    model: RecommenderDep,
+    q: Annotated[
+        str, Query(min_length=1, max_length=100, description="words, or their beginnings", examples=["black dre"])
+    ],
+    limit: Limit = 20,
+) -> Articles:
+    """The best-selling articles in whose name, type, colour, department or section every word is."""
+
+    def answer() -> Articles:
+        found = answers.articles(model, model.catalogue.search(q, limit).tolist())
+        return Articles(articles=found, count=len(found))
+
+    return await run_in_threadpool(answer)
+
+
+@router.get("/articles/{article_id}", responses=INVALID | not_found("article") | UNAVAILABLE, tags=["catalogue"])
+async def get_article(article_id: ArticleInPath, model: RecommenderDep) -> Article:
+    """What the catalogue says of an article."""
+    return answers.article(model, answers.article_row(model, article_id))
+
+
+@router.get(
+    "/articles/{article_id}/similar", responses=INVALID | not_found("article") | UNAVAILABLE, tags=["catalogue"]
+)
+async def similar_articles(article_id: ArticleInPath, model: RecommenderDep, top_k: Limit = 10) -> SimilarArticles:
+    """The articles of the closest taste: what goes to the same people, whatever its name."""
+    found = await run_in_threadpool(answers.similar, model, article_id, top_k)
+    return SimilarArticles(article_id=article_id, similar=found, count=len(found))
+
+
+@router.get("/customers/{customer_id}", responses=INVALID | not_found("customer") | UNAVAILABLE, tags=["catalogue"])
+async def get_customer(
+    customer_id: Annotated[CustomerId, Path(description="64 lower-case hexadecimal digits")], model: RecommenderDep
+) -> Customer:
+    """A customer's attributes and latest purchases."""
+    return await run_in_threadpool(answers.customer, model, customer_id)
+
+
+@router.get("/filters", responses=UNAVAILABLE, tags=["catalogue"])
+async def get_filters(model: RecommenderDep) -> FilterValues:
+    """The values that the filters of a recommendation can have."""
+    return FilterValues(filters={name: model.catalogue.values(name) for name in FILTERS})
 
 
 @router.get("/health", tags=["operation"])

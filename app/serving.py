@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 from fastapi import Depends, HTTPException, Request, status
 
 from hm_utils.bundle import BundleError
+
+if TYPE_CHECKING:
+    from hm_utils.recommender import Recommender
+else:  # FastAPI looks the name up; importing the class would import torch before there is need
+    Recommender = Any
 
 # uvicorn sets up this logger and no other, so what is said here is seen without any configuration of ours.
 logger = logging.getLogger("uvicorn.error").getChild("hm")
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
-
-
-class Recommender(Protocol):
-    """What the service needs of ``hm_utils.recommender.Recommender``."""
-
-    @property
-    def version(self) -> str:
-        """Of the published model."""
-
-    @property
-    def article_ids(self) -> npt.NDArray[Any]:
-        """``[n]`` article id of every article row."""
-
-    def customer_rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        """``[n]`` rows of the customers, -1 for an unknown id."""
-
-    def recommend(
-        self, rows: npt.NDArray[np.int64], top_k: int, exclude: Sequence[str] = ()
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """``[n, top_k]`` article rows, best first, padded with -1, and their scores."""
 
 
 Load = Callable[[Path], Recommender]

@@ -57,8 +57,10 @@ def preprocess_sample(raw: Path, folder: Path) -> dict[str, Any]:
 
 def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     """Seconds of an epoch, of the index and of everybody's recommendations, the last two with the towers so far."""
+    import pyarrow as pa
     import torch
 
+    from hm_utils.catalogue import Catalogue
     from hm_utils.dataset import BatchMaker
     from hm_utils.features import CatalogueState
     from hm_utils.inference import Snapshot
@@ -100,8 +102,10 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     recommender = Recommender(
         model=model.eval(),
         index=index,
-        article_ids=data.articles["article_id"].to_numpy(dtype="U10"),
+        catalogue=Catalogue.of(data.articles, log),
         customer_ids=data.customers["customer_id"].to_numpy(dtype="U64").astype("S64"),
+        encoders=training.encoders,
+        customer_table=pa.Table.from_pandas(data.customers),
         attributes=training.attributes,
         log=log,
         history_length=HISTORY_LENGTH,
@@ -111,7 +115,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     )
     start = time.perf_counter()
     for part in np.array_split(customers, max(1, len(customers) // 8_192)):
-        recommender.recommend(part, 12)
+        recommender.recommend(recommender.customers(part), 12)
     recommending = (time.perf_counter() - start) * log.n_customers / len(customers)
     return {
         "epoch": per_step * len(batches),

@@ -617,7 +617,7 @@ def of_model(path: Path, count: int) -> tuple[Float32, Float32]:
     """
     recommender = Recommender.load(path)
     customers = np.random.default_rng(0).permutation(recommender.n_customers)[:count]
-    return load_index(path / "index").vectors, recommender.queries(customers)
+    return load_index(path / "index").vectors, recommender.queries(recommender.customers(customers))
 
 
 def clustered(articles: int, count: int) -> tuple[Float32, Float32]:

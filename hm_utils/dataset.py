@@ -38,6 +38,10 @@ class Histories:
     days_since: Int32
     mask: Bool
 
+    def newest(self, length: int) -> Histories:
+        """The last ``length`` purchases of each customer."""
+        return Histories(self.articles[:, :length], self.days_since[:, :length], self.mask[:, :length])
+
 
 def gather_histories(log: PurchaseLog, customers: Int32, ends: Int64, days: npt.ArrayLike, length: int) -> Histories:
     """The ``length`` purchases before log row ``ends`` of each customer, seen on ``days`` (``[n]`` or one)."""

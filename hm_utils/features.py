@@ -41,6 +41,8 @@ ARTICLE_COLUMNS = (
 )
 CUSTOMER_COLUMNS = ("age", "FN", "Active", "club_member_status", "fashion_news_frequency", "postal_code")
 
+CUSTOMER_NUMBERS = ("age", "FN", "Active")  # the others are texts
+
 AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
 # A postal code is a hash; only those with enough customers say anything about a region.
 MIN_CUSTOMERS_PER_POSTAL_CODE = 20

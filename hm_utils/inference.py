@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 from tqdm.auto import tqdm
 
-from hm_utils.dataset import histories_as_of
+from hm_utils.dataset import Histories, histories_as_of
 from hm_utils.features import ARTICLE_COLUMNS
 from hm_utils.popularity import log_popularity, recent_sales
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.scoring import (
+    OWN_LENGTH,
     TOWERS_ALONE,
     Relatives,
     Scoring,
@@ -56,31 +57,28 @@ def encode_customers(
     tower: UserTower,
     article_vectors: Float32,
     attributes: Int32,
-    log: PurchaseLog,
-    customers: Int32,
-    as_of: int,
-    history_length: int,
+    histories: Histories,
     device: str = "cpu",
     chunk: int = 4_096,
 ) -> Float32:
-    """``[n, vector_dim]`` unit vectors of ``customers``, their histories strictly before ``as_of``.
+    """``[n, vector_dim]`` unit vectors of customers.
 
     Args:
-        article_vectors: ``[n_articles, vector_dim]`` as of the same day.
-        attributes: ``[n_customers, columns]`` codes of every customer.
+        article_vectors: ``[n_articles, vector_dim]`` as of the day of the histories.
+        attributes: ``[n, columns]`` codes of the customers' attributes.
+        histories: of the same customers.
     """
     tower.eval()
-    table = torch.from_numpy(article_vectors).to(device)
     vectors = [np.empty((0, article_vectors.shape[1]), dtype=np.float32)]
-    for start in range(0, len(customers), chunk):
-        some = customers[start : start + chunk]
-        histories = histories_as_of(log, some, as_of, history_length)
+    for start in range(0, len(attributes), chunk):
+        rows = slice(start, start + chunk)
+        articles, places = np.unique(histories.articles[rows], return_inverse=True)
         encoded = tower(
-            torch.from_numpy(attributes[some]).long().to(device),
-            table,
-            torch.from_numpy(histories.articles).long().to(device),
-            torch.from_numpy(histories.days_since).long().to(device),
-            torch.from_numpy(histories.mask).to(device),
+            torch.from_numpy(attributes[rows]).long().to(device),
+            torch.from_numpy(article_vectors[articles]).to(device),
+            torch.from_numpy(places).to(device),
+            torch.from_numpy(histories.days_since[rows]).long().to(device),
+            torch.from_numpy(histories.mask[rows]).to(device),
         )
         vectors.append(encoded.cpu().numpy())
     return np.concatenate(vectors)
@@ -155,11 +153,8 @@ class Snapshot:
         return encode_customers(
             self.model.user_tower,
             self.article_vectors,
-            self.attributes,
-            self.log,
-            rows,
-            self.histories_before,
-            self.history_length,
+            self.attributes[rows],
+            histories_as_of(self.log, rows, self.histories_before, self.history_length),
             str(self.model.log_scale.device),
         )
 
@@ -196,7 +191,7 @@ class Snapshot:
 
     def relatives(self, rows: Int32) -> Relatives:
         """What customers had bought, and the siblings of that which are on sale."""
-        return relatives(self.log, rows, self.histories_before, self.siblings)
+        return relatives(histories_as_of(self.log, rows, self.histories_before, OWN_LENGTH), self.siblings)
 
     def search(self, vectors: Float32) -> Search:
         """Brute force over :meth:`index_vectors`, on the model's device, for ``scoring.best``."""

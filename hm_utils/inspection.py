@@ -114,7 +114,7 @@ def show_customers(recommender: Recommender, data: Preprocessed, customers: int,
     repeat_buyers = np.flatnonzero(np.diff(log.offsets) >= k)
     chosen = repeat_buyers if len(repeat_buyers) else np.flatnonzero(np.diff(log.offsets))
     rows = np.sort(np.random.default_rng(seed).choice(chosen, min(customers, len(chosen)), replace=False))
-    articles, scores = recommender.recommend(rows, k)
+    articles, scores = recommender.recommend(recommender.customers(rows), k)
     names = data.articles["prod_name"] + ", " + data.articles["colour_group_name"]
     tables = []
     for row, ranked, score in zip(rows, articles, scores, strict=True):

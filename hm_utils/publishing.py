@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
 
 from hm_utils import bundle
+from hm_utils.catalogue import with_sales
 from hm_utils.checkpoint import read_checkpoint
 from hm_utils.evaluation import Evaluation
+from hm_utils.features import Encoders
 from hm_utils.index import ExactIndex, Index, ScannIndex, build_index
 from hm_utils.index_tuning import Choice, choose_leaves
 from hm_utils.inference import Float32
 from hm_utils.preprocessing import Preprocessed
-from hm_utils.recommender import Recommender, write_model
+from hm_utils.purchases import Int32, PurchaseLog
+from hm_utils.recommender import Recommender
 from hm_utils.refit import Refit
-from hm_utils.scoring import Scoring
+from hm_utils.scoring import Scoring, Siblings
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +109,7 @@ def publish_model(
             refit.snapshot.siblings,
             data.articles,
             data.customers,
+            refit.training.encoders,
             refit.training.attributes,
             data.log,
         )
@@ -131,3 +140,34 @@ def publish_model(
         }
 
     return bundle.publish(artifacts_dir, write, check=lambda folder: Recommender.load(folder))
+
+
+def write_model(
+    folder: Path,
+    checkpoint_path: Path,
+    index: Index,
+    scoring: Scoring,
+    siblings: Siblings,
+    articles: pd.DataFrame,
+    customers: pd.DataFrame,
+    encoders: Encoders,
+    attributes: Int32,
+    log: PurchaseLog,
+) -> None:
+    """Write the files of a model into an empty ``folder`` (all but the manifest, which publishing adds)."""
+    shutil.copyfile(checkpoint_path, folder / "checkpoint.pt")
+    index.save(folder / "index")
+    (folder / "scoring.json").write_text(json.dumps(asdict(scoring)))
+    siblings.save(folder / "siblings")
+    encoders.save(folder)
+    with_sales(articles, log).to_parquet(folder / "articles.parquet", index=False)
+    known = pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False)
+    for place, name in enumerate(known.column_names):
+        if not pa.types.is_floating(known[name].type):  # texts repeat
+            known = known.set_column(place, name, known[name].combine_chunks().dictionary_encode())
+    # Not Parquet: a row of an Arrow file is read where it lies, without the rest.
+    pa.feather.write_feather(known, folder / "customers.arrow", compression="uncompressed", chunksize=len(known))
+    ids = customers["customer_id"].to_numpy(dtype="U64").astype("S64")
+    np.save(folder / "customer_ids.npy", ids, allow_pickle=False)
+    np.save(folder / "attributes.npy", attributes, allow_pickle=False)
+    log.save(folder / "log")

@@ -49,9 +49,12 @@ def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int) -> It
     ):
         under_way: deque[tuple[Int64, Future[tuple[Int32, Float32]]]] = deque()
 
+        def recommend(some: Int64) -> tuple[Int32, Float32]:
+            return recommender.recommend(recommender.customers(some), top_k)
+
         def begin(count: int) -> None:
             for some in islice(chunks, count):
-                under_way.append((some, pool.submit(recommender.recommend, some, top_k)))
+                under_way.append((some, pool.submit(recommend, some)))
 
         begin(2 * threads)
         while under_way:

@@ -5,8 +5,9 @@
   index/               the articles' vectors, popularity folded in, and ScaNN's files
   scoring.json         the weights of popularity and repurchase, see hm_utils.scoring
   siblings/            the articles of every product that were on sale
-  articles.parquet     the catalogue, in order of article row
-  customers.parquet    the customers, in order of customer row
+  articles.parquet     the catalogue with prices and recent sales, in order of article row
+  encoders.json        the vocabularies, for the attributes of somebody unknown
+  customers.arrow      the customers' own attributes, in order of customer row, memory-mapped
   customer_ids.npy     their ids as bytes, ascending: looked up by binary search, memory-mapped
   attributes.npy       codes of the customers' attributes
   log/                 every purchase up to the model's day
@@ -16,26 +17,41 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
 
 from hm_utils.bundle import BundleError, verify
+from hm_utils.catalogue import Catalogue
 from hm_utils.checkpoint import load_checkpoint, read_checkpoint
-from hm_utils.index import Index, load_index
+from hm_utils.diversity import maximal_marginal_relevance
+from hm_utils.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS, Encoders
+from hm_utils.index import ExactIndex, Index, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.purchases import Int32, Int64, PurchaseLog
-from hm_utils.scoring import Scoring, Siblings, best, fold_customers, relatives, unfold_articles, weigh_names
+from hm_utils.scoring import (
+    OWN_LENGTH,
+    Scoring,
+    Siblings,
+    best,
+    fold_customers,
+    relatives,
+    scores_of,
+    unfold_articles,
+    weigh_names,
+)
+from hm_utils.shoppers import Shoppers, customers_as_of, merged, visit
 from hm_utils.towers import TwoTower
 
 Float32 = npt.NDArray[np.float32]
+NOTHING = np.empty(0, dtype=np.int32)
 
 # A published list may differ from its golden copy by the rounding of another processor, not by more.
 GOLDEN_TOLERANCE = 1e-3
@@ -48,8 +64,10 @@ class Recommender:
         self,
         model: TwoTower,
         index: Index,
-        article_ids: npt.NDArray[np.str_],
+        catalogue: Catalogue,
         customer_ids: npt.NDArray[np.bytes_],
+        encoders: Encoders,
+        customer_table: pa.Table,
         attributes: Int32,
         log: PurchaseLog,
         history_length: int,
@@ -60,16 +78,20 @@ class Recommender:
     ) -> None:
         self._model = model
         self._index = index
-        self.article_ids = article_ids
+        self.catalogue = catalogue
         self.customer_ids = customer_ids
+        self._encoders = encoders
+        self._customer_table = customer_table
         self._attributes = attributes
-        self._log = log
+        self.log = log
         self._history_length = history_length
         self.manifest = manifest
         self._folder = folder
         self.scoring = scoring
         self._siblings = siblings
         self._scale = float(model.scale.detach())
+        # How the tower reads articles in a history: what the index holds, without what is folded in.
+        self._article_vectors = unfold_articles(index.vectors)
 
     @property
     def version(self) -> str:
@@ -77,23 +99,18 @@ class Recommender:
         return str(self.manifest["version"])
 
     @property
+    def article_ids(self) -> npt.NDArray[np.str_]:
+        """``[n]`` article id of every article row."""
+        return self.catalogue.ids
+
+    @property
     def n_customers(self) -> int:
         return len(self.customer_ids)
 
-    @cached_property
-    def _article_rows(self) -> dict[str, int]:
-        return {str(article_id): row for row, article_id in enumerate(self.article_ids)}
-
-    @cached_property
-    def articles(self) -> pd.DataFrame:
-        """The catalogue's table, in order of article row; read when first asked for."""
-        assert self._folder is not None
-        return pd.read_parquet(self._folder / "articles.parquet")
-
-    @cached_property
-    def _article_vectors(self) -> Float32:
-        """``[n_articles, vector_dim]`` unit vectors, as the user tower reads them in a history."""
-        return unfold_articles(self._index.vectors)
+    @property
+    def as_of(self) -> int:
+        """The day after the log's last."""
+        return self.log.last_day + 1
 
     def customer_rows(self, ids: Sequence[str]) -> Int64:
         """``[n]`` rows of the customers with these ids, -1 where an id is unknown."""
@@ -105,46 +122,93 @@ class Recommender:
         known = (self.customer_ids[rows] == wanted) & np.array([len(i) <= wanted.itemsize for i in ids], dtype=bool)
         return np.where(known, rows, -1).astype(np.int64)
 
-    def encode(self, rows: npt.NDArray[np.integer]) -> Float32:
-        """``[n, vector_dim]`` unit vectors of customers, as of the day after the model's last."""
-        return encode_customers(
-            self._model.user_tower,
-            self._article_vectors,
-            self._attributes,
-            self._log,
-            np.asarray(rows, dtype=np.int32),
-            self._log.last_day + 1,
-            self._history_length,
-        )
+    def customer_details(self, row: int) -> dict[str, Any]:
+        """What the customers' table says of one; None where it says nothing."""
+        found: dict[str, Any] = self._customer_table.slice(row, 1).to_pylist()[0]
+        return {name: None if value != value else value for name, value in found.items()}
 
-    def queries(self, rows: npt.NDArray[np.integer]) -> Float32:
-        """``[n, vector_dim + 2]`` what the index is searched with."""
-        return fold_customers(weigh_names(self.encode(rows), self._model.config.name_dim, self.scoring.name))
+    def customers(self, rows: npt.NDArray[np.integer]) -> Shoppers:
+        """Customers as the model knows them."""
+        length = max(self._history_length, OWN_LENGTH)
+        return customers_as_of(self.log, self._attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
 
-    def recommend(
-        self, rows: npt.NDArray[np.integer], top_k: int, exclude: Sequence[str] = ()
-    ) -> tuple[Int32, Float32]:
-        """The best articles for each customer, over the whole catalogue.
+    def visitor(
+        self,
+        row: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        articles: Sequence[int] = (),
+        days_ago: Sequence[int] = (),
+    ) -> Shoppers:
+        """One person on a visit.
 
         Args:
-            rows: ``[n]`` customer rows, from :meth:`customer_rows`.
+            row: of the customer, with their purchases; None for somebody unknown.
+            attributes: raw values by column of the customers' table, missing where left out; None takes the
+                customer's own.
+            articles: rows of what they looked at or bought, in that order, beside what the model knows.
+            days_ago: of each of these, 0 for the visit under way.
+        """
+        known = self.customers(np.array([0 if row is None else row]))
+        if row is None:
+            known = replace(known, histories=replace(known.histories, mask=np.zeros_like(known.histories.mask)))
+        if row is None or attributes is not None:
+            given = {name: (attributes or {}).get(name) for name in CUSTOMER_COLUMNS}
+            numbers = {name: np.float32(np.nan if given[name] is None else given[name]) for name in CUSTOMER_NUMBERS}
+            known = replace(known, attributes=self._encoders.encode_customers(pd.DataFrame([given | numbers])))
+        if not len(articles):
+            return known
+        seen = visit(articles, days_ago, known.histories.mask.shape[1])
+        return replace(known, histories=merged(seen, known.histories))
+
+    def encode(self, shoppers: Shoppers) -> Float32:
+        """``[n, vector_dim]`` unit vectors of shoppers, on :attr:`as_of`."""
+        histories = shoppers.histories.newest(self._history_length)
+        return encode_customers(self._model.user_tower, self._article_vectors, shoppers.attributes, histories)
+
+    def queries(self, shoppers: Shoppers) -> Float32:
+        """``[n, vector_dim + 2]`` what the index is searched with."""
+        return fold_customers(weigh_names(self.encode(shoppers), self._model.config.name_dim, self.scoring.name))
+
+    def recommend(
+        self,
+        shoppers: Shoppers,
+        top_k: int,
+        excluded: npt.NDArray[np.integer] = NOTHING,
+        allowed: Int32 | None = None,
+    ) -> tuple[Int32, Float32]:
+        """The best articles for each shopper, over the whole catalogue.
+
+        Args:
+            shoppers: from :meth:`customers` or :meth:`visitor`.
             top_k: how many articles; far above 100 the index searches exactly, which takes longer.
-            exclude: ids of articles to leave out; one that is not in the catalogue is ignored.
+            excluded: rows of articles to leave out, the next best in their place.
+            allowed: rows, ascending, of the only articles to choose from, by exact search; None for all.
 
         Returns:
-            ``articles [n, top_k]`` int32 article rows, best first, -1 where the catalogue has no more, and
+            ``articles [n, top_k]`` int32 article rows, best first, -1 where there are no more, and
             ``scores [n, top_k]`` float32, on the model's scale (see hm_utils.scoring), falling, -inf there.
         """
-        excluded = np.unique([self._article_rows[i] for i in exclude if i in self._article_rows]).astype(np.int32)
-        if not len(rows):
-            return np.empty((0, top_k), np.int32), np.empty((0, top_k), np.float32)
-        known = np.asarray(rows, dtype=np.int32)
-        found, scores = self._search(known, top_k)
+        if allowed is not None:
+            allowed = np.setdiff1d(allowed, excluded).astype(np.int32)
+        if not len(shoppers) or (allowed is not None and not len(allowed)):
+            return np.full((len(shoppers), top_k), -1, np.int32), np.full((len(shoppers), top_k), -np.inf, np.float32)
+        queries, related = self.queries(shoppers), relatives(shoppers.histories, self._siblings)
+        index: Index = self._index
+        if allowed is not None:
+            index = ExactIndex(self._index.vectors[allowed], allowed)
+            related = related.among(allowed)
+
+        def search(k: int) -> tuple[Int32, Float32]:
+            return best(index.search, self._index.vectors, self._scale, queries, related, self.scoring, k)
+
+        found, scores = search(top_k)
+        if allowed is not None or not len(excluded):
+            return found, scores
         out = np.isin(found, excluded)
         deeper = 0
         while int(out.sum(axis=1).max()) > deeper:  # no deeper than it takes: a deep search is an exact one
             deeper = int(out.sum(axis=1).max())
-            found, scores = self._search(known, top_k + deeper)
+            found, scores = search(top_k + deeper)
             out = np.isin(found, excluded)
         if deeper:
             # A stable sort by "is excluded" moves what stays to the front, in order.
@@ -153,13 +217,51 @@ class Recommender:
             scores = np.take_along_axis(np.where(out, -np.inf, scores).astype(np.float32), order, axis=1)
         return found[:, :top_k], scores[:, :top_k]
 
-    def _search(self, rows: Int32, k: int) -> tuple[Int32, Float32]:
-        related = relatives(self._log, rows, self._log.last_day + 1, self._siblings)
-        return best(self._index.search, self._index.vectors, self._scale, self.queries(rows), related, self.scoring, k)
+    def diversify(self, articles: Int32, scores: Float32, diversity: float, top_k: int) -> tuple[Int32, Float32]:
+        """``top_k`` of one shopper's candidates (``[n]``, best first), against likeness of their tastes."""
+        there = articles >= 0
+        places = maximal_marginal_relevance(scores[there], self._tastes(articles[there]), diversity, top_k)
+        return articles[places], scores[places]
+
+    def reasons(self, shopper: Shoppers, articles: Int32, most: int = 3) -> list[list[int]]:
+        """For each of the ``articles`` recommended to one shopper, the articles of their history that lift it most.
+
+        Lifting is what its score loses when the other article is taken out of the history; only what loses counts.
+        """
+        newest = shopper.histories.newest(self._history_length)
+        history = np.unique(newest.articles[newest.mask]).astype(np.int32)
+        if not len(history):
+            return [[] for _ in articles]
+        variants = shopper.without(history)
+        lost = self._scores(shopper, articles) - self._scores(variants, articles)
+        order = np.argsort(-lost, axis=0, kind="stable")[:most]
+        return [history[order[:, j]][lost[order[:, j], j] > 0].tolist() for j in range(len(articles))]
+
+    def _scores(self, shoppers: Shoppers, articles: Int32) -> Float32:
+        """``[n, len(articles)]`` of the same articles for every shopper."""
+        wanted = np.broadcast_to(articles, (len(shoppers), len(articles)))
+        scores = scores_of(self._index.vectors, self._scale, self.queries(shoppers), wanted)
+        related = relatives(shoppers.histories, self._siblings)
+        same = related.articles[:, None, :] == wanted[:, :, None]
+        return scores + (same * related.bonus(self.scoring)[:, None, :]).sum(axis=2)
+
+    def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
+        """The articles whose taste is closest to that of one, best first, and their cosines."""
+        query = np.zeros((1, self._index.vectors.shape[1]), dtype=np.float32)
+        query[0, : self._model.config.output_dim] = self._tastes(np.array([article]))
+        found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
+        length = np.linalg.norm(self._index.vectors[article, : self._model.config.output_dim])
+        other = np.flatnonzero(found[0] != article)[:top_k]
+        return found[0, other], dots[0, other] / length
+
+    def _tastes(self, articles: npt.NDArray[np.integer]) -> Float32:
+        """``[n, output_dim]`` unit vectors of what kind of articles they are, without their names."""
+        tastes = self._article_vectors[articles, : self._model.config.output_dim]
+        return tastes / np.linalg.norm(tastes, axis=1, keepdims=True)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: whoever loads the model asks it again."""
-        articles, scores = self.recommend(np.asarray(rows), top_k)
+        articles, scores = self.recommend(self.customers(np.asarray(rows)), top_k)
         return {
             "customer_ids": [self.customer_ids[row].decode() for row in rows],
             "article_ids": [self.article_ids[found[found >= 0]].tolist() for found in articles],
@@ -189,10 +291,10 @@ class Recommender:
         return cls(
             model=load_checkpoint(checkpoint),
             index=load_index(folder / "index"),
-            article_ids=pd.read_parquet(folder / "articles.parquet", columns=["article_id"])["article_id"].to_numpy(
-                dtype="U10"
-            ),
+            catalogue=Catalogue.load(folder / "articles.parquet"),
             customer_ids=np.load(folder / "customer_ids.npy", mmap_mode="r", allow_pickle=False),
+            encoders=Encoders.load(folder),
+            customer_table=pa.feather.read_table(folder / "customers.arrow", memory_map=True),
             attributes=np.load(folder / "attributes.npy", mmap_mode="r", allow_pickle=False),
             log=PurchaseLog.load(folder / "log"),
             history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
@@ -209,31 +311,7 @@ class Recommender:
         folder = self._folder or Path()
         if (rows < 0).any():
             raise BundleError(folder, "the golden query's customers are unknown: publish again with `make run`")
-        _, scores = self.recommend(rows, max(len(ids) for ids in golden["article_ids"]))
+        _, scores = self.recommend(self.customers(rows), max(len(ids) for ids in golden["article_ids"]))
         for found, expected in zip(scores, golden["scores"], strict=True):
             if np.abs(found[: len(expected)] - expected).max(initial=0) > GOLDEN_TOLERANCE:
                 raise BundleError(folder, "answers the golden query differently: publish again with `make run`")
-
-
-def write_model(
-    folder: Path,
-    checkpoint_path: Path,
-    index: Index,
-    scoring: Scoring,
-    siblings: Siblings,
-    articles: pd.DataFrame,
-    customers: pd.DataFrame,
-    attributes: Int32,
-    log: PurchaseLog,
-) -> None:
-    """Write the files of a model into an empty ``folder`` (all but the manifest, which publishing adds)."""
-    shutil.copyfile(checkpoint_path, folder / "checkpoint.pt")
-    index.save(folder / "index")
-    (folder / "scoring.json").write_text(json.dumps(asdict(scoring)))
-    siblings.save(folder / "siblings")
-    articles.to_parquet(folder / "articles.parquet", index=False)
-    customers.to_parquet(folder / "customers.parquet", index=False)
-    ids = customers["customer_id"].to_numpy(dtype="U64").astype("S64")
-    np.save(folder / "customer_ids.npy", ids, allow_pickle=False)
-    np.save(folder / "attributes.npy", attributes, allow_pickle=False)
-    log.save(folder / "log")

@@ -16,15 +16,15 @@ Repurchase is for a handful of articles, and is added after the search.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.dataset import Histories, histories_as_of
+from hm_utils.dataset import Histories
 from hm_utils.features import FIRST_CODE
-from hm_utils.purchases import Int32, Int64, PurchaseLog
+from hm_utils.purchases import Int32, Int64
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -186,15 +186,20 @@ class Relatives:
         """``[n, c]`` whether it is a sibling."""
         return (self.articles >= 0) & ~self.bought
 
+    def among(self, articles: Int32) -> Relatives:
+        """Those that are in ``articles`` (rows)."""
+        kept = np.isin(self.articles, articles)
+        return Relatives(np.where(kept, self.articles, -1), self.bought & kept, self.log_days * kept)
+
     def bonus(self, scoring: Scoring) -> Float32:
         """``[n, c]`` the repurchase terms."""
         own = self.bought * (scoring.bought + scoring.log_days * self.log_days)
         return (own + scoring.sibling * self.sibling).astype(np.float32)
 
 
-def relatives(log: PurchaseLog, customers: Int32, as_of: int, siblings: Siblings) -> Relatives:
-    """What each customer bought before ``as_of``, their last purchases, with the siblings of that."""
-    own = own_articles(log, customers, as_of)
+def relatives(histories: Histories, siblings: Siblings) -> Relatives:
+    """What each customer bought, with the siblings of that; of a history, the last ``OWN_LENGTH`` purchases."""
+    own = own_articles(histories)
     used = slice(int(np.flatnonzero(own.mask.any(axis=0)).max(initial=-1)) + 1)  # most histories are short
     own = Histories(own.articles[:, used], own.days_since[:, used], own.mask[:, used])
     others = siblings.of(own)
@@ -206,11 +211,11 @@ def relatives(log: PurchaseLog, customers: Int32, as_of: int, siblings: Siblings
     )
 
 
-def own_articles(log: PurchaseLog, customers: Int32, as_of: int, length: int = OWN_LENGTH) -> Histories:
-    """What each customer bought before ``as_of``, each article once, with the days since the last time."""
-    histories = histories_as_of(log, customers, as_of, length)
+def own_articles(histories: Histories) -> Histories:
+    """Each article of a history once, with the days since the last time."""
+    last = histories.newest(OWN_LENGTH)
     # Newest first, so the first of each article is its latest purchase.
-    return Histories(histories.articles, histories.days_since, _first_of_each(histories.articles, histories.mask))
+    return replace(last, mask=_first_of_each(last.articles, last.mask))
 
 
 def _first_of_each(values: Int32, mask: Bool) -> Bool:

@@ -58,6 +58,13 @@ def article_table(seed: int = 0) -> pd.DataFrame:
             "detail_desc": [" ".join(rng.choice(words, 6)) for _ in range(ARTICLES)],
         }
     )
+    for name, values in {
+        "index_group_name": ["Ladieswear", "Menswear"],
+        "section_name": ["Denim", "Basics"],
+        "graphical_appearance_name": ["Solid", "Stripe"],
+        "department_name": ["Jersey", "Outdoor"],
+    }.items():
+        table[name] = pd.Series(rng.choice(values, ARTICLES), dtype="str")
     table.loc[[3, 9], "detail_desc"] = None
     table.loc[5, "section_no"] = pd.NA
     return table

@@ -23,9 +23,16 @@ def random_towers(training: TrainingData) -> TwoTower:
     return model
 
 
+def random_training(log: PurchaseLog, as_of: int) -> TrainingData:
+    return make_training_data(article_table(), customer_table(), log, as_of, train_weeks=4)
+
+
 def random_snapshot(log: PurchaseLog, as_of: int = 40, train_end: int = 33) -> Snapshot:
     """As of ``as_of``, of towers whose vocabularies are of the days before ``train_end``."""
-    training = make_training_data(article_table(), customer_table(), log, train_end, train_weeks=4)
+    return snapshot_of(random_training(log, train_end), log, as_of)
+
+
+def snapshot_of(training: TrainingData, log: PurchaseLog, as_of: int) -> Snapshot:
     return Snapshot.take(
         random_towers(training),
         training.categories_as_of(article_table(), log, as_of),

@@ -304,6 +304,9 @@ def test_the_vectors_and_queries_are_the_models(tmp_path, monkeypatch):
             assert path == tmp_path
             return cls()
 
+        def customers(self, rows):
+            return rows
+
         def queries(self, rows):
             return search.fold_customers(customers[rows])
 

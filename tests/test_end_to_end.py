@@ -135,7 +135,7 @@ def test_service_batch_command_and_library_give_one_list(client, recommender, fo
     assert list(table.columns) == ["customer_id", "article_id", "rank", "score"]
     assert len(table) == 60
     rows = recommender.customer_rows(ids)
-    articles, scores = recommender.recommend(rows, 20)
+    articles, scores = recommender.recommend(recommender.customers(rows), 20)
     for place, customer_id in enumerate(ids):
         batch = table[table["customer_id"].astype(str) == customer_id].sort_values("rank")
         served = client.post("/recommend", json={"customer_id": customer_id, "top_k": 20}).json()["recommendations"]
@@ -169,7 +169,7 @@ def test_the_submission_has_every_customer_and_twelve_articles(recommender, fold
     assert lines[0] == "customer_id,prediction"
     customer_ids, predictions = zip(*(line.split(",") for line in lines[1:]), strict=True)
     assert list(customer_ids) == [customer_id.decode() for customer_id in recommender.customer_ids]
-    articles, _ = recommender.recommend(np.arange(recommender.n_customers), 12)
+    articles, _ = recommender.recommend(recommender.customers(np.arange(recommender.n_customers)), 12)
     assert list(predictions) == [" ".join(ids) for ids in recommender.article_ids[articles]]
 
 
@@ -214,8 +214,8 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
         read_checkpoint(checkpoint)["settings"]["history_length"],
     )
     rows = np.arange(recommender.n_customers, dtype=np.int32)
-    np.testing.assert_allclose(recommender.encode(rows), snapshot.customers(rows), atol=1e-5)
-    articles, _ = recommender.recommend(rows, 10)
+    np.testing.assert_allclose(recommender.encode(recommender.customers(rows)), snapshot.customers(rows), atol=1e-5)
+    articles, _ = recommender.recommend(recommender.customers(rows), 10)
     assert (articles == snapshot.rank(rows, 10, recommender.scoring)).mean() > 0.999
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hm_utils.dataset import Histories
+from hm_utils import scoring as scoring_module
+from hm_utils.dataset import Histories, histories_as_of
 from hm_utils.scoring import (
     TOWERS_ALONE,
     Relatives,
@@ -58,9 +59,10 @@ def test_unfolding_gives_the_vectors_back():
 
 @pytest.mark.parametrize("length", [5, 50])
 @pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])
-def test_own_articles_are_listed_once_as_bought_last(as_of, length):
+def test_own_articles_are_listed_once_as_bought_last(as_of, length, monkeypatch):
+    monkeypatch.setattr(scoring_module, "OWN_LENGTH", length)
     log = random_log()
-    own = own_articles(log, CUSTOMER_ROWS, as_of, length)
+    own = own_articles(histories_as_of(log, CUSTOMER_ROWS, as_of, 50))
     repeated = 0
     for customer in CUSTOMER_ROWS:
         rows = range(log.offsets[customer], log.offsets[customer + 1])
@@ -73,13 +75,6 @@ def test_own_articles_are_listed_once_as_bought_last(as_of, length):
         found = zip(own.articles[customer][mask].tolist(), own.days_since[customer][mask].tolist(), strict=True)
         assert list(found) == list(expected.items())
     assert (repeated > 0) == (as_of > 0)
-
-
-def test_own_articles_are_of_the_past():
-    log = random_log()
-    for name in ("articles", "days_since", "mask"):
-        whole, cut = (getattr(own_articles(part, CUSTOMER_ROWS, 25), name) for part in (log, log.before(25)))
-        np.testing.assert_array_equal(whole, cut)
 
 
 PRODUCTS = np.array([0, 1, *(2 + np.arange(ARTICLES - 2) // 3)], dtype=np.int32)  # of three each; two have none
@@ -96,8 +91,8 @@ def siblings_of(articles, on_sale=ON_SALE) -> list[int]:
 
 @pytest.mark.parametrize("as_of", [0, 25, DAYS])
 def test_relatives_are_what_was_bought_and_its_siblings_on_sale(as_of):
-    own = own_articles(random_log(), CUSTOMER_ROWS, as_of)
-    related = relatives(random_log(), CUSTOMER_ROWS, as_of, Siblings.on_sale(PRODUCTS, ON_SALE))
+    own = own_articles(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60))
+    related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60), Siblings.on_sale(PRODUCTS, ON_SALE))
     some = 0
     for customer in CUSTOMER_ROWS:
         mine = own.articles[customer, own.mask[customer]].tolist()
@@ -135,7 +130,7 @@ def test_a_list_does_not_depend_on_who_else_is_in_the_batch():
     siblings, scoring = Siblings.on_sale(PRODUCTS, ON_SALE), Scoring(bought=2.0, log_days=-0.5, sibling=1.0)
 
     def lists(rows):
-        related = relatives(random_log(), CUSTOMER_ROWS[rows], 25, siblings)
+        related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS[rows], 25, 60), siblings)
         return best(lambda q, k: best_of(q @ folded.T, k), folded, 12.0, asked[rows], related, scoring, 9)
 
     together, alone = lists(slice(None)), [lists(slice(row, row + 1)) for row in range(CUSTOMERS)]
@@ -143,7 +138,9 @@ def test_a_list_does_not_depend_on_who_else_is_in_the_batch():
 
 
 def test_scores_of_some_articles_are_those_of_the_search():
-    articles = relatives(random_log(), CUSTOMER_ROWS, 25, Siblings.on_sale(PRODUCTS, ON_SALE)).articles
+    articles = relatives(
+        histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Siblings.on_sale(PRODUCTS, ON_SALE)
+    ).articles
     vectors, queries, scale = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS), 12.0
     bonus = np.random.default_rng(2).gamma(2.0, size=ARTICLES).astype(np.float32)
     scores = scores_of(fold_articles(vectors, bonus, scale), scale, fold_customers(queries), articles)
@@ -182,8 +179,8 @@ def best_of(scores, k: int):
 def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
     # Whole numbers, so that many scores are equal: ties are by article row.
     scores = np.random.default_rng(0).integers(-8, 1, size=(CUSTOMERS, ARTICLES)).astype(np.float32)
-    own = own_articles(random_log(), CUSTOMER_ROWS, 25)
-    related = relatives(random_log(), CUSTOMER_ROWS, 25, Siblings.on_sale(PRODUCTS, ON_SALE))
+    own = own_articles(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60))
+    related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Siblings.on_sale(PRODUCTS, ON_SALE))
     there = related.articles >= 0
     scores_of_related = np.where(there, np.take_along_axis(scores, np.maximum(related.articles, 0), axis=1), 0)
     found, found_scores = best_of(scores, k + int(there.sum(axis=1).max()))

@@ -1,0 +1,37 @@
+"""A recommender of random towers over the small data, as if it had been published."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from hm_utils.catalogue import Catalogue
+from hm_utils.index import build_index
+from hm_utils.purchases import PurchaseLog
+from hm_utils.recommender import Recommender
+from hm_utils.scoring import Scoring
+from tests.data import article_table, customer_table, random_log
+from tests.snapshots import HISTORY_LENGTH, random_training, snapshot_of
+
+SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, sibling=1.0)
+
+
+def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORING) -> Recommender:
+    """As of the day after the log's last; with no more than 40 articles, its index is exact."""
+    log = log or random_log()
+    as_of = log.last_day + 1
+    training = random_training(log, as_of)
+    snapshot = snapshot_of(training, log, as_of)
+    return Recommender(
+        model=snapshot.model,
+        index=build_index(snapshot.index_vectors(scoring)),
+        catalogue=Catalogue.of(article_table(), log),
+        customer_ids=customer_table()["customer_id"].to_numpy(dtype="U64").astype("S64"),
+        encoders=training.encoders,
+        customer_table=pa.Table.from_pandas(customer_table().drop(columns="customer_id")),
+        attributes=training.attributes,
+        log=log,
+        history_length=HISTORY_LENGTH,
+        scoring=scoring,
+        siblings=snapshot.siblings,
+        manifest={"version": "test"},
+    )

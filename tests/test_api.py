@@ -173,7 +173,7 @@ def test_a_missing_customer_is_named(client: TestClient) -> None:
     answer = client.post("/recommend", json={})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body"]
-    assert answer.json()["detail"][0]["msg"].startswith("Send customer_id, history or customer")
+    assert answer.json()["detail"][0]["msg"].startswith("Value error, Send customer_id, history or customer")
 
 
 def test_a_refusal_does_not_echo_the_input(client: TestClient) -> None:

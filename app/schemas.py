@@ -139,9 +139,8 @@ class RecommendRequest(Body):
     @model_validator(mode="after")
     def somebody(self) -> RecommendRequest:
         if not self.model_fields_set & {"customer_id", "history", "customer"}:
-            raise PydanticCustomError(
-                "nobody",
-                "Send customer_id, history or customer; null or an empty history is somebody of whom nothing is known",
+            raise ValueError(
+                "Send customer_id, history or customer; null or an empty history is somebody of whom nothing is known"
             )
         return self
 

@@ -42,7 +42,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import SETTINGS, TOP_K
-from hm_utils import inference, training
+from hm_utils import dataset, inference, training
 from hm_utils.baselines import BASELINES, chain, popularity_by_age, recent_popularity
 from hm_utils.calibration import calibrate
 from hm_utils.dataset import BatchMaker
@@ -137,8 +137,13 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "without history dropout": Ablation(batches={"history_dropout": 0.0}),
     "without counted popularity": Ablation(
-        blank=((inference, "log_popularity", {"sales": np.zeros_like}),),
+        blank=(
+            (dataset, "log_popularity", {"sales": np.zeros_like}),
+            (inference, "log_popularity", {"sales": np.zeros_like}),
+        )
     ),
+    "without popularity in training": Ablation(constants=((training, "COUNTED", 0.0),)),
+    "without halving popularity in training": Ablation(constants=((training, "COUNTED", 1.0),)),
     "without averaged weights": Ablation(
         constants=((training, "AVERAGE_POWER", 1e12), (training, "STEPS_PER_AVERAGE", 1))
     ),

@@ -16,9 +16,9 @@ four train the same towers with the same loss and optimizers, as `hm_utils.train
 * tfrs: TensorFlow Recommenders' retrieval task on arrays of finished histories (`benchmarks.tfrs`, which says how its
   towers differ; needs `make bench-env`). Its peak is of its own process.
 
-The clock starts after a few steps, with the catalogue's state and the sampling probabilities of every day at hand, as
-they are from the second epoch on; a later epoch's shuffling counts. All rows are run in turn, and again for every
-further round; of a row's runs the table shows the fastest. Peak memory is without a DataLoader's workers.
+The clock starts after a few steps, with the catalogue's state and the popularity of every day at hand, as they are from
+the second epoch on; a later epoch's shuffling counts. All rows are run in turn, and again for every further
+round; of a row's runs the table shows the fastest. Peak memory is without a DataLoader's workers.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Setup:
         batches = BatchMaker(data.log, training.examples, **chosen_of(BatchMaker, task.parameters))
         inputs = TrainingInputs(batches, training.categories, CatalogueState(data.log), training.attributes)
         days = np.unique(training.examples.day)
-        batches.share(days)
+        batches.share_and_popularity(days)
         for day in days.tolist():
             inputs.state.as_of(day)
         torch.manual_seed(settings.seed)
@@ -281,12 +281,14 @@ def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor]) -> Batch:
     # Collating makes 64 bits of Python's integers; half of that is quicker to compare.
     customers, articles, days = (fields[name].astype(np.int32) for name in ("customer", "article", "day"))
     history, n = fields["history"], len(customers)
-    expected = (n - 1) * batches.share(days)[articles]
+    share, popularity = batches.share_and_popularity(days)
+    expected = (n - 1) * share[articles]
     collisions = (articles[None, :] == articles[:, None]) | (customers[None, :] == customers[:, None])
     items, places = np.unique(np.concatenate([articles, history.ravel()]), return_inverse=True)
     return Batch(
         day=int(days.min()),
         items=items,
+        popularity=popularity[items],
         customers=customers,
         positives=places[:n],
         negatives=places[:n],

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from hm_utils import metrics
 from hm_utils.inference import Snapshot
+from hm_utils.popularity import COUNTED
 from hm_utils.purchases import Baskets, Int32
 from hm_utils.scoring import TOWERS_ALONE, Scoring, best, fold_customers, scores_of
 
@@ -24,7 +25,7 @@ CHUNK = 2_048  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 # Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
-START = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+START = np.array([1.0, 1.0, COUNTED, 0.0, 0.0, 0.0])
 DOT_PRODUCT = 3  # the first terms, which a search of the folded vectors ranks by
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
 
@@ -112,7 +113,8 @@ def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
-    cosine = np.where(candidates >= 0, np.concatenate([scores, scores_of_related], axis=1), -np.inf)
+    towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
+    cosine = np.where(candidates >= 0, towers, -np.inf)
     names = slice(-snapshot.model.config.name_dim, None)
     name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
     none = np.zeros_like(scores)

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hm_utils.popularity import log_popularity
 from hm_utils.purchases import Int32, Int64, PurchaseLog, distinct
 
 Bool = npt.NDArray[np.bool_]
 
-# Sampling probabilities are counted over this many days around a batch.
+# Sampling probabilities and popularity are counted over this many days around a batch.
 DAYS_PER_BLOCK = 7
 
 
@@ -159,6 +160,7 @@ class Batch:
     Attributes:
         day: the catalogue's state is as of this day, the earliest of the batch.
         items: ``[u]`` distinct article rows of the batch.
+        popularity: ``[u]`` their ``popularity.log_popularity`` among the examples of these weeks.
         customers: ``[n]`` customer rows.
         positives: ``[n]`` places in ``items``.
         negatives: ``[m]`` places in ``items`` shared by all examples, or ``[n, k]`` of their own.
@@ -171,6 +173,7 @@ class Batch:
 
     day: int
     items: Int32
+    popularity: npt.NDArray[np.float32]
     customers: Int32
     positives: Int64
     negatives: Int64
@@ -237,9 +240,10 @@ class BatchMaker:
         customers, articles = self.examples.customer[chosen], self.examples.article[chosen]
         days = self.examples.day[chosen]
         histories = self._histories(customers, articles, days, rng)
+        share, popularity = self.share_and_popularity(days)
         if self.use_in_batch_negatives:
             negatives = articles
-            expected = (len(chosen) - 1) * self.share(days)[articles]
+            expected = (len(chosen) - 1) * share[articles]
             log_expected_count = np.log(np.maximum(expected, 1e-9)).astype(np.float32)
             collisions = (articles[None, :] == articles[:, None]) | (customers[None, :] == customers[:, None])
         else:
@@ -252,6 +256,7 @@ class BatchMaker:
         return Batch(
             day=int(days.min()),
             items=items,
+            popularity=popularity[items],
             customers=customers,
             positives=positive_places,
             negatives=negative_places.reshape(negatives.shape),
@@ -297,8 +302,11 @@ class BatchMaker:
         place[items] = np.arange(len(items))
         return items.astype(np.int32), place[articles]
 
-    def share(self, days: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """``[n_articles]`` each article's share of the examples in the week-long blocks that ``days`` fall in.
+    def share_and_popularity(
+        self, days: npt.NDArray[np.integer]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        """Each article's share of the examples in the week-long blocks that ``days`` fall in, ``[n_articles]``, and
+        the ``popularity.log_popularity`` of these shares.
 
         The blocks end with the last example's day, so that the newest is a whole week. An example's own
         purchase is in its week's share.
@@ -307,16 +315,18 @@ class BatchMaker:
         if len(blocks) == 1:
             return self._block(blocks.item())
         weights = zip(blocks.tolist(), (counts / len(days)).tolist(), strict=True)
-        return sum((weight * self._block(block) for block, weight in weights), np.zeros(self.log.n_articles))
+        share = sum(weight * self._block(block)[0] for block, weight in weights)
+        return share, log_popularity(share)
 
-    def _block(self, block: int) -> npt.NDArray[np.float64]:
+    def _block(self, block: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         if block not in self._blocks:
             end = int(self.examples.day[-1]) + 1 - block * DAYS_PER_BLOCK
             low, high = np.searchsorted(self.examples.day, [end - DAYS_PER_BLOCK, end])
             counts = np.bincount(self.examples.article[low:high], minlength=self.log.n_articles)
-            self._blocks[block] = counts / max(counts.sum(), 1)
+            share = counts / max(counts.sum(), 1)
+            self._blocks[block] = share, log_popularity(share)
         return self._blocks[block]
 
     @cached_property
-    def _blocks(self) -> dict[int, npt.NDArray[np.float64]]:
+    def _blocks(self) -> dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]]:
         return {}

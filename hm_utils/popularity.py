@@ -1,4 +1,4 @@
-"""How popular every article is as of a day: counted, not learned."""
+"""How popular every article is as of a day: counted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ RECENT_DAYS = 7
 # Days after which a sale counts half. Fashion turns over quickly even inside a week: to predict the sales of
 # 18, 19 and 20 September 2020, 1 to 1.5 days were best; for eight weeks of the synthetic sample, 3.
 HALF_LIFE = 2.0
+# What the log popularity of the week counts in a logit while the towers are trained: the strength of a logit adjustment
+# (Menon et al., ICLR 2021). At 1 the vectors need not know what sells, and new articles, of which nothing was counted
+# yet, are held down; at 0 they remember what sold then.
+COUNTED = 0.5
 
 
 def recent_sales(

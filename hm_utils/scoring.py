@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from hm_utils.dataset import Histories
 from hm_utils.features import FIRST_CODE
+from hm_utils.popularity import COUNTED
 from hm_utils.purchases import Int32, Int64
 
 Float32 = npt.NDArray[np.float32]
@@ -43,14 +44,14 @@ class Scoring:
 
     Attributes:
         name: of the names' part of the cosine.
-        popularity: of an article's log popularity in the last days, which the towers know from longer ago.
+        popularity: of an article's log popularity in the last days.
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since they bought it last, added to the same.
         sibling: added to an article that they did not buy, of a product that they bought in another colour or cut.
     """
 
     name: float = 1.0
-    popularity: float = 0.0
+    popularity: float = COUNTED
     bought: float = 0.0
     log_days: float = 0.0
     sibling: float = 0.0

@@ -28,6 +28,7 @@ from hm_utils.checkpoint import (
 from hm_utils.dataset import Batch, BatchMaker
 from hm_utils.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, CatalogueState
 from hm_utils.losses import pair_loss, sampled_softmax_loss
+from hm_utils.popularity import COUNTED
 from hm_utils.purchases import Int32
 from hm_utils.towers import IDENTITY_COLUMNS, TowerConfig, TwoTower
 
@@ -123,7 +124,11 @@ def batch_loss(
     inputs: TrainingInputs,
     device: str,
 ) -> Tensor:
-    """The loss of one batch, a scalar: encode its distinct articles once, then gather."""
+    """The loss of one batch, a scalar: encode its distinct articles once, then gather.
+
+    The logit of an article is scale x cosine + ``COUNTED`` x its log popularity in the weeks of the batch: half of
+    what sells is counted, so that the towers have less to remember, and a recommendation adds its own day's.
+    """
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -146,14 +151,15 @@ def batch_loss(
         tensor(batch.days_since).long(),
         tensor(batch.mask),
     )
+    popularity = COUNTED * tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
-    positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1)
+    positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
     if batch.log_expected_count is None or batch.collisions is None:
-        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives])
+        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
         return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
     return sampled_softmax_loss(
         positive_logits,
-        model.scale * users @ items.index_select(0, negatives).T,
+        torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
         tensor(batch.log_expected_count),
         tensor(batch.collisions),
     )

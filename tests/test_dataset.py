@@ -114,6 +114,8 @@ def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
         article: 48 / 64 * counts[0][article] / len(first) + 16 / 64 * counts[1][article] / len(second)
         for article in range(ARTICLES)
     }
+    popularity = [np.log(1 + ARTICLES * share[article]) for article in batch.items.tolist()]
+    np.testing.assert_allclose(batch.popularity, popularity, rtol=1e-5)
     sampled = batch.items[batch.negatives].tolist()
     expected = [np.log((64 - 1) * share[article]) for article in sampled]
     np.testing.assert_allclose(batch.log_expected_count, expected, rtol=1e-5)

@@ -5,6 +5,7 @@ import pytest
 
 from hm_utils.features import CatalogueState
 from hm_utils.inference import Snapshot
+from hm_utils.popularity import COUNTED
 from hm_utils.preprocessing import make_training_data
 from hm_utils.scoring import Scoring
 from hm_utils.towers import TwoTower
@@ -23,7 +24,7 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
     assert ranked.shape == (3, 100)
     assert ranked.dtype == np.int32
     assert (ranked[:, ARTICLES:] == -1).all()
-    scores = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T
+    scores = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + COUNTED * snapshot.popularity
     np.testing.assert_allclose(
         np.take_along_axis(scores, ranked[:, :ARTICLES], axis=1), -np.sort(-scores, axis=1), atol=1e-4
     )

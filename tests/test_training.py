@@ -12,6 +12,7 @@ from hm_utils import training as training_module
 from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from hm_utils.dataset import BatchMaker
 from hm_utils.features import CatalogueState
+from hm_utils.popularity import COUNTED
 from hm_utils.preprocessing import make_training_data
 from hm_utils.purchases import PurchaseLog
 from hm_utils.training import (
@@ -270,7 +271,7 @@ def with_a_new_article():
     return log, training, random_towers(training)
 
 
-def first_loss(with_a_new_article, day, categories=None, use_in_batch_negatives=True, scale=None):
+def first_loss(with_a_new_article, day, categories=None, popularity=None, use_in_batch_negatives=True, scale=None):
     """The loss of the examples of a day, every article of the catalogue among the negatives."""
     log, training, model = with_a_new_article
     batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives)
@@ -282,12 +283,15 @@ def first_loss(with_a_new_article, day, categories=None, use_in_batch_negatives=
         batch = replace(
             batch,
             items=articles.astype(np.int32),
+            popularity=batches.share_and_popularity(training.examples.day[training.examples.day == day])[1],
             positives=own,
             negatives=articles,
             log_expected_count=np.zeros(ARTICLES, dtype=np.float32),
             collisions=own[:, None] == articles,
             history=batch.items[batch.history].astype(np.int64),
         )
+    if popularity is not None:
+        batch = replace(batch, popularity=popularity(batch.popularity))
     inputs = TrainingInputs(
         batches, training.categories if categories is None else categories, CatalogueState(log), training.attributes
     )
@@ -328,18 +332,24 @@ def test_an_article_not_yet_sold_has_its_other_categories(with_a_new_article):
 
 
 @pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
-def test_a_logit_is_the_scaled_cosine_and_nothing_else(with_a_new_article, use_in_batch_negatives):
-    def loss(scale=None):
-        return first_loss(with_a_new_article, 30, None, use_in_batch_negatives, scale)
+def test_popularity_is_in_the_logits(with_a_new_article, use_in_batch_negatives):
+    def loss(popularity=None, scale=None):
+        return first_loss(with_a_new_article, 30, None, popularity, use_in_batch_negatives, scale)
 
-    batch, nothing = loss(1e-30)
+    batch, whole = loss()
+    assert loss(lambda popularity: popularity[::-1].copy())[1] != pytest.approx(whole, rel=1e-3)
+    shifted = loss(lambda popularity: popularity + 3)[1]
+    # The softmax asks which article was bought, so that a constant is nothing to it; the pairs ask whether.
+    assert (shifted == pytest.approx(whole, rel=1e-5)) == use_in_batch_negatives
+    # Without the cosine it is all that is left.
+    positive, negative = (COUNTED * batch.popularity[places] for places in (batch.positives, batch.negatives))
     if use_in_batch_negatives:
-        expected = np.log1p((~batch.collisions).sum(axis=1)).mean()
+        weight = np.where(batch.collisions, 0, np.exp(negative - batch.log_expected_count))
+        expected = np.log1p(weight.sum(axis=1) / np.exp(positive)).mean()
     else:
         bias = with_a_new_article[2].pair_bias.item()
-        expected = np.log1p(np.exp(-bias)) + np.log1p(np.exp(bias))
-    assert nothing == pytest.approx(expected, rel=1e-5)
-    assert loss(5.0)[1] != pytest.approx(expected, rel=1e-3)
+        expected = np.log1p(np.exp(-positive - bias)).mean() + np.log1p(np.exp(negative + bias)).mean()
+    assert loss(scale=1e-30)[1] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_average_of_the_weights_is_what_is_validated_and_kept(parts, tmp_path, monkeypatch):

@@ -145,6 +145,54 @@ def test_service_batch_command_and_library_give_one_list(client, recommender, fo
         np.testing.assert_allclose(batch["score"], scores[place], rtol=1e-5)
 
 
+def test_a_stored_history_and_the_same_one_sent_get_one_list_to_the_last_bit(client, recommender):
+    ids = [customer_id.decode() for customer_id in recommender.customer_ids[::4]]
+    batch = client.post("/recommend/batch", json={"customer_ids": [*ids, "f" * 64], "top_k": 12}).json()
+    assert batch["unknown"] == ["f" * 64]
+    assert batch["count"] == len(ids)
+    with_purchases = 0
+    for customer_id, together in zip(ids, batch["results"], strict=True):
+        stored = client.post("/recommend", json={"customer_id": customer_id, "top_k": 12}).json()
+        assert stored == together
+        known = client.get(f"/customers/{customer_id}").json()
+        assert len(known["purchases"]) == min(known["count"], 200)
+        with_purchases += known["count"] > 0
+        history = [{name: bought[name] for name in ("article_id", "days_ago")} for bought in known["purchases"][::-1]]
+        told = {"history": history[-100:], "customer": known["attributes"], "top_k": 12}
+        assert client.post("/recommend", json=told).json() == stored | {"customer_id": None}
+    assert 100 < with_purchases < len(ids)
+
+
+def test_what_a_shop_asks_for_every_minute(client, recommender):
+    customer_id = recommender.customer_ids[5].decode()
+
+    def ask(**body):
+        answer = client.post("/recommend", json={"customer_id": customer_id, **body})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["recommendations"]
+
+    every = [item["article_id"] for item in ask(top_k=100)]
+    dresses = ask(top_k=100, filters={"product_type": ["Dress"]}, include=["details", "reasons"])
+    assert dresses
+    assert {item["details"]["product_type"] for item in dresses} == {"Dress"}
+    listed = [item["article_id"] for item in dresses]
+    assert [article for article in every if article in listed] == [article for article in listed if article in every]
+    assert any(item["reasons"] for item in dresses)
+    assert ask(filters={"product_type": ["no such type"]}) == []
+    bought = {item["article_id"] for item in client.get(f"/customers/{customer_id}").json()["purchases"]}
+    assert bought & set(every)
+    assert not bought & {item["article_id"] for item in ask(top_k=100, exclude_purchased=True)}
+    assert [item["article_id"] for item in ask(top_k=10, diversity=0.9)] != every[:10]
+    clicked = ask(top_k=10, history=[every[3]])
+    assert every[3] not in [item["article_id"] for item in clicked]
+    similar = client.get(f"/articles/{every[0]}/similar?top_k=5").json()
+    assert similar["count"] == 5
+    found = client.get("/articles?q=dre&limit=3").json()
+    assert 0 < found["count"] <= 3
+    assert client.get("/articles/0000000000").status_code == 404
+    assert "Dress" in client.get("/filters").json()["filters"]["product_type"]
+
+
 def test_top_k_is_the_tables_and_the_submission_has_twelve_all_the_same(folders, recommender, tmp_path):
     ids = [recommender.customer_ids[row].decode() for row in (0, 7)]
     (tmp_path / "ids.txt").write_text("\n".join(ids))

@@ -160,7 +160,7 @@ def test_a_stored_history_and_the_same_one_sent_get_one_list_to_the_last_bit(cli
         history = [{name: bought[name] for name in ("article_id", "days_ago")} for bought in known["purchases"][::-1]]
         told = {"history": history[-100:], "customer": known["attributes"], "top_k": 12}
         assert client.post("/recommend", json=told).json() == stored | {"customer_id": None}
-    assert 100 < with_purchases < len(ids)
+    assert with_purchases > 100
 
 
 def test_what_a_shop_asks_for_every_minute(client, recommender):

@@ -1,10 +1,12 @@
-"""Errors that say which field is wrong without sending back what the client sent."""
+"""Errors that say what is wrong without sending back what the client sent, or what only the log should know."""
 
 from __future__ import annotations
 
 from fastapi import Request, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+
+from app.logs import REQUEST_ID
 
 MAX_PROBLEMS = 10
 MAX_NAME = 64  # characters; an unknown field's name is the client's own text
@@ -26,3 +28,9 @@ async def invalid_request(request: Request, error: Exception) -> JSONResponse:
         for problem in error.errors()[:MAX_PROBLEMS]
     ]
     return JSONResponse({"detail": problems}, status.HTTP_422_UNPROCESSABLE_CONTENT)
+
+
+async def internal_error(request: Request, error: Exception) -> JSONResponse:
+    """500 that says nothing but under which id the log has the rest."""
+    body = {"detail": "internal error", "request_id": REQUEST_ID.get()}
+    return JSONResponse(body, status.HTTP_500_INTERNAL_SERVER_ERROR)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, status
 from fastapi.responses import RedirectResponse
 
-from app.schemas import Health, InvalidRequest, Problem, Ready, Recommendation, RecommendRequest, RecommendResponse
+from app.schemas import InvalidRequest, Problem, Recommendation, RecommendRequest, RecommendResponse
 from app.serving import RecommenderDep
 
 router = APIRouter()
@@ -40,18 +40,6 @@ async def recommend(request: RecommendRequest, model: RecommenderDep) -> Recomme
     return RecommendResponse(
         customer_id=request.customer_id, recommendations=recommendations, count=len(recommendations)
     )
-
-
-@router.get("/health", tags=["operation"])
-async def health() -> Health:
-    """The process is alive, with or without a model."""
-    return Health()
-
-
-@router.get("/ready", responses=UNAVAILABLE, tags=["operation"])
-async def ready(model: RecommenderDep) -> Ready:
-    """A model is served, and which version; 503 and the reason while there is none."""
-    return Ready(version=model.version)
 
 
 @router.get("/", include_in_schema=False)

@@ -89,6 +89,7 @@ def test_conda_installs_the_lock_and_the_package_through_pip() -> None:
 
 # Not imported, but run, or used by what is imported.
 TOOLS = {
+    "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
     "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint

@@ -15,6 +15,7 @@ from app.settings import Settings
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_encode = json.JSONEncoder(default=str).encode  # made once: json.dumps would make one a line
 
 # uvicorn sets up its own logger and no other, so what is said here is seen however the service was started.
 logger = logging.getLogger("uvicorn.error").getChild("hm")
@@ -48,7 +49,7 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 def log_config(settings: Settings) -> dict[str, Any]:

@@ -35,12 +35,14 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state.reloader = Reloader(state, path or current.model, load)
         await state.reloader.reload()
         watching = asyncio.create_task(state.reloader.watch(current.reload_seconds)) if current.reload_seconds else None
-        yield
-        if watching is not None:
-            watching.cancel()
-        state.reloader.close()
-        state.pool.close()
-        state.metrics.close()
+        try:
+            yield
+        finally:
+            if watching is not None:
+                watching.cancel()
+            state.reloader.close()
+            state.pool.close()
+            state.metrics.close()
 
     # A body without Content-Type is read as JSON, as curl and many clients mean it.
     app = Service(

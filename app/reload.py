@@ -107,8 +107,11 @@ class Reloader:
 
 def published(path: Path) -> Mark | None:
     """What tells one published model from another without reading it; None where nothing is published."""
-    folder = path.resolve()
-    if not folder.is_dir():
+    try:
+        folder = path.resolve()
+        if not folder.is_dir():
+            return None
+    except (OSError, RuntimeError):  # a folder that may not be read; links that lead in a circle
         return None
     try:
         manifest = (folder / MANIFEST).stat()

@@ -70,7 +70,8 @@ def open_model(path: Path, load: Load) -> Serving:
         recommender = load(path)
     except BundleError as error:
         logger.error("model refused: %s", error)
-        return Serving(None, error.problem)
+        # A library's own message may have the path of a file in the model.
+        return Serving(None, error.problem.replace(f"{error.folder}/", ""))
     except Exception:
         logger.exception("model refused: %s could not be loaded", path)
         return Serving(None, "the model could not be loaded: the service's log says why")

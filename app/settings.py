@@ -26,9 +26,7 @@ class Settings(BaseSettings):
     """The service's settings; the README's table says the same."""
 
     # An empty variable counts as one that is not set: `HM_API_KEY= make serve` has no key.
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
     api_key: SecretStr | None = Field(default=None, min_length=16, description="asked for in X-API-Key")

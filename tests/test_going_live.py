@@ -98,6 +98,14 @@ def test_a_broken_model_is_refused_and_told_once(tmp_path: Path, caplog: pytest.
         wait_for(lambda: ready(client)["version"] == new)
 
 
+def test_the_reason_names_no_folder(tmp_path: Path) -> None:
+    def load(path: Path) -> Fake:
+        raise BundleError(path, f"cannot be opened ({path}/log/log.json is not JSON)")
+
+    with TestClient(create_app(tmp_path, load, settings())) as client:
+        assert ready(client) == {"detail": "cannot be opened (log/log.json is not JSON)"}
+
+
 def test_a_refused_model_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_fake(tmp_path)
     tries = 0

@@ -105,7 +105,8 @@ class Limited:
                 raise
             late = problem(status.HTTP_504_GATEWAY_TIMEOUT, "not answered in time: ask for less, or try again")
             if receives:
-                late = problem(status.HTTP_408_REQUEST_TIMEOUT, "the body did not arrive in time")
+                closing = {"Connection": "close"}  # what still arrives of the body is not another request
+                late = problem(status.HTTP_408_REQUEST_TIMEOUT, "the body did not arrive in time", closing)
             await late(scope, receive, send)
 
 

@@ -13,12 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from app import operation
 from app.errors import internal_error, invalid_request
 from app.limits import RESPONSES, Limits
+from app.logs import logger
 from app.pool import Pool
 from app.reload import Reloader
 from app.routes import router
 from app.service import Service
 from app.serving import Load, load_recommender
-from app.settings import Settings, read_settings
+from app.settings import Settings, misspelt, read_settings
 
 MAX_BODY = 64 * 1024  # bytes; the longest valid request has about 14,000
 
@@ -29,6 +30,8 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current = settings or read_settings()
+        for name in misspelt():
+            logger.warning("%s is not a setting: is it misspelt?", name)
         state = app.state
         state.limits = Limits(current)
         state.pool = Pool(current.pool_threads, current.pool_queue)

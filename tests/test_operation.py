@@ -182,6 +182,17 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert KEY not in repr(found)
 
 
+def test_a_misspelt_setting_is_told(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HM_APIKEY", KEY)
+    monkeypatch.setenv("HM_POOL_QUEUE", "3")
+    with TestClient(app):
+        assert "HM_APIKEY is not a setting" in caplog.text
+    assert "HM_POOL_QUEUE" not in caplog.text
+    assert KEY not in caplog.text
+
+
 def test_the_readme_has_every_setting() -> None:
     rows = re.findall(r"^\| `(HM_\w+)` \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     defaults = {f"HM_{name.upper()}": field.default for name, field in Settings.model_fields.items()}

@@ -12,6 +12,7 @@ PARAMS ?=#                for the pipeline, e.g. "-p num_epochs 5 -p test_days 7
 MODEL ?= $(ARTIFACTS_DIR)/model#  what `make serve` serves
 HOST ?= 127.0.0.1
 PORT ?= 8000
+WORKERS ?= 1#             processes of `make serve`
 PYTEST_ARGS ?=#           e.g. "-k metrics -x"
 BENCH_ARGS ?=#            of `python -m benchmarks.quality`, e.g. "--only ours baselines --json out.json"
 SPEED_ARGS ?=#            of `python -m benchmarks.all`, e.g. "--only reading growth"
@@ -55,9 +56,9 @@ test: lint  ## Run every check: lint, types, tests (PYTEST_ARGS=)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 .PHONY: serve
-serve: $(STAMP)  ## Serve the published model on http://localhost:8000 (ARTIFACTS_DIR= or MODEL=, HOST=, PORT=)
+serve: $(STAMP)  ## Serve the published model on http://localhost:8000 (ARTIFACTS_DIR= or MODEL=, HOST=, PORT=, WORKERS=)
 	@test -e "$(MODEL)" || { echo "There is no model at $(MODEL): publish one with \`make run\`, or say where it is with MODEL=…" >&2; exit 1; }
-	HM_MODEL="$(MODEL)" $(PY) -m uvicorn app.main:app --host $(HOST) --port $(PORT)
+	HM_MODEL="$(MODEL)" $(PY) -m app --host $(HOST) --port $(PORT) --workers $(WORKERS)
 
 .PHONY: lab
 lab: $(STAMP)  ## Open the notebooks in JupyterLab

@@ -53,12 +53,14 @@ def recommendations(model: Recommender, request: RecommendRequest) -> RecommendR
     """Raises UnknownError if the model knows no such customer and nothing else is told of them."""
     row = customer_row(model, request)
     shopper, visited = shopper_of(model, request, row)
-    excluded = [row for row in model.catalogue.rows(request.exclude_items).tolist() if row >= 0] + visited
+    excluded = visited
+    if request.exclude_items:
+        excluded += [row for row in model.catalogue.rows(request.exclude_items).tolist() if row >= 0]
     if request.exclude_purchased and row is not None:
         excluded += model.log.article[model.log.offsets[row] : model.log.offsets[row + 1]].tolist()
     allowed = None if request.filters is None else matching(model, request.filters)
     depth = max(CANDIDATES * request.top_k, FEWEST_CANDIDATES) if request.diversity else request.top_k
-    found, scores = model.recommend(shopper, depth, np.unique(excluded).astype(np.int32), allowed)
+    found, scores = model.recommend(shopper, depth, np.unique(np.array(excluded, dtype=np.int32)), allowed)
     there = found[0] >= 0
     articles, lifted = found[0][there], scores[0][there]
     if request.diversity:

@@ -1,4 +1,4 @@
-"""Errors that say which field is wrong without sending back what the client sent."""
+"""Errors that say what is wrong without sending back what the client sent, or what only the log should know."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from app.answers import UnknownError
+from app.logs import REQUEST_ID
 
 MAX_PROBLEMS = 10
 MAX_NAME = 64  # characters; an unknown field's name is the client's own text
@@ -34,3 +35,9 @@ async def unknown(request: Request, error: Exception) -> JSONResponse:
     """404 for a customer or an article that the model does not know."""
     assert isinstance(error, UnknownError)
     return JSONResponse({"detail": str(error)}, status.HTTP_404_NOT_FOUND)
+
+
+async def internal_error(request: Request, error: Exception) -> JSONResponse:
+    """500 that says nothing but under which id the log has the rest."""
+    body = {"detail": "internal error", "request_id": REQUEST_ID.get()}
+    return JSONResponse(body, status.HTTP_500_INTERNAL_SERVER_ERROR)

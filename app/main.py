@@ -1,7 +1,8 @@
-"""The application: ``uvicorn app.main:app`` serves the published model."""
+"""The application: ``uvicorn app.main:app``, or ``python -m app``, serves the published model."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,30 +10,53 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
+from app import operation
 from app.answers import UnknownError
-from app.errors import invalid_request, unknown
+from app.errors import internal_error, invalid_request, unknown
+from app.limits import RESPONSES, Limits
+from app.logs import logger
+from app.pool import Pool
+from app.reload import Reloader
 from app.routes import router
-from app.serving import Load, Serving, load_recommender, model_path, open_model
+from app.service import Service
+from app.serving import Load, load_recommender
+from app.settings import Settings, misspelt, read_settings
 
 MAX_BODY = 64 * 1024  # bytes; the longest valid request has about 14,000
 
 
-def create_app(path: Path | None = None, load: Load = load_recommender) -> FastAPI:
-    """An application that serves the model in ``path`` (by default :func:`app.serving.model_path`)."""
+def create_app(path: Path | None = None, load: Load = load_recommender, settings: Settings | None = None) -> FastAPI:
+    """An application that serves the model in ``path``, with settings from the environment unless they are given."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.serving = open_model(path or model_path(), load)
-        yield
-        app.state.serving = Serving(None, "the service is shutting down")
+        current = settings or read_settings()
+        for name in misspelt():
+            logger.warning("%s is not a setting: is it misspelt?", name)
+        state = app.state
+        state.limits = Limits(current)
+        state.pool = Pool(current.pool_threads, current.pool_queue)
+        state.reloader = Reloader(state, path or current.model, load)
+        await state.reloader.reload()
+        watching = asyncio.create_task(state.reloader.watch(current.reload_seconds)) if current.reload_seconds else None
+        try:
+            yield
+        finally:
+            if watching is not None:
+                watching.cancel()
+            state.reloader.close()
+            state.pool.close()
+            state.metrics.close()
 
     # A body without Content-Type is read as JSON, as curl and many clients mean it.
-    app = FastAPI(
+    app = Service(
         title="H&M recommender", version="1", lifespan=lifespan, max_body_size=MAX_BODY, strict_content_type=False
     )
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(UnknownError, unknown)
-    app.include_router(router)
+    app.add_exception_handler(Exception, internal_error)
+    app.include_router(router, responses=RESPONSES)
+    app.include_router(operation.router)
     return app
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response, status
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from app import answers
+from app.pool import in_pool
 from app.schemas import (
     MAX_TOP_K,
     Article,
@@ -19,10 +19,8 @@ from app.schemas import (
     Customer,
     CustomerId,
     FilterValues,
-    Health,
     InvalidRequest,
     Problem,
-    Ready,
     RecommendRequest,
     RecommendResponse,
     SimilarArticles,
@@ -58,27 +56,28 @@ Limit = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="how many at most",
     response_model_exclude_unset=True,
     tags=["recommendations"],
 )
-async def recommend(request: RecommendRequest, model: RecommenderDep) -> RecommendResponse:
+async def recommend(request: Request, body: RecommendRequest, model: RecommenderDep) -> RecommendResponse:
     """The articles that somebody is most likely to buy next, best first."""
-    if answers.is_slow(request):
-        return await run_in_threadpool(answers.recommendations, model, request)
-    return answers.recommendations(model, request)
+    if answers.is_slow(body):
+        return await in_pool(request, answers.recommendations, model, body)
+    return answers.recommendations(model, body)
 
 
 @router.post(
     "/recommend/batch", response_model=BatchResponse, responses=BAD_BODY | UNAVAILABLE, tags=["recommendations"]
 )
-async def recommend_batch(request: BatchRequest, model: RecommenderDep) -> Response:
+async def recommend_batch(request: Request, body: BatchRequest, model: RecommenderDep) -> Response:
     """The same lists for many customers at once."""
 
     def answer() -> bytes:
-        return answers.batch(model, request).model_dump_json(exclude_unset=True).encode()
+        return answers.batch(model, body).model_dump_json(exclude_unset=True).encode()
 
-    return Response(await run_in_threadpool(answer), media_type="application/json")
+    return Response(await in_pool(request, answer), media_type="application/json")
 
 
 @router.get("/articles", responses=INVALID | UNAVAILABLE, tags=["catalogue"])
 async def find_articles(
+    request: Request,
     model: RecommenderDep,
     q: Annotated[
         str, Query(min_length=1, max_length=100, description="words, or their beginnings", examples=["black dre"])
@@ -91,7 +90,7 @@ async def find_articles(
         found = answers.articles(model, model.catalogue.search(q, limit).tolist())
         return Articles(articles=found, count=len(found))
 
-    return await run_in_threadpool(answer)
+    return await in_pool(request, answer)
 
 
 @router.get("/articles/{article_id}", responses=INVALID | not_found("article") | UNAVAILABLE, tags=["catalogue"])
@@ -103,36 +102,28 @@ async def get_article(article_id: ArticleInPath, model: RecommenderDep) -> Artic
 @router.get(
     "/articles/{article_id}/similar", responses=INVALID | not_found("article") | UNAVAILABLE, tags=["catalogue"]
 )
-async def similar_articles(article_id: ArticleInPath, model: RecommenderDep, top_k: Limit = 10) -> SimilarArticles:
+async def similar_articles(
+    request: Request, article_id: ArticleInPath, model: RecommenderDep, top_k: Limit = 10
+) -> SimilarArticles:
     """The articles of the closest taste: what goes to the same people, whatever its name."""
-    found = await run_in_threadpool(answers.similar, model, article_id, top_k)
+    found = await in_pool(request, answers.similar, model, article_id, top_k)
     return SimilarArticles(article_id=article_id, similar=found, count=len(found))
 
 
 @router.get("/customers/{customer_id}", responses=INVALID | not_found("customer") | UNAVAILABLE, tags=["catalogue"])
 async def get_customer(
-    customer_id: Annotated[CustomerId, Path(description="64 lower-case hexadecimal digits")], model: RecommenderDep
+    request: Request,
+    customer_id: Annotated[CustomerId, Path(description="64 lower-case hexadecimal digits")],
+    model: RecommenderDep,
 ) -> Customer:
     """A customer's attributes and latest purchases."""
-    return await run_in_threadpool(answers.customer, model, customer_id)
+    return await in_pool(request, answers.customer, model, customer_id)
 
 
 @router.get("/filters", responses=UNAVAILABLE, tags=["catalogue"])
 async def get_filters(model: RecommenderDep) -> FilterValues:
     """The values that the filters of a recommendation can have."""
     return FilterValues(filters={name: model.catalogue.values(name) for name in FILTERS})
-
-
-@router.get("/health", tags=["operation"])
-async def health() -> Health:
-    """The process is alive, with or without a model."""
-    return Health()
-
-
-@router.get("/ready", responses=UNAVAILABLE, tags=["operation"])
-async def ready(model: RecommenderDep) -> Ready:
-    """A model is served, and which version; 503 and the reason while there is none."""
-    return Ready(version=model.version)
 
 
 @router.get("/", include_in_schema=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, HTTPException, Request, status
 
-from hm_utils.bundle import BundleError
+from app.logs import logger
+from hm_utils.bundle import BundleError, read_manifest
 
 if TYPE_CHECKING:
     from hm_utils.recommender import Recommender
 else:  # FastAPI looks the name up; importing the class would import torch before there is need
     Recommender = Any
 
-# uvicorn sets up this logger and no other, so what is said here is seen without any configuration of ours.
-logger = logging.getLogger("uvicorn.error").getChild("hm")
+WARM_UP = 3  # times that the golden query is asked before a model is served
 
-DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
-
-
-Load = Callable[[Path], Recommender]
+Load = Callable[[Path], Any]  # a Recommender, or what stands in for one in a test
 
 
 @dataclass(frozen=True)
@@ -35,13 +30,9 @@ class Serving:
     problem: str | None = None
 
 
-def model_path() -> Path:
-    """The published model: ``HM_MODEL``, or ``artifacts/model`` beside the code."""
-    return Path(os.environ.get("HM_MODEL") or DEFAULT_MODEL)
-
-
 def load_recommender(path: Path) -> Recommender:
-    """Load the model in ``path``, verified. Imported here: the app starts, and answers, without torch."""
+    """Load the model in ``path``, verified and warm. Imported here: the app starts, and answers, without torch."""
+    read_manifest(path.resolve())  # without a model there is nothing to wait for torch for
     import torch
 
     from hm_utils.recommender import Recommender as PublishedModel
@@ -49,21 +40,31 @@ def load_recommender(path: Path) -> Recommender:
     # One query is far too small to share out, and threads that wait for each other beside another busy
     # process cost many times what they save.
     torch.set_num_threads(1)
-    return PublishedModel.load(path)
+    model = PublishedModel.load(path)
+    for customer_id in model.manifest["golden"]["customer_ids"] * WARM_UP:
+        model.recommend(model.customers(model.customer_rows([customer_id])), 10)
+    return model
 
 
 def open_model(path: Path, load: Load) -> Serving:
-    """Load the model, and log why if that fails: the service is then alive, and not ready."""
+    """Load the model, and log why if that fails."""
     try:
         recommender = load(path)
     except BundleError as error:
-        logger.error("not serving: %s", error)
-        return Serving(None, error.problem)
+        logger.error("model refused: %s", error)
+        # A library's own message may have the path of a file in the model.
+        return Serving(None, error.problem.replace(f"{error.folder}/", ""))
     except Exception:
-        logger.exception("not serving: %s could not be loaded", path)
+        logger.exception("model refused: %s could not be loaded", path)
         return Serving(None, "the model could not be loaded: the service's log says why")
-    logger.info("serving model %s", recommender.version)
+    logger.info("model %s is loaded", recommender.version)
     return Serving(recommender)
+
+
+def data_until(recommender: Recommender) -> str | None:
+    """The last day of purchases that the model knows, if its manifest says so."""
+    last_date = getattr(recommender, "manifest", {}).get("data", {}).get("last_date")
+    return None if last_date is None else str(last_date)
 
 
 async def get_serving(request: Request) -> Serving:

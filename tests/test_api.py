@@ -245,7 +245,7 @@ def test_openapi_documents_every_field_with_an_example_that_is_valid(client: Tes
     for example in schemas["RecommendRequest"]["examples"]:
         RecommendRequest.model_validate(example)
     responses = client.get("/openapi.json").json()["paths"]["/recommend"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "404", "413", "422", "503"}
+    assert set(responses) == {"200", "400", "401", "404", "408", "413", "422", "503", "504"}
 
 
 def broken(path: Path) -> FakeRecommender:

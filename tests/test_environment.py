@@ -89,6 +89,7 @@ def test_conda_installs_the_lock_and_the_package_through_pip() -> None:
 
 # Not imported, but run, or used by what is imported.
 TOOLS = {
+    "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
     "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
@@ -175,7 +176,7 @@ class TestMakefile:
         assert "hm_utils.sample" not in said
         said = self.make(clone, "-n", "serve", "PORT=9000", "ARTIFACTS_DIR=/tmp/out")
         assert 'HM_MODEL="/tmp/out/model"' in said
-        assert "uvicorn app.main:app" in said
+        assert "-m app --host" in said
         assert "--port 9000" in said
 
     def test_help_lists_the_targets(self, clone: Path) -> None:

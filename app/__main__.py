@@ -1,0 +1,53 @@
+"""``python -m app --port 8000 --workers 2``: the service, with its logs and limits as the environment sets them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+
+import uvicorn
+
+from app.logs import log_config
+from app.metrics import MULTIPROCESS
+from app.settings import Settings, SettingsError, read_settings
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl+C; then finish what is under way."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="Serve the published model.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=1, help="processes; they share the model's mapped files")
+    arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error("--workers must be 1 or more")
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        sys.exit(f"wrong setting: {error}")
+    with contextlib.ExitStack() as stack:
+        if arguments.workers > 1:
+            # Read by the workers, which import prometheus_client after it is set.
+            os.environ[MULTIPROCESS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="hm-metrics-"))
+        serve(settings, arguments)
+
+
+def serve(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Run uvicorn; its own lines go through our log, its access lines are left out for ours."""
+    uvicorn.run(
+        "app.main:app",
+        host=arguments.host,
+        port=arguments.port,
+        workers=arguments.workers,
+        log_config=log_config(settings),
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()

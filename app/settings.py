@@ -1,0 +1,63 @@
+"""What an operator may set, each a variable of the environment: ``HM_`` and the name in capitals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "HM_"
+DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
+
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=3_600)]
+Level = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+]
+
+
+class SettingsError(Exception):
+    """A setting with a value that will not do: the message names the variable, never a key's value."""
+
+
+class Settings(BaseSettings):
+    """The service's settings; the README's table says the same."""
+
+    # An empty variable counts as one that is not set: `HM_API_KEY= make serve` has no key.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    model: Path = Field(default=DEFAULT_MODEL, description="the published model")
+    api_key: SecretStr | None = Field(default=None, min_length=16, description="asked for in X-API-Key")
+    max_in_flight: int = Field(default=256, ge=1, description="requests at once; one more is refused")
+    time_limit: Seconds = Field(default=10, gt=0, description="seconds that a request may take")
+    reload_seconds: Seconds = Field(default=5, ge=0, description="between two looks for a new model; 0: never")
+    pool_threads: int = Field(default=2, ge=1, le=64, description="threads for slow work")
+    pool_queue: int = Field(default=16, ge=0, description="pieces of slow work that may wait for a thread")
+    shutdown_seconds: int = Field(default=30, ge=1, description="that requests have to finish after SIGTERM")
+    log_level: Level = "INFO"
+    access_log: bool = Field(default=True, description="a log line a request")
+
+
+def read_settings() -> Settings:
+    """The settings in the environment.
+
+    Raises:
+        SettingsError: a value is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [
+            f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError("; ".join(problems)) from None
+
+
+def misspelt() -> list[str]:
+    """Variables that look like settings and are none: a key that is misspelt would leave the service open."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)

@@ -43,6 +43,9 @@ MIN_DAYS_OF_LOG = 28
 STEPS_PER_AVERAGE = 10
 AVERAGE_POWER = 3.0
 
+# The best epoch is where the mean of the validation metric over so many epochs, the last of them, is best.
+EPOCHS_TOGETHER = 3
+
 Validate = Callable[[TwoTower], dict[str, float]]
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
@@ -55,7 +58,7 @@ class TrainingSettings:
         batch_size: examples a step.
         num_epochs: passes over the examples at most.
         learning_rate: Adam's, warmed up over the first 100 steps, then constant: averaging the weights does the rest.
-        patience: epochs without a better validation metric before stopping.
+        patience: epochs without a better mean of the validation metric before stopping.
         seed: of the weights and the batches.
         device: "auto" takes a GPU where there is one.
     """
@@ -64,7 +67,7 @@ class TrainingSettings:
     num_epochs: int = 20
     learning_rate: float = 0.001
     use_in_batch_negatives: bool = True
-    patience: int = 5
+    patience: int = 3
     history_length: int = 20
     seed: int = 42
     device: str = "auto"
@@ -186,7 +189,7 @@ def train(
         checkpoint_path: where the best weights go.
         data_fingerprint: of the preprocessed data; a resume file of other data is not used.
         validate: model → metrics after each epoch; None trains all ``num_epochs`` and keeps the last.
-        monitor: the metric that early stopping maximises.
+        monitor: the metric whose mean over the last ``EPOCHS_TOGETHER`` epochs early stopping maximises.
 
     Raises:
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
@@ -226,7 +229,9 @@ def train(
         if validate:
             record |= {name: float(value) for name, value in validate(kept).items()}
         result.history.append(record)
-        score = record[monitor] if validate else float(epoch)
+        # The curve is flat around its top, and one epoch's metric is mostly the luck of a few validation days.
+        recent = [row[monitor] for row in result.history[-EPOCHS_TOGETHER:]] if validate else [float(epoch)]
+        score = float(np.mean(recent))
         if score > best:
             best, result.best_epoch = score, epoch
             save_checkpoint(checkpoint_path, kept, identity, result.history, epoch)

@@ -91,19 +91,19 @@ def test_the_loss_falls(parts, tmp_path, use_in_batch_negatives):
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_it_stops_after_patience_and_keeps_the_best_epoch(parts, tmp_path):
+def test_it_stops_after_patience_and_keeps_the_epoch_where_three_together_are_best(parts, tmp_path):
     seen = []
 
     def validate(model):
         seen.append(weights(model))
-        return {"score": [0.1, 0.5, 0.4, 0.3, 0.9][len(seen) - 1]}
+        return {"score": [0.1, 0.5, 0.4, 0.45, 0.3, 0.2, 0.9][len(seen) - 1]}  # means 0.1, 0.3, 0.33, 0.45, 0.38, 0.32
 
     result = run(parts, tmp_path / "c.pt", validate, num_epochs=10, patience=2)
-    assert len(result.history) == 4
-    assert result.best_epoch == 2
+    assert len(result.history) == 6
+    assert result.best_epoch == 4
     for name, value in weights(result.model).items():
-        torch.testing.assert_close(value, seen[1][name])
-    assert read_checkpoint(tmp_path / "c.pt")["epoch"] == 2
+        torch.testing.assert_close(value, seen[3][name])
+    assert read_checkpoint(tmp_path / "c.pt")["epoch"] == 4
 
 
 def test_without_validation_the_last_epoch_is_kept(parts, tmp_path):

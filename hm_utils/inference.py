@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,9 @@ from hm_utils.scoring import (
 from hm_utils.towers import ItemTower, TwoTower, UserTower
 
 Float32 = npt.NDArray[np.float32]
-# A product of a matrix with fewer rows takes another path on many processors and rounds otherwise; with as many, a
-# customer who is asked about alone gets the vector, to the last bit, that they get in a batch.
-FEWEST_ROWS = 8
+# Products with a matrix take so many of its rows at once, and round those that are left over otherwise. Without a rest,
+# a customer who is asked about alone gets the vector, to the last bit, that they get in a batch.
+ROWS_TOGETHER = 4
 PRODUCT_COLUMN = ARTICLE_COLUMNS.index("product_code")
 
 
@@ -71,22 +72,30 @@ def encode_customers(
         attributes: ``[n, columns]`` codes of the customers' attributes.
         histories: of the same customers.
     """
-    tower.eval()
+    if tower.training:
+        tower.eval()
     n = len(attributes)
     vectors = [np.empty((0, article_vectors.shape[1]), dtype=np.float32)]
     for start in range(0, n, chunk):
         rows = np.arange(start, min(start + chunk, n))
-        rows = np.append(rows, np.repeat(rows[-1:], FEWEST_ROWS - len(rows))) if len(rows) < FEWEST_ROWS else rows
+        if len(rows) < ROWS_TOGETHER:
+            rows = _whole(rows)
         articles, places = np.unique(histories.articles[rows], return_inverse=True)
+        articles = _whole(articles)
         encoded = tower(
-            torch.from_numpy(attributes[rows]).long().to(device),
+            torch.from_numpy(attributes[rows]).to(device),
             torch.from_numpy(article_vectors[articles]).to(device),
             torch.from_numpy(places).to(device),
-            torch.from_numpy(histories.days_since[rows]).long().to(device),
+            torch.from_numpy(histories.days_since[rows]).to(device),
             torch.from_numpy(histories.mask[rows]).to(device),
         )
         vectors.append(encoded[: n - start].cpu().numpy())
     return np.concatenate(vectors)
+
+
+def _whole(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same, the last repeated up to a multiple of ``ROWS_TOGETHER``."""
+    return np.append(rows, np.repeat(rows[-1:], -len(rows) % ROWS_TOGETHER))
 
 
 @dataclass(frozen=True)

@@ -292,10 +292,11 @@ class Recommender:
             model=load_checkpoint(checkpoint),
             index=load_index(folder / "index"),
             catalogue=Catalogue.load(folder / "articles.parquet"),
-            customer_ids=np.load(folder / "customer_ids.npy", mmap_mode="r", allow_pickle=False),
+            # Plain arrays over the mapped pages: every slice of a memmap is a new object with a file's attributes.
+            customer_ids=np.asarray(np.load(folder / "customer_ids.npy", mmap_mode="r", allow_pickle=False)),
             encoders=Encoders.load(folder),
             customer_table=pa.feather.read_table(folder / "customers.arrow", memory_map=True),
-            attributes=np.load(folder / "attributes.npy", mmap_mode="r", allow_pickle=False),
+            attributes=np.asarray(np.load(folder / "attributes.npy", mmap_mode="r", allow_pickle=False)),
             log=PurchaseLog.load(folder / "log"),
             history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
             scoring=Scoring(**json.loads((folder / "scoring.json").read_text())),

@@ -92,8 +92,10 @@ def weigh_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
 
 def fold_customers(vectors: Float32) -> Float32:
     """``[n, d + 2]`` vectors to compare with :func:`fold_articles`' from ``[n, d]``, unit if those are."""
-    ones, zeros = np.ones(len(vectors), np.float32), np.zeros(len(vectors), np.float32)
-    return np.column_stack([vectors, ones, zeros]).astype(np.float32) / np.float32(np.sqrt(2))
+    folded = np.zeros((len(vectors), vectors.shape[1] + 2), dtype=np.float32)
+    folded[:, :-2], folded[:, -2] = vectors, 1
+    folded /= np.float32(np.sqrt(2))
+    return folded
 
 
 def unfold_articles(folded: Float32) -> Float32:
@@ -165,7 +167,9 @@ class Siblings:
     def load(cls, directory: Path) -> Siblings:
         """Memory-map what :meth:`save` wrote."""
         names = ("product", "offsets", "articles")
-        return cls(*(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names))
+        return cls(
+            *(np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in names)
+        )
 
 
 @dataclass(frozen=True)
@@ -200,9 +204,7 @@ class Relatives:
 
 def relatives(histories: Histories, siblings: Siblings) -> Relatives:
     """What each customer bought, with the siblings of that; of a history, the last ``OWN_LENGTH`` purchases."""
-    own = own_articles(histories)
-    used = slice(int(np.flatnonzero(own.mask.any(axis=0)).max(initial=-1)) + 1)  # most histories are short
-    own = Histories(own.articles[:, used], own.days_since[:, used], own.mask[:, used])
+    own = own_articles(histories.newest(int(np.flatnonzero(histories.mask.any(axis=0)).max(initial=-1)) + 1))
     others = siblings.of(own)
     none = np.zeros(others.shape, dtype=bool)
     return Relatives(
@@ -221,14 +223,9 @@ def own_articles(histories: Histories) -> Histories:
 
 def _first_of_each(values: Int32, mask: Bool) -> Bool:
     """``[n, h]`` where the mask is true and the value is not yet in the row."""
-    keyed = np.where(mask, values, -1)
-    order = np.argsort(keyed, axis=1, kind="stable")
-    ordered = np.take_along_axis(keyed, order, axis=1)
-    again = np.zeros_like(mask)
-    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    repeated = np.empty_like(again)
-    np.put_along_axis(repeated, order, again, axis=1)
-    return mask & ~repeated
+    same = values[:, :, None] == values[:, None, :]
+    earlier = mask[:, None, :] & np.tri(values.shape[1], k=-1, dtype=bool)
+    return mask & ~(same & earlier).any(axis=2)
 
 
 def scores_of(vectors: Float32, scale: float, queries: Float32, articles: Int32) -> Float32:
@@ -300,8 +297,8 @@ def add_repurchase(
         axis=1,
     ).astype(np.float32)
     order = np.lexsort((candidates, -score), axis=1)[:, :k]
-    ranked, highest = np.take_along_axis(candidates, order, axis=1), np.take_along_axis(score, order, axis=1)
-    missing = k - ranked.shape[1]
-    ranked = np.pad(np.where(np.isfinite(highest), ranked, -1), ((0, 0), (0, max(0, missing))), constant_values=-1)
-    highest = np.pad(highest, ((0, 0), (0, max(0, missing))), constant_values=-np.inf)
-    return ranked.astype(np.int32), highest
+    rows = np.arange(len(order))[:, None]
+    ranked, highest = np.full((len(order), k), -1, np.int32), np.full((len(order), k), -np.inf, np.float32)
+    highest[:, : order.shape[1]] = score[rows, order]
+    ranked[:, : order.shape[1]] = np.where(np.isfinite(score[rows, order]), candidates[rows, order], -1)
+    return ranked, highest

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from hm_utils.dataset import Histories
 from hm_utils.features import CatalogueState
-from hm_utils.inference import Snapshot
+from hm_utils.inference import Snapshot, encode_customers
 from hm_utils.popularity import COUNTED
 from hm_utils.preprocessing import make_training_data
 from hm_utils.scoring import Scoring
-from hm_utils.towers import TwoTower
+from hm_utils.towers import TowerConfig, TwoTower
 from tests.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log
 from tests.snapshots import random_snapshot
 
@@ -76,3 +77,26 @@ def test_without_histories_every_customer_is_as_if_newly_registered():
     assert never.any()
     np.testing.assert_allclose(hidden.customers(rows)[never], snapshot.customers(rows)[never], atol=1e-6)
     assert (np.abs(hidden.customers(rows) - snapshot.customers(rows)).max(axis=1)[~never] > 1e-3).all()
+
+
+def test_a_vector_does_not_depend_on_who_else_is_encoded_to_the_last_bit():
+    """At the widths of the notebooks, where products with matrices go by blocks."""
+    rng = np.random.default_rng(0)
+    articles, customers = 500, 90
+    model = TwoTower(TowerConfig((articles, 50), 5, (20, 4)))
+    vectors = rng.normal(size=(articles, model.config.vector_dim)).astype(np.float32)
+    attributes = rng.integers(4, size=(customers, 2)).astype(np.int32)
+    histories = Histories(
+        rng.integers(articles, size=(customers, 20)).astype(np.int32),
+        rng.integers(100, size=(customers, 20)).astype(np.int32),
+        np.arange(20) < rng.integers(21, size=(customers, 1)),
+    )
+
+    def encoded(rows):
+        some = Histories(histories.articles[rows], histories.days_since[rows], histories.mask[rows])
+        return encode_customers(model.user_tower, vectors, attributes[rows], some, chunk=64)
+
+    whole = encoded(slice(None))
+    for size in (1, 2, 3, 5, 7, 32):
+        parts = [encoded(slice(start, start + size)) for start in range(0, customers, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.schemas import (
+    MAX_TOP_K,
     Article,
     ArticleDetails,
     BatchRequest,
@@ -47,6 +48,25 @@ def is_slow(request: RecommendRequest) -> bool:
         or request.include
         or len(request.exclude_items) > 50
     )
+
+
+def is_plain(request: RecommendRequest) -> bool:
+    """Whether it asks for a customer of the model as the model knows them, and for no more than a short list."""
+    given = request.model_fields_set
+    return given <= {"customer_id", "top_k", "exclude_items"} and depth_of(request) <= MAX_TOP_K
+
+
+def depth_of(request: RecommendRequest) -> int:
+    """So long is the list that still has ``top_k`` articles when those to leave out are gone."""
+    return request.top_k + len(request.exclude_items)
+
+
+def plain(model: Recommender, request: RecommendRequest, found: Int32, scores: Float32) -> RecommendResponse:
+    """The answer to a plain request, from a list of its depth."""
+    kept = found >= 0
+    if request.exclude_items:
+        kept &= ~np.isin(found, model.catalogue.rows(request.exclude_items))
+    return listed(model, found[kept][: request.top_k], scores[kept][: request.top_k], request.customer_id)
 
 
 def recommendations(model: Recommender, request: RecommendRequest) -> RecommendResponse:

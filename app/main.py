@@ -21,6 +21,7 @@ from app.routes import router
 from app.service import Service
 from app.serving import Load, load_recommender
 from app.settings import Settings, misspelt, read_settings
+from app.together import Together
 
 MAX_BODY = 64 * 1024  # bytes; the longest valid request has about 14,000
 
@@ -36,6 +37,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state = app.state
         state.limits = Limits(current)
         state.pool = Pool(current.pool_threads, current.pool_queue)
+        state.together = Together()
         state.reloader = Reloader(state, path or current.model, load)
         await state.reloader.reload()
         watching = asyncio.create_task(state.reloader.watch(current.reload_seconds)) if current.reload_seconds else None

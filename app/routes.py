@@ -53,14 +53,22 @@ Limit = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="how many at most",
 @router.post(
     "/recommend",
     responses=BAD_BODY | not_found("customer") | UNAVAILABLE,
-    response_model_exclude_unset=True,
+    response_model=RecommendResponse,
     tags=["recommendations"],
 )
-async def recommend(request: Request, body: RecommendRequest, model: RecommenderDep) -> RecommendResponse:
+async def recommend(request: Request, body: RecommendRequest, model: RecommenderDep) -> Response:
     """The articles that somebody is most likely to buy next, best first."""
-    if answers.is_slow(body):
-        return await in_pool(request, answers.recommendations, model, body)
-    return answers.recommendations(model, body)
+    if answers.is_plain(body):
+        row = answers.customer_row(model, body)
+        assert row is not None
+        found = await request.app.state.together.recommend(model, row, answers.depth_of(body))
+        answer = answers.plain(model, body, *found)
+    elif answers.is_slow(body):
+        answer = await in_pool(request, answers.recommendations, model, body)
+    else:
+        answer = answers.recommendations(model, body)
+    # Not handed to FastAPI, which would check again what the code above has just made.
+    return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
 
 
 @router.post(

@@ -278,7 +278,8 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
             assert headers["x-request-id"] == identity
             answered.add(identity)
 
-    with serving("-c", SLOW) as (process, port, lines), ThreadPoolExecutor(6) as threads, Client(port) as waiting:
+    # The threads last: they end when the server does, whatever this test finds.
+    with ThreadPoolExecutor(6) as threads, serving("-c", SLOW) as (process, port, lines), Client(port) as waiting:
         working = [threads.submit(load, number) for number in range(4)]
         slow = threads.submit(waiting.ask, "GET", "/slow")
         wait_for(lambda: len(answered) > 100)

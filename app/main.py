@@ -23,7 +23,7 @@ from app.serving import Load, load_recommender
 from app.settings import Settings, misspelt, read_settings
 from app.together import Together
 
-MAX_BODY = 64 * 1024  # bytes; the longest valid request has about 14,000
+MAX_BODY = 128 * 1024  # bytes; the longest valid request, a thousand customers, has about 70,000
 
 
 def create_app(path: Path | None = None, load: Load = load_recommender, settings: Settings | None = None) -> FastAPI:

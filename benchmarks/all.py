@@ -27,6 +27,7 @@ def commands(data: Path, model: Path, size: str) -> dict[str, list[str]]:
         "training": ["training", "--data-dir", str(data)],
         "search": ["search", "--model", str(model)],
         "recommending": ["recommending", "--model", str(model)],
+        "serving": ["serving", "--model", str(model)],
         "growth": growth,
     }
 

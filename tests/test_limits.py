@@ -197,5 +197,5 @@ def test_an_error_in_the_pool_is_the_callers() -> None:
 def test_a_large_body_is_refused_and_counted() -> None:
     with TestClient(create_app(load=lambda path: Fake(VERSION), settings=settings())) as client:
         headers = {"X-API-Key": KEY}
-        assert client.post("/recommend", headers=headers, content=b" " * 70_000).status_code == 413
+        assert client.post("/recommend", headers=headers, content=b" " * 140_000).status_code == 413
         assert 'status="413"} 1.0' in client.get("/metrics").text

@@ -52,8 +52,8 @@ def is_slow(request: RecommendRequest) -> bool:
 
 def is_plain(request: RecommendRequest) -> bool:
     """Whether it asks for a customer of the model as the model knows them, and for no more than a short list."""
-    given = request.model_fields_set
-    return given <= {"customer_id", "top_k", "exclude_items"} and depth_of(request) <= MAX_TOP_K
+    only_these = request.model_fields_set <= {"customer_id", "top_k", "exclude_items"}
+    return request.customer_id is not None and only_these and depth_of(request) <= MAX_TOP_K
 
 
 def depth_of(request: RecommendRequest) -> int:

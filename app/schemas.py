@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 MAX_TOP_K = 100
 MAX_EXCLUDED = 1_000
@@ -16,14 +25,18 @@ CUSTOMER = "00000dbacae5abe5e23885899a1fa44253a17956c6d1c3d25f88aa139fdfc657"
 ARTICLE = "0108775015"
 DRESS = "0751471001"
 
+
 CustomerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 ArticleId = Annotated[str, StringConstraints(pattern=r"^[0-9]{10}$", max_length=10)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=MAX_VALUES)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Flag = Literal[0, 1]
+# JSON knows one kind of number, so 10.0 is a whole one; neither text nor true is a number.
+WHOLE = BeforeValidator(lambda value: int(value) if isinstance(value, float) and value.is_integer() else value)
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Price = Annotated[Number, Field(ge=0)]
+Flag = Annotated[int, Field(strict=True, ge=0, le=1), WHOLE]
 TopK = Annotated[
-    int, Field(ge=1, le=MAX_TOP_K, strict=True, description="how many articles, best first", examples=[10])
+    int, Field(strict=True, ge=1, le=MAX_TOP_K, description="how many articles, best first", examples=[10]), WHOLE
 ]
 
 
@@ -37,7 +50,9 @@ class Seen(Body):
     """An article of somebody's history."""
 
     article_id: ArticleId = Field(examples=[ARTICLE])
-    days_ago: int = Field(default=0, ge=0, le=10_000, strict=True, description="0 is the visit under way", examples=[3])
+    days_ago: Annotated[
+        int, Field(strict=True, ge=0, le=10_000, description="0 is the visit under way", examples=[3]), WHOLE
+    ] = 0
 
 
 Entry = Annotated[
@@ -49,7 +64,7 @@ Entry = Annotated[
 class CustomerAttributes(Body):
     """What is known of somebody; values as in the customers' table, anything may be left out."""
 
-    age: float | None = Field(default=None, ge=0, le=150, allow_inf_nan=False, examples=[32])
+    age: Number | None = Field(default=None, ge=0, le=150, examples=[32])
     club_member_status: Name | None = Field(default=None, examples=["ACTIVE"])
     fashion_news_frequency: Name | None = Field(default=None, examples=["Regularly"])
     FN: Flag | None = Field(default=None, description="gets the fashion news", examples=[1])
@@ -121,11 +136,10 @@ class RecommendRequest(Body):
     exclude_purchased: bool = Field(
         default=False, strict=True, description="leave out everything that the customer bought before", examples=[True]
     )
-    diversity: float = Field(
+    diversity: Number = Field(
         default=0,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         description="0 is by score alone, 1 avoids what looks like the articles before it (maximal marginal relevance)",
         examples=[0.3],
     )

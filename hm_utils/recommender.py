@@ -251,7 +251,7 @@ class Recommender:
         query[0, : self._model.config.output_dim] = self._tastes(np.array([article]))
         found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
         length = np.linalg.norm(self._index.vectors[article, : self._model.config.output_dim])
-        other = np.flatnonzero(found[0] != article)[:top_k]
+        other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
         return found[0, other], dots[0, other] / length
 
     def _tastes(self, articles: npt.NDArray[np.integer]) -> Float32:

@@ -137,7 +137,8 @@ def test_an_unknown_customer_is_404(client: TestClient) -> None:
         ({"top_k": 0}, ["top_k"]),
         ({"top_k": 101}, ["top_k"]),
         ({"top_k": "10"}, ["top_k"]),
-        ({"top_k": 10.0}, ["top_k"]),
+        ({"top_k": 10.5}, ["top_k"]),
+        ({"diversity": True}, ["diversity"]),
         ({"top_k": True}, ["top_k"]),
         ({"top_k": None}, ["top_k"]),
         ({"history": ["0108775015"] * 101}, ["history"]),
@@ -167,6 +168,13 @@ def test_a_bad_field_is_named(client: TestClient, change: dict[str, Any], where:
     assert answer.status_code == 422
     assert [problem["loc"] for problem in answer.json()["detail"]] == [["body", *where]]
     assert set(answer.json()["detail"][0]) == {"loc", "msg", "type"}
+
+
+def test_null_is_as_good_as_nothing_and_nobody_may_be_told_by_it(client: TestClient, monkeypatch: Any) -> None:
+    monkeypatch.setattr(FakeRecommender, "visitor", lambda self, *told: np.array([7]), raising=False)
+    answer = client.post("/recommend", json={"customer_id": None, "top_k": 1}).json()
+    assert answer["customer_id"] is None
+    assert answer["recommendations"][0]["article_id"] == article(7)
 
 
 def test_a_missing_customer_is_named(client: TestClient) -> None:

@@ -134,6 +134,7 @@ def test_similar_articles_are_those_of_the_closest_taste(recommender):
         found, said = recommender.similar(article, 6)
         assert found.tolist() == expected
         np.testing.assert_allclose(said, cosines[expected], atol=1e-5)
+        assert len(recommender.similar(article, 100)[0]) == ARTICLES - 1
 
 
 def test_a_varied_list_is_of_the_candidates_with_their_scores(recommender):

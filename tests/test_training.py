@@ -36,11 +36,14 @@ class Interrupted(Exception):
     pass
 
 
+def fixed_parts():
+    log = random_log()
+    return log, make_training_data(article_table(), customer_table(), log, 40, 4, negatives_per_positive=2)
+
+
 @pytest.fixture(scope="module")
 def parts():
-    log = random_log()
-    training = make_training_data(article_table(), customer_table(), log, 40, 4, negatives_per_positive=2)
-    return log, training
+    return fixed_parts()
 
 
 def run(parts, path: Path, validate=None, fingerprint="data", **changes):

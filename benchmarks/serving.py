@@ -104,11 +104,11 @@ def ready(port: int) -> bool:
         connection.close()
 
 
-def load(port: int, bodies: Path, connections: int, seconds: float) -> dict[str, Any]:
+def load(port: int, bodies: Path, connections: int, seconds: int) -> dict[str, Any]:
     """What wrk measures; latencies in milliseconds."""
     script = bodies.with_suffix(".lua")
     script.write_text(WRK.replace("FILE", str(bodies)))
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(script)]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script)]
     said = subprocess.run([*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True).stdout
     found = json.loads(said.partition("JSON")[2])
     answered = found["requests"] - found["refused"]
@@ -189,7 +189,7 @@ def write_bodies(folder: Path, model: Path) -> tuple[Path, Path]:
     return folder / "plain.txt", folder / "excluding.txt"
 
 
-def measure(model: Path, seconds: float, usual: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def measure(model: Path, seconds: int, usual: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The rows of the table, and start and memory."""
     rows: list[dict[str, Any]] = []
 
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", default="artifacts/model", help="folder of a published model (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=10, help="of each row (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=10, help="of each row (%(default)s)")
     parser.add_argument("--no-usual", action="store_true", help="leave the usual design out")
     parser.add_argument("--json", type=Path, help="write everything here too")
     options = parser.parse_args(arguments)

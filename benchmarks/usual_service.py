@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +23,18 @@ from hm_utils.recommender import Recommender
 from hm_utils.scoring import best, relatives
 
 folder = Path(os.environ.get("HM_MODEL", "artifacts/model"))
-app = FastAPI()
 
 
-@app.on_event("startup")
-def start() -> None:
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     torch.set_num_threads(1)
     model = Recommender.load(folder)
     app.state.model = model
     app.state.customers = pd.DataFrame({"customer_id": model.customer_ids.astype("U64")})
+    yield
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/ready")

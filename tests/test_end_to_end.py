@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from benchmarks import recommending, search
+from benchmarks import recommending, search, usual_service
 from hm_utils import pipeline, recommend
 from hm_utils.bundle import BundleError, current
 from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
@@ -161,6 +161,19 @@ def test_a_stored_history_and_the_same_one_sent_get_one_list_to_the_last_bit(cli
         told = {"history": history[-100:], "customer": known["attributes"], "top_k": 12}
         assert client.post("/recommend", json=told).json() == stored | {"customer_id": None}
     assert with_purchases > 100
+
+
+def test_the_service_of_the_benchmark_gives_the_same_lists(client, folders, recommender, monkeypatch):
+    monkeypatch.setattr(usual_service, "folder", folders[1] / "model")
+    with TestClient(usual_service.app) as usual:
+        for row in range(0, recommender.n_customers, 40):
+            told = {"customer_id": recommender.customer_ids[row].decode(), "top_k": 5}
+            every = client.post("/recommend", json=told).json()["recommendations"]
+            for excluded in ([], [every[0]["article_id"], every[3]["article_id"]]):
+                answers = [each.post("/recommend", json=told | {"exclude_items": excluded}) for each in (usual, client)]
+                lists = [[item["article_id"] for item in answer.json()["recommendations"]] for answer in answers]
+                assert lists[0] == lists[1]
+                assert len(lists[0]) == 5
 
 
 def test_what_a_shop_asks_for_every_minute(client, recommender):

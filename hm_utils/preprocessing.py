@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -228,9 +229,6 @@ def preprocess(
     """
     log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
     split = Split.last_days(log, val_days, test_days)
-    training = make_training_data(
-        tables.articles, tables.customers, log, split.train_end, train_weeks, negatives_per_positive, seed
-    )
     parameters = {
         "val_days": val_days,
         "test_days": test_days,
@@ -241,10 +239,13 @@ def preprocess(
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tables.articles.to_parquet(partial / "articles.parquet", index=False)
-    tables.customers.to_parquet(partial / "customers.parquet", index=False)
-    log.save(partial / "log")
-    training.save(partial / "training")
+    with ThreadPoolExecutor(1) as pool:  # compressing and writing let go of Python's lock
+        saving = pool.submit(_save_tables, tables, log, partial)
+        training = make_training_data(
+            tables.articles, tables.customers, log, split.train_end, train_weeks, negatives_per_positive, seed
+        )
+        training.save(partial / "training")
+        saving.result()
     identity = json.dumps([FORMAT, tables.fingerprint, parameters], sort_keys=True)
     manifest = {
         "format": FORMAT,
@@ -265,6 +266,12 @@ def preprocess(
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     _replace(directory, partial)
     return Preprocessed.load(directory)
+
+
+def _save_tables(tables: RawTables, log: PurchaseLog, folder: Path) -> None:
+    tables.articles.to_parquet(folder / "articles.parquet", index=False)
+    tables.customers.to_parquet(folder / "customers.parquet", index=False)
+    log.save(folder / "log")
 
 
 def _replace(directory: Path, partial: Path) -> None:

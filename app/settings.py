@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
     api_key: SecretStr | None = Field(default=None, min_length=16, description="asked for in X-API-Key")
-    max_in_flight: int = Field(default=64, ge=1, description="requests at once; one more is refused")
+    max_in_flight: int = Field(default=24, ge=1, description="requests at once; one more is refused")
     time_limit: Seconds = Field(default=10, gt=0, description="seconds that a request may take")
     reload_seconds: Seconds = Field(default=5, ge=0, description="between two looks for a new model; 0: never")
     pool_threads: int = Field(default=2, ge=1, le=64, description="threads for slow work")

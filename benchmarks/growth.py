@@ -102,6 +102,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     recommender = Recommender(
         model=model.eval(),
         index=index,
+        article_vectors=snapshot.article_vectors,
         catalogue=Catalogue.of(data.articles, log),
         customer_ids=data.customers["customer_id"].to_numpy(dtype="U64").astype("S64"),
         encoders=training.encoders,

@@ -40,7 +40,7 @@ from hm_utils.paths import resolve
 
 BODIES = 20_000
 EXCLUDED = 5
-IN_FLIGHT = 64  # the service's default
+IN_FLIGHT = 24  # the service's default
 WRK = """
 local bodies, at = {}, 0
 for line in io.lines("FILE") do bodies[#bodies + 1] = line end

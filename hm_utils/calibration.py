@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from scipy.special import logsumexp
 from tqdm.auto import tqdm
 
@@ -26,7 +26,10 @@ CHUNK = 2_048  # customers at a time
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 # Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
 START = np.array([1.0, 1.0, COUNTED, 0.0, 0.0, 0.0])
-DOT_PRODUCT = 3  # the first terms, which a search of the folded vectors ranks by
+LOWEST = np.array([0.05, 0.0, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
+DOT_PRODUCT = [0, 1, 2]
+# Of an article bought before, the terms of repurchase say exactly what its name says nearly.
+WITH_REPURCHASE = [0, 2, 3, 4, 5]
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
 
 
@@ -55,7 +58,7 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     """Fit the weights of names, popularity and repurchase by a conditional logit (McFadden 1974).
 
     The articles that a customer bought are choices out of their candidates: the first of the two-tower's
-    list and those with a repurchase term (``scoring.relatives``). With only six numbers to fit, a few
+    list and those with a repurchase term (``scoring.relatives``). With so few numbers to fit, a few
     thousand customers are plenty.
 
     Args:
@@ -79,10 +82,10 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     if not some.any():
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     features, chosen = features[some], chosen[some]
-    towers = _scoring(_fit(features[:, :, :DOT_PRODUCT], chosen))
+    towers = _scoring(_fit(features, chosen, DOT_PRODUCT))
     returning = snapshot.log.has_history(truth.customers[some], snapshot.histories_before)
     features, chosen = features[returning], chosen[returning]
-    weights = _fit(features, chosen)
+    weights = _fit(features, chosen, WITH_REPURCHASE)
     return Calibration(
         scoring=_scoring(weights),
         towers=towers,
@@ -131,17 +134,17 @@ def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Fl
     return np.pad(candidates, ((0, 0), missing), constant_values=-1), padded
 
 
-def _fit(features: Float32, chosen: Bool) -> Float:
-    """The weights of as many terms as there are with the highest likelihood, less the pull."""
-    ridge, start = RIDGE / len(features), START[: features.shape[2]]
+def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float:
+    """The weights of these terms with the highest likelihood, less the pull; the other terms' are 0."""
+    ridge, start, some = RIDGE / len(features), START[terms], features[:, :, terms]
 
     def loss(weights: Float) -> tuple[float, Float]:
-        value, gradient = _negative_log_likelihood(weights, features, chosen)
+        value, gradient = _negative_log_likelihood(weights, some, chosen)
         return value + ridge * float(((weights - start) ** 2).sum()), gradient + 2 * ridge * (weights - start)
 
-    # A temperature of 0 would make the other weights infinite.
-    bounds = [(0.05, None), (0.0, None), (0.0, None), *([(None, None)] * 3)][: len(start)]
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights = np.zeros(len(START))
+    weights[terms] = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=Bounds(LOWEST[terms], np.inf)).x
+    return weights
 
 
 def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:

@@ -28,6 +28,7 @@ from hm_utils.scoring import (
     fold_customers,
     relatives,
     weigh_names,
+    with_names,
 )
 from hm_utils.towers import ItemTower, TwoTower, UserTower
 
@@ -173,13 +174,14 @@ class Snapshot:
         )
 
     def queries(self, rows: Int32, scoring: Scoring = TOWERS_ALONE) -> Float32:
-        """``[n, vector_dim + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
+        """``[n, d + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
         return fold_customers(weigh_names(self.customers(rows), self.model.config.name_dim, scoring.name))
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
-        """``[n_articles, vector_dim + 2]`` unit vectors to search, popularity folded in."""
+        """``[n_articles, d + 2]`` unit vectors to search, popularity folded in; d is with or without the names."""
         bonus = np.float32(scoring.popularity) * self.popularity
-        return fold_articles(self.article_vectors, bonus, self.scale)
+        vectors = with_names(self.article_vectors, self.model.config.name_dim, scoring.name)
+        return fold_articles(vectors, bonus, self.scale)
 
     def score(
         self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE, chunk: int = 1_024

@@ -95,7 +95,7 @@ def calibration_summary(calibration: Calibration) -> pd.Series:
     """The fitted weights in words, and how much better they explain the validation days."""
     scoring = calibration.scoring
     facts = {
-        "weight of names beside tastes": f"{scoring.name:.2f}",
+        "weight of names, without repurchase": f"{calibration.towers.name:.2f}",
         "weight of log popularity": f"{scoring.popularity:.2f}",
         "for an article bought before": f"{scoring.bought:+.2f}",
         "for another article of its product": f"{scoring.sibling:+.2f}",

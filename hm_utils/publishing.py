@@ -104,6 +104,7 @@ def publish_model(
         write_model(
             folder,
             refit.checkpoint_path,
+            refit.snapshot.article_vectors,
             index,
             scoring,
             refit.snapshot.siblings,
@@ -145,6 +146,7 @@ def publish_model(
 def write_model(
     folder: Path,
     checkpoint_path: Path,
+    article_vectors: Float32,
     index: Index,
     scoring: Scoring,
     siblings: Siblings,
@@ -156,6 +158,7 @@ def write_model(
 ) -> None:
     """Write the files of a model into an empty ``folder`` (all but the manifest, which publishing adds)."""
     shutil.copyfile(checkpoint_path, folder / "checkpoint.pt")
+    np.save(folder / "article_vectors.npy", article_vectors, allow_pickle=False)
     index.save(folder / "index")
     (folder / "scoring.json").write_text(json.dumps(asdict(scoring)))
     siblings.save(folder / "siblings")

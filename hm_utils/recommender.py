@@ -2,7 +2,8 @@
 
 <version>/
   checkpoint.pt        the towers
-  index/               the articles' vectors, popularity folded in, and ScaNN's files
+  article_vectors.npy  the articles' vectors, as the user tower reads them in a history
+  index/               what is searched: their tastes, popularity folded in, and ScaNN's files
   scoring.json         the weights of popularity and repurchase, see hm_utils.scoring
   siblings/            the articles of every product that were on sale
   articles.parquet     the catalogue with prices and recent sales, in order of article row
@@ -44,7 +45,6 @@ from hm_utils.scoring import (
     fold_customers,
     relatives,
     scores_of,
-    unfold_articles,
     weigh_names,
 )
 from hm_utils.shoppers import Shoppers, customers_as_of, merged, visit
@@ -64,6 +64,7 @@ class Recommender:
         self,
         model: TwoTower,
         index: Index,
+        article_vectors: Float32,
         catalogue: Catalogue,
         customer_ids: npt.NDArray[np.bytes_],
         encoders: Encoders,
@@ -90,8 +91,7 @@ class Recommender:
         self.scoring = scoring
         self._siblings = siblings
         self._scale = float(model.scale.detach())
-        # How the tower reads articles in a history: what the index holds, without what is folded in.
-        self._article_vectors = unfold_articles(index.vectors)
+        self._article_vectors = article_vectors
 
     @property
     def version(self) -> str:
@@ -166,7 +166,7 @@ class Recommender:
         return encode_customers(self._model.user_tower, self._article_vectors, shoppers.attributes, histories)
 
     def queries(self, shoppers: Shoppers) -> Float32:
-        """``[n, vector_dim + 2]`` what the index is searched with."""
+        """``[n, d + 2]`` what the index is searched with."""
         return fold_customers(weigh_names(self.encode(shoppers), self._model.config.name_dim, self.scoring.name))
 
     def recommend(
@@ -291,6 +291,7 @@ class Recommender:
         return cls(
             model=load_checkpoint(checkpoint),
             index=load_index(folder / "index"),
+            article_vectors=np.asarray(np.load(folder / "article_vectors.npy", mmap_mode="c", allow_pickle=False)),
             catalogue=Catalogue.load(folder / "articles.parquet"),
             # Plain arrays over the mapped pages: every slice of a memmap is a new object with a file's attributes.
             customer_ids=np.asarray(np.load(folder / "customer_ids.npy", mmap_mode="r", allow_pickle=False)),

@@ -26,6 +26,7 @@ from hm_utils.dataset import Histories
 from hm_utils.features import FIRST_CODE
 from hm_utils.popularity import COUNTED
 from hm_utils.purchases import Int32, Int64
+from hm_utils.towers import NAME_SHARE
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -43,7 +44,7 @@ class Scoring:
     """The weights of a score; the default is the two-tower as it was trained.
 
     Attributes:
-        name: of the names' part of the cosine.
+        name: of the names' part of the cosine; 0 where repurchase has terms of its own.
         popularity: of an article's log popularity in the last days.
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since they bought it last, added to the same.
@@ -84,10 +85,21 @@ def fold_articles(vectors: Float32, bonus: Float32, scale: float) -> Float32:
 
 
 def weigh_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
-    """``[n, d]`` customers' vectors whose last ``name_dim`` coordinates, the name, count ``weight`` times."""
+    """Customers' vectors whose last ``name_dim`` coordinates, the name, count ``weight`` times: ``[n, d]``, or
+    ``[n, d - name_dim]`` to compare with :func:`with_names`' of weight 0."""
+    if weight == 0:
+        return vectors[:, :-name_dim] * np.float32((1 - NAME_SHARE) ** 0.5)
     weights = np.ones(vectors.shape[1], dtype=np.float32)
     weights[-name_dim:] = weight
     return vectors * weights
+
+
+def with_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
+    """Articles' unit vectors ``[n, d]`` as searched: where names count nothing without them, ``[n, d - name_dim]``.
+
+    Random directions would only keep similar articles apart.
+    """
+    return vectors if weight else vectors[:, :-name_dim] / np.float32((1 - NAME_SHARE) ** 0.5)
 
 
 def fold_customers(vectors: Float32) -> Float32:
@@ -96,12 +108,6 @@ def fold_customers(vectors: Float32) -> Float32:
     folded[:, :-2], folded[:, -2] = vectors, 1
     folded /= np.float32(np.sqrt(2))
     return folded
-
-
-def unfold_articles(folded: Float32) -> Float32:
-    """``[n, d]`` the unit vectors that :func:`fold_articles` was given."""
-    vectors = folded[:, :-2]
-    return np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def factor(folded: Float32, scale: float) -> float:

@@ -24,6 +24,7 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
     return Recommender(
         model=snapshot.model,
         index=build_index(snapshot.index_vectors(scoring)),
+        article_vectors=snapshot.article_vectors,
         catalogue=Catalogue.of(article_table(), log),
         customer_ids=customer_table()["customer_id"].to_numpy(dtype="U64").astype("S64"),
         encoders=training.encoders,

@@ -8,7 +8,7 @@ from scipy.optimize import check_grad
 from scipy.special import log_softmax
 
 from hm_utils import calibration
-from hm_utils.calibration import START, calibrate
+from hm_utils.calibration import START, WITH_REPURCHASE, calibrate
 from hm_utils.features import FIRST_CODE
 from hm_utils.purchases import Baskets, PurchaseLog
 from hm_utils.scoring import TOWERS_ALONE, Scoring
@@ -17,7 +17,7 @@ from tests.snapshots import random_snapshot
 
 AS_OF = 40
 # Of the taste, of the name, of log popularity, of an article bought before, of the log days since, of a sibling.
-WEIGHTS = np.array([0.4, 0.7, 1.6, 1.5, -0.6, 0.9])
+WEIGHTS = np.array([0.4, 0.0, 1.6, 1.5, -0.6, 0.9])
 
 
 @pytest.fixture(scope="module")
@@ -99,24 +99,27 @@ def test_the_fit_finds_the_weights_that_choices_were_made_with(monkeypatch):
     curvature = np.stack([(gradient(WEIGHTS + step) - gradient(WEIGHTS - step)) / 2e-3 for step in steps])
     standard_errors = np.sqrt(np.diag(np.linalg.inv(curvature)) / len(features))
     assert (standard_errors < 0.15).all()
-    np.testing.assert_allclose((calibration._fit(features, chosen) - WEIGHTS) / standard_errors, 0, atol=3)
+    found = calibration._fit(features, chosen, WITH_REPURCHASE)
+    np.testing.assert_allclose((found - WEIGHTS) / standard_errors, 0, atol=3)
+    assert found[1] == 0  # names are not among the terms
 
 
 def test_with_next_to_nothing_to_fit_on_the_weights_stay_near_the_two_tower_alone(monkeypatch):
     features, chosen = simulated_choices(3)
-    pulled = calibration._fit(features, chosen)
+    pulled = calibration._fit(features, chosen, WITH_REPURCHASE)
     monkeypatch.setattr(calibration, "RIDGE", 0.0)
-    free = calibration._fit(features, chosen)
-    assert np.linalg.norm(pulled - START) < 0.75 * np.linalg.norm(free - START)
+    free = calibration._fit(features, chosen, WITH_REPURCHASE)
+    fitted = START * np.isin(range(6), WITH_REPURCHASE)
+    assert np.linalg.norm(pulled - fitted) < 0.75 * np.linalg.norm(free - fitted)
 
 
 def test_the_pull_towards_the_two_tower_fades_with_the_number_of_customers(monkeypatch):
     monkeypatch.setattr(calibration, "RIDGE", 1.0)  # strong enough to be told from where the search stops
     features, chosen = simulated_choices(500)
-    few = calibration._fit(features, chosen)
-    many = calibration._fit(np.tile(features, (8, 1, 1)), np.tile(chosen, (8, 1)))
+    few = calibration._fit(features, chosen, WITH_REPURCHASE)
+    many = calibration._fit(np.tile(features, (8, 1, 1)), np.tile(chosen, (8, 1)), WITH_REPURCHASE)
     monkeypatch.setattr(calibration, "RIDGE", 0.0)
-    free = calibration._fit(features, chosen)
+    free = calibration._fit(features, chosen, WITH_REPURCHASE)
     assert np.linalg.norm(many - free) < 0.5 * np.linalg.norm(few - free)
 
 
@@ -152,7 +155,7 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     temperature, name, popularity, has, log_days, of_a_sibling = WEIGHTS
     assert found.customers == len(rows)
     assert found.temperature == pytest.approx(temperature, abs=0.03)
-    assert found.scoring.name * found.temperature == pytest.approx(name, abs=0.1)
+    assert found.scoring.name == name == 0
     assert found.scoring.popularity * found.temperature == pytest.approx(popularity, abs=0.15)
     assert found.scoring.bought * found.temperature == pytest.approx(has, abs=0.2)
     assert found.scoring.log_days * found.temperature == pytest.approx(log_days, abs=0.1)
@@ -166,14 +169,16 @@ def test_the_dot_product_alone_is_fitted_without_the_terms_of_repurchase(snapsho
     asked = []
     fit = calibration._fit
 
-    def recorded(features, chosen):
-        asked.append((features, chosen))
-        return fit(features, chosen)
+    def recorded(features, chosen, terms):
+        asked.append((features, chosen, terms))
+        return fit(features, chosen, terms)
 
     monkeypatch.setattr(calibration, "_fit", recorded)
     found = calibrate(snapshot, log.baskets_between(AS_OF, AS_OF + 7))
-    features, chosen = asked[0]
-    temperature, name, popularity = fit(features[:, :, :3], chosen)
+    features, chosen, terms = asked[0]
+    assert terms == [0, 1, 2]
+    temperature, name, popularity, *repurchase = fit(features, chosen, terms)
+    assert repurchase == [0, 0, 0]
     assert found.towers == Scoring(name / temperature, popularity / temperature)
     assert found.towers != TOWERS_ALONE
     assert not found.towers.has_repurchase

@@ -18,7 +18,6 @@ from hm_utils.scoring import (
     own_articles,
     relatives,
     scores_of,
-    unfold_articles,
 )
 from tests.data import ARTICLES, CUSTOMERS, DAYS, random_log
 from tests.vectors import unit
@@ -48,13 +47,6 @@ def test_folded_dot_products_are_the_scores(scale, spread):
     # The same ranking, but for articles whose scores differ by less than float32 tells apart.
     ranked = np.take_along_axis(scores, np.argsort(-dots, axis=1), axis=1)
     assert (np.diff(ranked, axis=1) <= 1e-4).all()
-
-
-def test_unfolding_gives_the_vectors_back():
-    vectors = random_vectors(0, 300)
-    unfolded = unfold_articles(fold_articles(vectors, random_bonus(300), 20.0))
-    np.testing.assert_allclose(unfolded, vectors, atol=1e-6)
-    assert unfolded.flags.c_contiguous
 
 
 @pytest.mark.parametrize("length", [5, 50])

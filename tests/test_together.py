@@ -39,7 +39,7 @@ def ask(asked: list[tuple[Any, int, int]]) -> list[Any]:
 
 
 def test_each_list_is_the_one_that_it_would_be_alone() -> None:
-    model = Counted(random_recommender())
+    model: Any = Counted(random_recommender())
     asked = [(model, row, 3 + row % 20) for row in range(CUSTOMERS)] + [(model, 0, 12)] * 10
     found = ask(asked)
     assert model.sizes == [MOST, MOST, len(asked) - 2 * MOST]
@@ -61,7 +61,7 @@ def test_what_fails_for_one_model_is_told_to_those_who_asked_it() -> None:
 
 
 def test_who_waits_no_longer_is_not_asked_about() -> None:
-    model = Counted(random_recommender())
+    model: Any = Counted(random_recommender())
 
     async def one_leaves() -> Any:
         together = Together()
@@ -77,7 +77,7 @@ def test_who_waits_no_longer_is_not_asked_about() -> None:
 
 
 def test_later_requests_are_a_batch_of_their_own() -> None:
-    model = Counted(random_recommender())
+    model: Any = Counted(random_recommender())
 
     async def twice() -> None:
         together = Together()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +10,10 @@ from app.schemas import (
     MAX_TOP_K,
     Article,
     ArticleDetails,
+    Articles,
     BatchRequest,
     BatchResponse,
     Customer,
-    CustomerAttributes,
     Filters,
     PriceRange,
     Purchase,
@@ -118,13 +117,9 @@ def shopper_of(model: Recommender, request: RecommendRequest, row: int | None) -
     ]
     rows = model.catalogue.rows([article_id for article_id, _ in entries]).tolist()
     known = [(article, days) for article, (_, days) in zip(rows, entries, strict=True) if article >= 0]
-    attributes = attributes_of(request.customer)
+    attributes = None if request.customer is None else request.customer.model_dump()
     shopper = model.visitor(row, attributes, [article for article, _ in known], [days for _, days in known])
     return shopper, [article for article, days in known if days == 0]
-
-
-def attributes_of(customer: CustomerAttributes | None) -> dict[str, float | str | None] | None:
-    return None if customer is None else customer.model_dump()
 
 
 def matching(model: Recommender, filters: Filters) -> Int32:
@@ -169,8 +164,9 @@ def article(model: Recommender, row: int) -> Article:
     return Article(article_id=str(model.article_ids[row]), **model.catalogue.details(row))
 
 
-def articles(model: Recommender, rows: Sequence[int]) -> list[Article]:
-    return [article(model, row) for row in rows]
+def found_by(model: Recommender, words: str, limit: int) -> Articles:
+    found = [article(model, row) for row in model.catalogue.search(words, limit).tolist()]
+    return Articles(articles=found, count=len(found))
 
 
 def similar(model: Recommender, article_id: str, top_k: int) -> list[SimilarArticle]:

@@ -17,12 +17,6 @@ from app.serving import RecommenderDep, data_until
 router = APIRouter(tags=["operation"])
 
 
-class ReadyModel(Ready):
-    """The model that is served."""
-
-    data_until: str | None = Field(default=None, description="the last day of its purchases", examples=["2020-09-22"])
-
-
 class Reloaded(BaseModel):
     """What came of a look for a new model."""
 
@@ -37,9 +31,9 @@ async def health() -> Health:
 
 
 @router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
-async def ready(model: RecommenderDep) -> ReadyModel:
+async def ready(model: RecommenderDep) -> Ready:
     """A model is served, and which version; 503 and the reason while there is none."""
-    return ReadyModel(version=model.version, data_until=data_until(model))
+    return Ready(version=model.version, data_until=data_until(model))
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

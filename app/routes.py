@@ -93,12 +93,7 @@ async def find_articles(
     limit: Limit = 20,
 ) -> Articles:
     """The best-selling articles in whose name, type, colour, department or section every word is."""
-
-    def answer() -> Articles:
-        found = answers.articles(model, model.catalogue.search(q, limit).tolist())
-        return Articles(articles=found, count=len(found))
-
-    return await in_pool(request, answer)
+    return await in_pool(request, answers.found_by, model, q, limit)
 
 
 @router.get("/articles/{article_id}", responses=INVALID | not_found("article") | UNAVAILABLE, tags=["catalogue"])

@@ -279,6 +279,7 @@ class Ready(BaseModel):
 
     status: Literal["ready"] = "ready"
     version: str = Field(examples=["20260120T101530.123456Z-1f2e3d4c"])
+    data_until: str | None = Field(default=None, description="the last day of its purchases", examples=["2020-09-22"])
 
 
 class Problem(BaseModel):

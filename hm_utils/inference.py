@@ -144,14 +144,18 @@ class Snapshot:
         return replace(self, show_histories=False)
 
     @cached_property
+    def _recent_sales(self) -> npt.NDArray[np.float64]:
+        return recent_sales(self.log, self.as_of)
+
+    @cached_property
     def popularity(self) -> Float32:
         """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for what did not sell."""
-        return log_popularity(recent_sales(self.log, self.as_of))
+        return log_popularity(self._recent_sales)
 
     @cached_property
     def siblings(self) -> Siblings:
         """The articles of every product that sold in the last days before ``as_of``."""
-        return Siblings.on_sale(self.products, recent_sales(self.log, self.as_of) > 0)
+        return Siblings.on_sale(self.products, self._recent_sales > 0)
 
     @property
     def histories_before(self) -> int:

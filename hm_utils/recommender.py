@@ -219,8 +219,7 @@ class Recommender:
 
     def diversify(self, articles: Int32, scores: Float32, diversity: float, top_k: int) -> tuple[Int32, Float32]:
         """``top_k`` of one shopper's candidates (``[n]``, best first), against likeness of their tastes."""
-        there = articles >= 0
-        places = maximal_marginal_relevance(scores[there], self._tastes(articles[there]), diversity, top_k)
+        places = maximal_marginal_relevance(scores, self._tastes(articles), diversity, top_k)
         return articles[places], scores[places]
 
     def reasons(self, shopper: Shoppers, articles: Int32, most: int = 3) -> list[list[int]]:

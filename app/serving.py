@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,11 @@ def load_recommender(path: Path) -> Recommender:
     model = PublishedModel.load(path)
     for customer_id in model.manifest["golden"]["customer_ids"] * WARM_UP:
         model.recommend(model.customers(model.customer_rows([customer_id])), 10)
+    # Looking for garbage among all that a model and its libraries hold takes a tenth of a second, in which nobody is
+    # answered: now, when a model comes and another may go, and then not again.
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
     return model
 
 

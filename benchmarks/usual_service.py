@@ -50,7 +50,7 @@ def recommend(request: RecommendRequest) -> RecommendResponse:
     if found.empty:
         raise HTTPException(404, "unknown customer")
     shopper = model.customers(np.array([found.index[0]]))
-    queries, related = model.queries(shopper), relatives(shopper.histories, model._siblings)
+    queries, related = model.encoded_queries(shopper), relatives(shopper.histories, model._siblings)
     wanted = request.top_k + len(request.exclude_items)
     articles, scores = best(
         model._index.search, model._index.vectors, model._scale, queries, related, model.scoring, wanted

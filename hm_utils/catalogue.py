@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ DETAILS = {
     "price": "price",
 }
 SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name")
+ARTICLE_ID = re.compile(r"[0-9]{10}")
 COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recent_sales"]))
 
 
@@ -58,7 +60,9 @@ class Catalogue:
         parts = [pc.coalesce(pc.cast(table[name], pa.string()), "") for name in SEARCHED]
         # Every word begins after a blank, so " dre" finds dresses and not address labels.
         self._text = pc.utf8_lower(pc.binary_join_element_wise("", *parts, " ")).combine_chunks()
-        self._order = np.argsort(self.ids, kind="stable")
+        numbers = self.ids.astype(np.int64)  # compared more quickly than texts
+        self._order = np.argsort(numbers)
+        self._numbers = numbers[self._order]
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
@@ -75,10 +79,9 @@ class Catalogue:
 
     def rows(self, ids: Sequence[str]) -> Int64:
         """``[n]`` rows of the articles with these ids, -1 where an id is unknown."""
-        wanted = np.array(ids, dtype="U11")  # one more, so that a longer id is not cut to one that exists
-        places = np.minimum(np.searchsorted(self.ids, wanted, sorter=self._order), len(self.ids) - 1)
-        rows = self._order[places]
-        return np.where(self.ids[rows] == wanted, rows, -1)
+        wanted = np.array([int(each) if ARTICLE_ID.fullmatch(each) else -1 for each in ids], dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._numbers, wanted), len(self) - 1)
+        return np.where(self._numbers[places] == wanted, self._order[places], -1)
 
     def details(self, row: int) -> dict[str, Any]:
         """Name, kind, colour, price and so on of an article; None for what the table does not say."""

@@ -243,7 +243,7 @@ def build_index(
         vectors: ``[n, d]`` float32.
         kind: "auto" is ScaNN where it can be imported and the catalogue has ``SCANN_FROM`` rows or more.
         ids: ``[n]`` strictly ascending ids to answer with; by default the row numbers.
-        leaves: of ScaNN's tree; by default twice the square root of n.
+        leaves: of ScaNN's tree; by default the square root of n.
         leaves_to_search: by default a tenth of the leaves; ``index_tuning.choose_leaves`` measures what it takes.
         reorder: candidates scored exactly a query.
 
@@ -270,7 +270,7 @@ def build_index(
         return ExactIndex(rows, own)
     if len(rows) < SCANN_MINIMUM:
         raise ValueError(f'ScaNN needs {SCANN_MINIMUM} rows or more, not {len(rows)}: use kind="auto"')
-    leaves = max(1, round(2 * len(rows) ** 0.5)) if leaves is None else leaves
+    leaves = max(1, round(len(rows) ** 0.5)) if leaves is None else leaves
     leaves_to_search = max(1, leaves // 10) if leaves_to_search is None else leaves_to_search
     builder = (
         scann.builder(rows, REORDERS[0], "dot_product")

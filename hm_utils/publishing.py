@@ -114,6 +114,7 @@ def publish_model(
             refit.training.attributes,
             data.log,
         )
+        Recommender.open(folder, {}).store_queries(folder / "queries.npy")
         recommender = Recommender.open(folder, {})
         rows = np.random.default_rng(0).choice(
             recommender.n_customers, min(GOLDEN_CUSTOMERS, recommender.n_customers), replace=False

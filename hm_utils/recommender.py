@@ -11,6 +11,7 @@
   customers.arrow      the customers' own attributes, in order of customer row, memory-mapped
   customer_ids.npy     their ids as bytes, ascending: looked up by binary search, memory-mapped
   attributes.npy       codes of the customers' attributes
+  queries.npy          what the index is searched with for each of them, see hm_utils.stored_queries
   log/                 every purchase up to the model's day
   manifest.json        see hm_utils.bundle
 """
@@ -18,6 +19,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
+from tqdm.auto import trange
 
 from hm_utils.bundle import BundleError, verify
 from hm_utils.catalogue import Catalogue
@@ -48,6 +51,7 @@ from hm_utils.scoring import (
     weigh_names,
 )
 from hm_utils.shoppers import Shoppers, customers_as_of, merged, visit
+from hm_utils.stored_queries import StoredQueries, write_queries
 from hm_utils.towers import TwoTower
 
 Float32 = npt.NDArray[np.float32]
@@ -55,6 +59,8 @@ NOTHING = np.empty(0, dtype=np.int32)
 
 # A published list may differ from its golden copy by the rounding of another processor, not by more.
 GOLDEN_TOLERANCE = 1e-3
+
+STORED_AT_ONCE = 16_384  # customers
 
 
 class Recommender:
@@ -76,6 +82,7 @@ class Recommender:
         siblings: Siblings,
         manifest: dict[str, Any],
         folder: Path | None = None,
+        stored_queries: StoredQueries | None = None,
     ) -> None:
         self._model = model
         self._index = index
@@ -90,6 +97,7 @@ class Recommender:
         self._folder = folder
         self.scoring = scoring
         self._siblings = siblings
+        self._stored_queries = stored_queries
         self._scale = float(model.scale.detach())
         self._article_vectors = article_vectors
 
@@ -150,15 +158,17 @@ class Recommender:
         """
         known = self.customers(np.array([0 if row is None else row]))
         if row is None:
-            known = replace(known, histories=replace(known.histories, mask=np.zeros_like(known.histories.mask)))
+            nothing = replace(known.histories, mask=np.zeros_like(known.histories.mask))
+            known = replace(known, histories=nothing, rows=None)
         if row is None or attributes is not None:
             given = {name: (attributes or {}).get(name) for name in CUSTOMER_COLUMNS}
             numbers = {name: np.float32(np.nan if given[name] is None else given[name]) for name in CUSTOMER_NUMBERS}
-            known = replace(known, attributes=self._encoders.encode_customers(pd.DataFrame([given | numbers])))
+            codes = self._encoders.encode_customers(pd.DataFrame([given | numbers]))
+            known = replace(known, attributes=codes, rows=None)
         if not len(articles):
             return known
         seen = visit(articles, days_ago, known.histories.mask.shape[1])
-        return replace(known, histories=merged(seen, known.histories))
+        return replace(known, histories=merged(seen, known.histories), rows=None)
 
     def encode(self, shoppers: Shoppers) -> Float32:
         """``[n, vector_dim]`` unit vectors of shoppers, on :attr:`as_of`."""
@@ -166,8 +176,22 @@ class Recommender:
         return encode_customers(self._model.user_tower, self._article_vectors, shoppers.attributes, histories)
 
     def queries(self, shoppers: Shoppers) -> Float32:
-        """``[n, d + 2]`` what the index is searched with."""
+        """``[n, d + 2]`` what the index is searched with: read for customers as they are known, else encoded."""
+        if shoppers.rows is not None and self._stored_queries is not None:
+            return self._stored_queries.read(shoppers.rows)
+        return self.encoded_queries(shoppers)
+
+    def encoded_queries(self, shoppers: Shoppers) -> Float32:
+        """The same by the user tower; to the last bit on the machine that published the model."""
         return fold_customers(weigh_names(self.encode(shoppers), self._model.config.name_dim, self.scoring.name))
+
+    def store_queries(self, path: Path) -> None:
+        """Write everybody's :meth:`queries`, for :meth:`open` to find."""
+        rows = np.arange(self.n_customers)
+        starts = trange(0, len(rows), STORED_AT_ONCE, desc="customers' vectors", file=sys.stdout, delay=2, leave=False)
+        write_queries(
+            path, (self.encoded_queries(self.customers(rows[i : i + STORED_AT_ONCE])) for i in starts), len(rows)
+        )
 
     def recommend(
         self,
@@ -286,7 +310,7 @@ class Recommender:
     @classmethod
     def open(cls, folder: Path, manifest: dict[str, Any]) -> Recommender:
         """Open the files without verifying them; arrays are memory-mapped."""
-        checkpoint = folder / "checkpoint.pt"
+        checkpoint, stored = folder / "checkpoint.pt", folder / "queries.npy"
         return cls(
             model=load_checkpoint(checkpoint),
             index=load_index(folder / "index"),
@@ -303,6 +327,7 @@ class Recommender:
             siblings=Siblings.load(folder / "siblings"),
             manifest=manifest,
             folder=folder,
+            stored_queries=StoredQueries(stored) if stored.exists() else None,  # not yet while it is being published
         )
 
     def check_golden(self) -> None:
@@ -312,7 +337,10 @@ class Recommender:
         folder = self._folder or Path()
         if (rows < 0).any():
             raise BundleError(folder, "the golden query's customers are unknown: publish again with `make run`")
-        _, scores = self.recommend(self.customers(rows), max(len(ids) for ids in golden["article_ids"]))
+        customers = self.customers(rows)
+        if np.abs(self.queries(customers) - self.encoded_queries(customers)).max(initial=0) > GOLDEN_TOLERANCE:
+            raise BundleError(folder, "queries.npy is of other towers: publish again with `make run`")
+        _, scores = self.recommend(customers, max(len(ids) for ids in golden["article_ids"]))
         for found, expected in zip(scores, golden["scores"], strict=True):
             if np.abs(found[: len(expected)] - expected).max(initial=0) > GOLDEN_TOLERANCE:
                 raise BundleError(folder, "answers the golden query differently: publish again with `make run`")

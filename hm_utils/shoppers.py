@@ -18,10 +18,12 @@ class Shoppers:
     Attributes:
         attributes: ``[n, columns]`` codes of their attributes.
         histories: what they bought and looked at, the nearest in time first.
+        rows: ``[n]`` of the customers, where all of them are as the model knows them; else None.
     """
 
     attributes: Int32
     histories: Histories
+    rows: Int32 | None = None
 
     def __len__(self) -> int:
         return len(self.attributes)
@@ -41,7 +43,7 @@ class Shoppers:
 
 def customers_as_of(log: PurchaseLog, attributes: Int32, rows: Int32, as_of: int, length: int) -> Shoppers:
     """Customers on the morning of ``as_of``; ``attributes`` (``[n_customers, columns]``) are of all of them."""
-    return Shoppers(np.asarray(attributes[rows]), histories_as_of(log, rows, as_of, length))
+    return Shoppers(np.asarray(attributes[rows]), histories_as_of(log, rows, as_of, length), rows)
 
 
 def visit(articles: Sequence[int], days_ago: Sequence[int], length: int) -> Histories:

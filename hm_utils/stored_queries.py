@@ -1,0 +1,59 @@
+"""What the index is searched with for every customer that a model knows, worked out when the model is published.
+
+What a customer does comes with a request, and the user tower answers to it; what the model knew of them before stays as
+it is until the next model, so it is worked out once, and a row is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+
+class StoredQueries:
+    """``[n_customers, d]`` float32 in a ``.npy`` file, read a row at a time; threads may share it.
+
+    Not memory-mapped: every page that is touched brings its neighbours, and soon each worker would hold the whole
+    file. The system keeps what is read often.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises ValueError if the file is no such array, FileNotFoundError if it is missing."""
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.memmap) or array.ndim != 2 or array.dtype != np.float32 or array.strides[1] != 4:
+            raise ValueError(f"{path.name} does not hold float32 [customers, d]: publish again")
+        self.shape: tuple[int, int] = array.shape
+        self._begin, self._width = array.offset, array.strides[0]
+        self._file = path.open("rb", buffering=0)  # closed with the last reference to this
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, rows: npt.NDArray[np.integer]) -> Float32:
+        """``[m, d]`` of these customers (rows from 0 to n - 1). Raises OSError if the file has become shorter."""
+        found = np.empty((len(rows), self.shape[1]), dtype=np.float32)
+        file = self._file.fileno()
+        for place, row in zip(found, rows.tolist(), strict=True):
+            if os.preadv(file, [place.data], self._begin + row * self._width) != self._width:
+                raise OSError("the stored queries end before their last customer")
+        return found
+
+
+def write_queries(path: Path, parts: Iterable[Float32], customers: int) -> None:
+    """Write the file from parts ``[m, d]`` of the customers in order. Raises ValueError if they are too few or many."""
+    written = 0
+    with path.open("wb") as file:  # a full disk is an error here, and the end of the process in a memory map
+        for part in parts:
+            if not written:
+                facts = {"descr": "<f4", "fortran_order": False, "shape": (customers, part.shape[1])}
+                np.lib.format.write_array_header_1_0(file, facts)
+            file.write(np.ascontiguousarray(part, dtype="<f4").data)
+            written += len(part)
+    if written != customers:
+        raise ValueError(f"{path.name}: queries of {written} customers, not of {customers}")

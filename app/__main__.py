@@ -45,6 +45,7 @@ def serve(settings: Settings, arguments: argparse.Namespace) -> None:
         log_config=log_config(settings),
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a request came from
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
 

@@ -74,9 +74,6 @@ class Limited:
         limits.in_flight += 1
         self.metrics.in_flight.inc()
         try:
-            # A recommendation holds the event loop from its first line to its last, so requests would only ever
-            # be counted one by one: let all that have arrived come in first, and those above the limit go.
-            await asyncio.sleep(0)
             await self._in_time(limits.seconds, scope, receive, send)
         finally:
             limits.in_flight -= 1

@@ -276,7 +276,9 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     )
     rows = np.arange(recommender.n_customers, dtype=np.int32)
     np.testing.assert_allclose(recommender.encode(recommender.customers(rows)), snapshot.customers(rows), atol=1e-5)
-    articles, _ = recommender.recommend(recommender.customers(rows), 10)
+    everybody = recommender.customers(rows)
+    np.testing.assert_array_equal(recommender.queries(everybody), recommender.encoded_queries(everybody))
+    articles, _ = recommender.recommend(everybody, 10)
     assert (articles == snapshot.rank(rows, 10, recommender.scoring)).mean() > 0.999
 
 

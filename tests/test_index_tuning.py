@@ -8,6 +8,7 @@ import pytest
 
 from hm_utils.index import ExactIndex, Float32, ScannIndex, build_index
 from hm_utils.index_tuning import choose_leaves, recall_at_k
+from hm_utils.scoring import fold_articles, fold_customers
 from tests.vectors import clustered_vectors, exact_ranking, needs_scann, queries_near, scann_index_of, unit
 
 
@@ -81,3 +82,16 @@ def test_recall_counts_an_article_that_ties_for_the_last_place() -> None:
 
     assert recall_at_k(TheOtherTwin(), vectors, vectors[:1], 1) == 1.0  # type: ignore[arg-type]
     assert recall_at_k(TheOtherTwin(), vectors, vectors[:1], 4) == 0.25  # type: ignore[arg-type]
+
+
+@needs_scann
+def test_popular_articles_share_leaves() -> None:
+    """Where popularity decides much of a score, the best articles must not be spread over the leaves by taste."""
+    rng = np.random.default_rng(0)
+    tastes, people = clustered_vectors(), queries_near(clustered_vectors())
+    popularity = rng.exponential(2.0, len(tastes)).astype(np.float32)
+    index = build_index(fold_articles(tastes, popularity, 20.0), kind="scann")
+    choice = choose_leaves(index, fold_customers(people))
+    assert isinstance(choice.index, ScannIndex)
+    assert choice.reached
+    assert choice.index.leaves_to_search <= choice.index.leaves / 4

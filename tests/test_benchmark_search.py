@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import search
 from hm_utils.bundle import BundleError
-from tests.vectors import exact_ranking, needs_scann, unit, unit
+from tests.vectors import exact_ranking, needs_scann, unit
 
 N, QUERIES = 1_200, 30  # enough vectors for our index to be ScaNN's
 NUMBERS = ("build s", "MiB", "recall@100", "CPU share") + tuple(

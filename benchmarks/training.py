@@ -128,7 +128,8 @@ class Setup:
         return cls(TwoTower(training.tower_config(*sizes)).train(), inputs, settings)
 
     def generator(self) -> np.random.Generator:
-        return np.random.default_rng(self.settings.seed)
+        """That of training's first pass."""
+        return np.random.default_rng([self.settings.seed, 1])
 
 
 class _TimedBackward:

@@ -222,17 +222,18 @@ class BatchMaker:
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+    def epoch(self, rng: np.random.Generator, part: int = 0, parts: int = 1) -> Iterator[Batch]:
         """All examples once, the baskets in random order within a day, the batches in random order.
 
-        A basket stays together: its examples share a history, whose articles are encoded once a batch.
+        A basket stays together: its examples share a history, whose articles are encoded once a batch. Of ``parts``
+        calls with generators of the same state, one each ``part``, every call makes its share of the batches.
         """
         n = len(self.examples)
         # Sorting by day plus a noise of the basket shuffles within each day and leaves the days in order.
         noise = rng.random(self._baskets[-1] + 1)[self._baskets]
         order = np.argsort(self.examples.day + noise, kind="stable")
         starts = np.arange(0, n, self.batch_size)
-        for start in rng.permutation(starts):
+        for start in rng.permutation(starts)[part::parts]:
             yield self.make(order[start : start + self.batch_size], rng)
 
     def make(self, chosen: Int64, rng: np.random.Generator) -> Batch:

@@ -3,7 +3,7 @@
 papermill injects whatever it is given; a misspelt name would silently change nothing. So names and types
 are checked here, before the first notebook starts, against the declarations themselves::
 
-    num_epochs = 20  # passes over the training examples
+    num_epochs = 20  # epochs at most
     device: str | None = None  # an annotation says more than the default's type can
 """
 

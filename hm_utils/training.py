@@ -56,7 +56,9 @@ class TrainingSettings:
 
     Attributes:
         batch_size: examples a step.
-        num_epochs: passes over the examples at most.
+        num_epochs: epochs at most.
+        steps_per_epoch: steps of an epoch at most. An epoch is a pass over the examples; a longer pass is cut into
+            epochs of equal length, as validation, stopping and resuming should not wait for it.
         learning_rate: Adam's, warmed up over the first 100 steps, then constant: averaging the weights does the rest.
         patience: epochs without a better mean of the validation metric before stopping.
         seed: of the weights and the batches.
@@ -69,11 +71,12 @@ class TrainingSettings:
     use_in_batch_negatives: bool = True
     patience: int = 3
     history_length: int = 20
+    steps_per_epoch: int = 2_000
     seed: int = 42
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "num_epochs", "patience", "history_length"):
+        for name in ("batch_size", "num_epochs", "patience", "history_length", "steps_per_epoch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if not 0 < self.learning_rate < float("inf"):
@@ -220,11 +223,9 @@ def train(
     for epoch in range(result.resumed_from + 1, settings.num_epochs + 1):
         if validate and epoch - 1 - result.best_epoch >= settings.patience:
             break
-        # A generator for each epoch: a resumed run draws what the uninterrupted one would have drawn.
-        rng = np.random.default_rng([settings.seed, epoch])
         record: dict[str, float] = {
             "epoch": epoch,
-            **_run_epoch(model, averaged, inputs, optimizers, settings, device, rng, epoch),
+            **_run_epoch(model, averaged, inputs, optimizers, settings, device, epoch),
         }
         if validate:
             record |= {name: float(value) for name, value in validate(kept).items()}
@@ -261,13 +262,17 @@ def _run_epoch(
     optimizers: Optimizers,
     settings: TrainingSettings,
     device: str,
-    rng: np.random.Generator,
     epoch: int,
 ) -> dict[str, float]:
     model.train()
     total, seen, started = 0.0, 0, time.perf_counter()
+    parts = -(-len(inputs.batches) // settings.steps_per_epoch)
+    passes, part = divmod(epoch - 1, parts)
+    steps = len(range(part, len(inputs.batches), parts))
+    # A generator for each pass: a resumed run draws what the uninterrupted one would have drawn.
+    rng = np.random.default_rng([settings.seed, passes + 1])
     with tqdm(
-        total=len(inputs.batches.examples),
+        total=min(steps * settings.batch_size, len(inputs.batches.examples)),
         desc=f"epoch {epoch}/{settings.num_epochs}",
         unit="ex",
         unit_scale=True,
@@ -275,10 +280,10 @@ def _run_epoch(
         mininterval=1.0,
         leave=False,
     ) as bar:
-        for step, batch in enumerate(inputs.batches.epoch(rng)):
+        for step, batch in enumerate(inputs.batches.epoch(rng, part, parts)):
             loss = batch_loss(model, batch, inputs, device)
             optimizers.step(loss)
-            if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == len(inputs.batches):
+            if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == steps:
                 averaged.update_parameters(model)
             n = len(batch.customers)
             total += loss.item() * n

@@ -16,7 +16,7 @@ MONITOR = "recall@100"
 
 
 def validation(
-    data: Preprocessed, state: CatalogueState, history_length: int, max_customers: int = 10_000, seed: int = 0
+    data: Preprocessed, state: CatalogueState, history_length: int, max_customers: int = 5_000, seed: int = 0
 ) -> Callable[[TwoTower], dict[str, float]]:
     """Make the function model → metrics over the customers who bought in the validation days, and before.
 

@@ -117,9 +117,7 @@ def test_the_steps_are_those_of_an_epoch_of_training(task, monkeypatch):
     theirs, mine = training.Setup.of(task), training.Setup.of(task)
     averaged = AveragedModel(theirs.model, multi_avg_fn=polynomial_decay_average)
     optimizers = Optimizers(theirs.model, theirs.settings.learning_rate)
-    record = _run_epoch(
-        theirs.model, averaged, theirs.inputs, optimizers, theirs.settings, "cpu", theirs.generator(), epoch=1
-    )
+    record = _run_epoch(theirs.model, averaged, theirs.inputs, optimizers, theirs.settings, "cpu", epoch=1)
 
     made = []
 

@@ -115,17 +115,46 @@ def test_without_validation_the_last_epoch_is_kept(parts, tmp_path):
     assert not list(tmp_path.glob("*.resume"))
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(parts, tmp_path):
-    whole = run(parts, tmp_path / "whole.pt", scores([0.1, 0.2, 0.3, 0.4]))
+@pytest.mark.parametrize("steps_per_epoch", [10_000, 5])  # 5: in the middle of a pass
+def test_an_interrupted_run_resumes_to_the_same_weights(parts, tmp_path, steps_per_epoch):
+    steps = {"steps_per_epoch": steps_per_epoch}
+    whole = run(parts, tmp_path / "whole.pt", scores([0.1, 0.2, 0.3, 0.4]), **steps)
     with pytest.raises(Interrupted):
-        run(parts, tmp_path / "cut.pt", scores([0.1, 0.2, None]))
+        run(parts, tmp_path / "cut.pt", scores([0.1, 0.2, None]), **steps)
     assert (tmp_path / "cut.pt.resume").exists()
-    resumed = run(parts, tmp_path / "cut.pt", scores([0.3, 0.4]))
+    resumed = run(parts, tmp_path / "cut.pt", scores([0.3, 0.4]), **steps)
     assert resumed.resumed_from == 2
     assert [r["train_loss"] for r in resumed.history] == [r["train_loss"] for r in whole.history]
     for name, value in weights(whole.model).items():
         torch.testing.assert_close(value, weights(resumed.model)[name], rtol=0, atol=0)
     assert not (tmp_path / "cut.pt.resume").exists()
+
+
+def test_a_long_pass_is_cut_into_epochs(parts, tmp_path, monkeypatch):
+    made: list[np.ndarray] = []
+    make = BatchMaker.make
+
+    def counted(self, chosen, rng):
+        made.append(chosen)
+        return make(self, chosen, rng)
+
+    monkeypatch.setattr(BatchMaker, "make", counted)
+    _, training = parts
+    steps = -(-len(training.examples) // 64)
+    assert steps > 10
+    done: list[int] = []
+
+    def validate(model):
+        done.append(len(made))
+        return {"score": 0.0}
+
+    run(parts, tmp_path / "c.pt", validate, num_epochs=6, patience=9, steps_per_epoch=-(-steps // 3))
+    epochs = np.diff(done, prepend=0)
+    assert epochs[:3].sum() == epochs[3:].sum() == steps
+    assert np.ptp(epochs) <= 1
+    for one_pass in (made[:steps], made[steps:]):
+        assert sorted(np.concatenate(one_pass).tolist()) == list(range(len(training.examples)))
+    assert any(not np.array_equal(first, second) for first, second in zip(made[:steps], made[steps:], strict=True))
 
 
 @pytest.mark.parametrize(

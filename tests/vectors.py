@@ -9,7 +9,7 @@ import pytest
 from hm_utils.index import Float32, ScannIndex, _import_scann, build_index
 
 
-def unit(array: npt.NDArray[np.float64]) -> Float32:
+def unit(array: npt.NDArray[np.floating]) -> Float32:
     return (array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -84,7 +84,8 @@ class Recommender:
         folder: Path | None = None,
         stored_queries: StoredQueries | None = None,
     ) -> None:
-        self._model = model
+        # Not the item tower: its tables are larger than all the rest, and its vectors are stored.
+        self._user_tower, self._config = model.user_tower, model.config
         self._index = index
         self.catalogue = catalogue
         self.customer_ids = customer_ids
@@ -173,7 +174,7 @@ class Recommender:
     def encode(self, shoppers: Shoppers) -> Float32:
         """``[n, vector_dim]`` unit vectors of shoppers, on :attr:`as_of`."""
         histories = shoppers.histories.newest(self._history_length)
-        return encode_customers(self._model.user_tower, self._article_vectors, shoppers.attributes, histories)
+        return encode_customers(self._user_tower, self._article_vectors, shoppers.attributes, histories)
 
     def queries(self, shoppers: Shoppers) -> Float32:
         """``[n, d + 2]`` what the index is searched with: read for customers as they are known, else encoded."""
@@ -183,7 +184,7 @@ class Recommender:
 
     def encoded_queries(self, shoppers: Shoppers) -> Float32:
         """The same by the user tower; to the last bit on the machine that published the model."""
-        return fold_customers(weigh_names(self.encode(shoppers), self._model.config.name_dim, self.scoring.name))
+        return fold_customers(weigh_names(self.encode(shoppers), self._config.name_dim, self.scoring.name))
 
     def store_queries(self, path: Path) -> None:
         """Write everybody's :meth:`queries`, for :meth:`open` to find."""
@@ -271,15 +272,15 @@ class Recommender:
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles whose taste is closest to that of one, best first, and their cosines."""
         query = np.zeros((1, self._index.vectors.shape[1]), dtype=np.float32)
-        query[0, : self._model.config.output_dim] = self._tastes(np.array([article]))
+        query[0, : self._config.output_dim] = self._tastes(np.array([article]))
         found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
-        length = np.linalg.norm(self._index.vectors[article, : self._model.config.output_dim])
+        length = np.linalg.norm(self._index.vectors[article, : self._config.output_dim])
         other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
         return found[0, other], dots[0, other] / length
 
     def _tastes(self, articles: npt.NDArray[np.integer]) -> Float32:
         """``[n, output_dim]`` unit vectors of what kind of articles they are, without their names."""
-        tastes = self._article_vectors[articles, : self._model.config.output_dim]
+        tastes = self._article_vectors[articles, : self._config.output_dim]
         return tastes / np.linalg.norm(tastes, axis=1, keepdims=True)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:

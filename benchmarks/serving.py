@@ -17,6 +17,7 @@ same machine.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import json
 import os
@@ -120,11 +121,24 @@ def load(port: int, bodies: Path, connections: int, seconds: int) -> dict[str, A
     }
 
 
+def posted(body: Any, path: str = "/recommend") -> bytes:
+    """The whole message of a POST."""
+    text = json.dumps(body).encode()
+    return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(text), text)
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes) -> tuple[int, bytes]:
+    """Send a message and read the answer, its status and its body. Raises EOFError if the other side hangs up."""
+    writer.write(message)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+    length = next((int(line[15:]) for line in head if line.startswith(b"content-length:")), 0)
+    bodiless = message.startswith(b"HEAD ")
+    return int(head[0].split()[1]), b"" if bodiless else await reader.readexactly(length)
+
+
 def accepted(port: int, bodies: Path, connections: int, seconds: float) -> dict[str, Any]:
     """As :func:`load`, from this process, to tell the latency of what is answered from that of refusals."""
-    import asyncio
-
-    texts = bodies.read_text().splitlines()
+    messages = [posted(json.loads(line)) for line in bodies.read_text().splitlines()]
     took: list[float] = []
     refused = failed = 0
 
@@ -133,14 +147,10 @@ def accepted(port: int, bodies: Path, connections: int, seconds: float) -> dict[
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         place = number
         while time.perf_counter() < end:
-            body = texts[place % len(texts)]
+            message = messages[place % len(messages)]
             place += connections
             began = time.perf_counter()
-            writer.write(f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-            head = await reader.readuntil(b"\r\n\r\n")
-            status = int(head[9:12])
-            length = next(int(line[16:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-            await reader.readexactly(length)
+            status, _ = await exchange(reader, writer, message)
             if status == 200:
                 took.append(time.perf_counter() - began)
             elif status == 503:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from benchmarks import recommending, search, usual_service
+from benchmarks import recommending, search, soak, usual_service
 from hm_utils import pipeline, recommend
 from hm_utils.bundle import BundleError, current
 from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
@@ -245,6 +245,15 @@ def test_the_benchmarks_of_a_published_model_write_their_numbers(recommender, fo
         == 0
     )
     assert json.loads((tmp_path / "s.json").read_text())
+    few = ["--reloads", "2", "--requests", "160", "--seconds", "2", "--json", str(tmp_path / "soak.json")]
+    assert soak.main(["--model", str(model), *few]) == 0
+    found = json.loads((tmp_path / "soak.json").read_text())
+    assert found["reloads"]["reloads"] == 2
+    assert found["reloads"]["answers of version 1"] > 0 < found["reloads"]["answers of version 2"]
+    assert "answers of no version" not in found["reloads"]
+    assert found["killed"]["workers afterwards"] == 2
+    assert found["killed"]["broken longer than a second after the kill"] == 0 < found["killed"]["status 200"]
+    assert found["odd"]["server errors"] == 0 < found["odd"]["status 422"]
     assert recommending.main(["--model", str(tmp_path / "nothing")]) == 1
     assert "nothing" in capsys.readouterr().err
 

@@ -12,6 +12,8 @@
   customer_ids.npy     their ids as bytes, ascending: looked up by binary search, memory-mapped
   attributes.npy       codes of the customers' attributes
   log/                 every purchase up to the model's day
+  replay.json          lists of the evaluation beside what was then bought, see hm_utils.replay
+  map.bin              the articles laid out in the plane, see hm_utils.article_map
   manifest.json        see hm_utils.bundle
 """
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 
+from hm_utils import article_map
 from hm_utils.bundle import BundleError, verify
 from hm_utils.catalogue import Catalogue
 from hm_utils.checkpoint import load_checkpoint, read_checkpoint
@@ -36,7 +40,9 @@ from hm_utils.diversity import maximal_marginal_relevance
 from hm_utils.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS, Encoders
 from hm_utils.index import ExactIndex, Index, load_index
 from hm_utils.inference import encode_customers
+from hm_utils.kinds import Kind, customers_by_kind
 from hm_utils.purchases import Int32, Int64, PurchaseLog
+from hm_utils.replay import read_replay
 from hm_utils.scoring import (
     OWN_LENGTH,
     Scoring,
@@ -76,6 +82,8 @@ class Recommender:
         siblings: Siblings,
         manifest: dict[str, Any],
         folder: Path | None = None,
+        replay: dict[str, Any] | None = None,
+        packed_map: bytes | None = None,
     ) -> None:
         self._model = model
         self._index = index
@@ -88,6 +96,8 @@ class Recommender:
         self._history_length = history_length
         self.manifest = manifest
         self._folder = folder
+        self.replay = replay
+        self.packed_map = packed_map
         self.scoring = scoring
         self._siblings = siblings
         self._scale = float(model.scale.detach())
@@ -126,6 +136,18 @@ class Recommender:
         """What the customers' table says of one; None where it says nothing."""
         found: dict[str, Any] = self._customer_table.slice(row, 1).to_pylist()[0]
         return {name: None if value != value else value for name, value in found.items()}
+
+    def customers_beginning(self, prefix: str, limit: int) -> Int64:
+        """Rows of the first ``limit`` customers whose id begins with ``prefix``."""
+        start, end = np.searchsorted(
+            self.customer_ids, np.array([prefix.encode(), prefix.encode() + b"~"], dtype=self.customer_ids.dtype)
+        )
+        return np.arange(start, min(end, start + limit), dtype=np.int64)
+
+    @cached_property
+    def kinds(self) -> dict[Kind, Int64]:
+        """Rows of the customers of each kind."""
+        return customers_by_kind(self.log, self._customer_table["age"].to_numpy())
 
     def customers(self, rows: npt.NDArray[np.integer]) -> Shoppers:
         """Customers as the model knows them."""
@@ -303,6 +325,8 @@ class Recommender:
             siblings=Siblings.load(folder / "siblings"),
             manifest=manifest,
             folder=folder,
+            replay=read_replay(folder),
+            packed_map=(folder / article_map.FILE).read_bytes(),
         )
 
     def check_golden(self) -> None:

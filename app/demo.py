@@ -1,4 +1,4 @@
-"""The endpoints that the demo page needs beside the service's own: what is served, whom to look at, and was it right."""
+"""What the demo page needs beside the service's own endpoints: what is served, whom to look at, and was it right."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ router = APIRouter(tags=["demo"])
 
 SHOWN_METRICS = ("MAP@12", "recall@12", "recall@100", "hit rate@12", "coverage@12")
 IMAGE_ID = re.compile(r"[0-9]{10}")
+MAP: dict[int | str, dict[str, Any]] = {
+    status.HTTP_200_OK: {"content": {"application/octet-stream": {}}},
+    status.HTTP_304_NOT_MODIFIED: {"description": "As it was when the client got it"},
+}
+PHOTO: dict[int | str, dict[str, Any]] = {status.HTTP_200_OK: {"content": {"image/jpeg": {}}}}
 
 
 @router.get("/model", responses=UNAVAILABLE)
@@ -179,9 +184,7 @@ def replayed(model: Recommender, number: int, one: dict[str, Any]) -> ReplayedCu
 @router.get(
     "/map",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}}, 304: {"description": "As it was"}}
-    | not_found("map")
-    | UNAVAILABLE,
+    responses=MAP | not_found("map") | UNAVAILABLE,
 )
 async def get_map(request: Request, model: RecommenderDep) -> Response:
     """Where each article lies in a plane in which what goes to the same people is close. Little-endian: uint32 n and
@@ -198,7 +201,7 @@ async def get_map(request: Request, model: RecommenderDep) -> Response:
 @router.get(
     "/images/{article_id}",
     response_class=FileResponse,
-    responses={200: {"content": {"image/jpeg": {}}}} | INVALID | not_found("photo"),
+    responses=PHOTO | INVALID | not_found("photo"),
 )
 async def get_image(request: Request, article_id: ArticleInPath) -> FileResponse:
     """The photo of an article, if the operator has put photos beside the service."""

@@ -126,4 +126,3 @@ async def get_customer(
 async def get_filters(model: RecommenderDep) -> FilterValues:
     """The values that the filters of a recommendation can have."""
     return FilterValues(filters={name: model.catalogue.values(name) for name in FILTERS})
-

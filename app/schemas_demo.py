@@ -115,5 +115,3 @@ class ReplayedCustomer(Outcome):
     before: list[Earlier] = Field(description="the latest purchases before the test, newest first")
     then_bought: list[Article]
     lists: list[ReplayedList]
-
-

@@ -1,8 +1,8 @@
 """Vectors laid out in the plane, so that what is alike lies together.
 
-A t-SNE with exaggeration, as it looks like UMAP (Böhm, Berens & Kobak, JMLR 2022), in numpy: neighbours from the
-index, the pull of neighbours as sums over their pairs, and the push of all on all on a grid with FFT (Linderman et
-al., Nature Methods 2019). It is for looking at: near is alike, far says little.
+A t-SNE in numpy: a few neighbours from the index, which all count the same (Böhm, Berens & Kobak, JMLR 2022); their
+pull as sums over pairs; and the push of all on all on a grid with FFT (Linderman et al., Nature Methods 2019). It is
+for looking at: near is alike, far says little.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Float = npt.NDArray[np.float64]
 DIMENSIONS = 32  # principal ones, in which neighbours are looked for
 NEIGHBOURS = 15
 LEAF_SHARE, CANDIDATES = 16, 64  # of the index that finds them
-# Steps, and how much stronger neighbours pull than in plain t-SNE: first to gather, then to spread.
-EARLY, LATE = (80, 12.0), (220, 3.0)
+# Steps, and how much stronger neighbours pull than they should: first to gather, then to spread.
+PHASES = ((80, 12.0), (200, 1.0))
 MOMENTUM = 0.8
 CELL = 0.7  # grid cells are so wide, in units of the layout, in which the push falls off over about 1
 FEWEST_CELLS, MOST_CELLS = 250, 700  # a side, however far the layout spreads
@@ -37,8 +37,8 @@ def layout(vectors: Float32, seed: int = 0) -> Float32:
     if n < 4:
         return places.astype(np.float32)
     attraction = _affinities(principal)
-    rate, speed = max(4 * n / EARLY[1], 50.0), np.zeros_like(places)
-    for steps, exaggeration in (EARLY, LATE):
+    rate, speed = max(4 * n / PHASES[0][1], 50.0), np.zeros_like(places)
+    for steps, exaggeration in PHASES:
         for _ in range(steps):
             force = exaggeration * _pull(attraction, places) - _push(places)
             speed = MOMENTUM * speed - rate * force

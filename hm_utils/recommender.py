@@ -139,9 +139,10 @@ class Recommender:
 
     def customers_beginning(self, prefix: str, limit: int) -> Int64:
         """Rows of the first ``limit`` customers whose id begins with ``prefix``."""
-        start, end = np.searchsorted(
-            self.customer_ids, np.array([prefix.encode(), prefix.encode() + b"~"], dtype=self.customer_ids.dtype)
-        )
+        ends = [prefix.encode(), prefix.encode().ljust(self.customer_ids.itemsize, b"~")]  # ~ comes after all digits
+        first, last = np.array(ends, dtype=self.customer_ids.dtype)
+        start = np.searchsorted(self.customer_ids, first)
+        end = np.searchsorted(self.customer_ids, last, side="right")
         return np.arange(start, min(end, start + limit), dtype=np.int64)
 
     @cached_property

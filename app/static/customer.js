@@ -59,12 +59,12 @@ export function mountCustomer(go) {
 
 /** Somebody at random, of a kind.
  * @param {string} kind
- * @param {(id: string) => void} go
+ * @param {(id: string) => void | Promise<void>} go
  */
 export async function pick(kind, go) {
   try {
     const { customers } = await get(`/customers?kind=${kind}&limit=1`);
-    if (customers.length) go(customers[0].customer_id);
+    if (customers.length) await go(customers[0].customer_id);
     else announce("There is nobody of this kind", true);
   } catch (error) {
     byId("customer-list").replaceChildren();

@@ -36,7 +36,12 @@ async function route() {
   }
   if (view === "visitor") return showVisitor(value);
   if (view === "replay") return showReplay();
-  return (await import("./map.js")).showMap();
+  const map = await import("./map.js");
+  await map.showMap();
+  if (store.recommended.length) return;
+  // Nobody was looked at yet: somebody's articles make the map a story.
+  await pick("frequent", showCustomer);
+  if (address().view === "map") map.refresh();
 }
 
 function tabs() {

@@ -173,8 +173,9 @@ function drawMarks() {
   context.stroke();
 }
 
-/** The customer's or visitor's articles may be others than last time. */
-function refresh() {
+/** Marks the customer's or visitor's articles, which may be others than last time. */
+export function refresh() {
+  if (!points) return;
   const of = (/** @type {any} */ article) => rows.get(Number(article.article_id)) ?? -1;
   const bought = store.purchases.map((one) => ({ i: of(one), kind: /** @type {const} */ ("bought"), label: "", article: one }));
   const shown = store.recommended.map((one, at) => ({ i: of(one), kind: /** @type {const} */ ("shown"), label: String(at + 1), article: one }));

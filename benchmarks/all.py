@@ -28,6 +28,7 @@ def commands(data: Path, model: Path, size: str) -> dict[str, list[str]]:
         "search": ["search", "--model", str(model)],
         "recommending": ["recommending", "--model", str(model)],
         "serving": ["serving", "--model", str(model)],
+        "page": ["page", "--model", str(model)],
         "growth": growth,
     }
 

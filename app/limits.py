@@ -11,14 +11,15 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
+from app.page import PATHS
 from app.schemas import Problem
 from app.settings import Settings
 
 WATCHING = frozenset({"/health", "/ready", "/metrics"})
-# A reload may take longer than any answer, and must get in when the service is full.
-UNLIMITED = WATCHING | {"/admin/reload"}
+# A reload may take longer than any answer, and must get in when the service is full; the page's files are in memory.
+UNLIMITED = WATCHING | PATHS | {"/admin/reload"}
 # Everything else asks for the key, so that a new endpoint cannot be left open by mistake.
-OPEN = WATCHING | {"/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+OPEN = WATCHING | PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 BUSY = {"Retry-After": "1"}
 
 RESPONSES: dict[int | str, dict[str, Any]] = {

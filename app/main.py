@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
-from app import operation
+from app import demo, operation, page
 from app.answers import UnknownError
 from app.errors import internal_error, invalid_request, unknown
 from app.limits import RESPONSES, Limits
@@ -20,7 +20,7 @@ from app.reload import Reloader
 from app.routes import router
 from app.service import Service
 from app.serving import Load, load_recommender
-from app.settings import Settings, misspelt, read_settings
+from app.settings import Settings, misspelt, photos, read_settings
 from app.together import Together
 
 MAX_BODY = 128 * 1024  # bytes; the longest valid request, a thousand customers, has about 70,000
@@ -38,6 +38,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state.limits = Limits(current)
         state.pool = Pool(current.pool_threads, current.pool_queue)
         state.together = Together()
+        state.images = photos(current)
         state.reloader = Reloader(state, path or current.model, load)
         await state.reloader.reload()
         watching = asyncio.create_task(state.reloader.watch(current.reload_seconds)) if current.reload_seconds else None
@@ -58,7 +59,9 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
     app.add_exception_handler(UnknownError, unknown)
     app.add_exception_handler(Exception, internal_error)
     app.include_router(router, responses=RESPONSES)
+    app.include_router(demo.router, responses=RESPONSES)
     app.include_router(operation.router)
+    app.include_router(page.router)
     return app
 
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response, status
-from fastapi.responses import RedirectResponse
 
 from app import answers
 from app.pool import in_pool
@@ -131,9 +130,3 @@ async def get_customer(
 async def get_filters(model: RecommenderDep) -> FilterValues:
     """The values that the filters of a recommendation can have."""
     return FilterValues(filters={name: model.catalogue.values(name) for name in FILTERS})
-
-
-@router.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    """The documentation of the endpoints."""
-    return RedirectResponse("/docs")

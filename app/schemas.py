@@ -179,6 +179,7 @@ class ArticleDetails(BaseModel):
     department: str | None = Field(examples=["Jersey Basic"])
     description: str | None = Field(examples=["Jersey top with narrow shoulder straps."])
     price: float | None = Field(description="mean price paid; null before the first sale", examples=[0.008])
+    new_in_shop: bool = Field(description="first sold in the last 14 days that the model knows", examples=[False])
 
 
 class Article(ArticleDetails):

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HM_"
 DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
+DEFAULT_IMAGES = Path(__file__).parents[1] / "data" / "raw" / "images"
 
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=3_600)]
 Level = Annotated[
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
+    images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles, if there are any")
     api_key: SecretStr | None = Field(default=None, min_length=16, description="asked for in X-API-Key")
     max_in_flight: int = Field(default=24, ge=1, description="requests at once; one more is refused")
     time_limit: Seconds = Field(default=10, gt=0, description="seconds that a request may take")
@@ -55,6 +57,11 @@ def read_settings() -> Settings:
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("; ".join(problems)) from None
+
+
+def photos(settings: Settings) -> Path | None:
+    """The folder of photos, if it is there."""
+    return settings.images if settings.images.is_dir() else None
 
 
 def misspelt() -> list[str]:

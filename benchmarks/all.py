@@ -29,6 +29,7 @@ def commands(data: Path, model: Path, size: str) -> dict[str, list[str]]:
         "recommending": ["recommending", "--model", str(model)],
         "serving": ["serving", "--model", str(model)],
         "soak": ["soak", "--model", str(model)],
+        "page": ["page", "--model", str(model)],
         "growth": growth,
     }
 

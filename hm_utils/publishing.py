@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.feather
 
 from hm_utils import bundle
+from hm_utils.article_map import write_map
 from hm_utils.catalogue import with_sales
 from hm_utils.checkpoint import read_checkpoint
 from hm_utils.evaluation import Evaluation
@@ -23,10 +24,12 @@ from hm_utils.features import Encoders
 from hm_utils.index import ExactIndex, Index, ScannIndex, build_index
 from hm_utils.index_tuning import Choice, choose_leaves
 from hm_utils.inference import Float32
+from hm_utils.layout import layout
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.recommender import Recommender
 from hm_utils.refit import Refit
+from hm_utils.replay import write_replay
 from hm_utils.scoring import Scoring, Siblings
 
 logger = logging.getLogger(__name__)
@@ -88,6 +91,7 @@ def publish_model(
     evaluation: Evaluation,
     parameters: Mapping[str, Any],
     index_recall: float,
+    replay: Mapping[str, Any],
 ) -> Path:
     """Write the model beside what is served, check it, and swap it in. See :func:`hm_utils.bundle.publish`.
 
@@ -95,6 +99,7 @@ def publish_model(
         index: of the refit's ``snapshot.index_vectors(scoring)``.
         scoring: the weights of popularity and repurchase.
         parameters: of the evaluation; those of preprocessing and of the refit's training are known from them.
+        replay: some of the lists that the evaluation scored, from :func:`hm_utils.replay.replay`.
 
     Returns:
         The folder of the published version.
@@ -114,6 +119,9 @@ def publish_model(
             refit.training.attributes,
             data.log,
         )
+        write_replay(folder, replay)
+        taste = read_checkpoint(refit.checkpoint_path)["tower_config"]["output_dim"]
+        write_map(folder, layout(refit.snapshot.article_vectors[:, :taste]), data.articles)
         Recommender.open(folder, {}).store_queries(folder / "queries.npy")
         recommender = Recommender.open(folder, {})
         rows = np.random.default_rng(0).choice(

@@ -13,6 +13,8 @@
   attributes.npy       codes of the customers' attributes
   queries.npy          what the index is searched with for each of them, see hm_utils.stored_queries
   log/                 every purchase up to the model's day
+  replay.json          lists of the evaluation beside what was then bought, see hm_utils.replay
+  map.bin              the articles laid out in the plane, see hm_utils.article_map
   manifest.json        see hm_utils.bundle
 """
 
@@ -22,6 +24,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ import pyarrow as pa
 import pyarrow.feather
 from tqdm.auto import trange
 
+from hm_utils import article_map
 from hm_utils.bundle import BundleError, verify
 from hm_utils.catalogue import Catalogue
 from hm_utils.checkpoint import load_checkpoint, read_checkpoint
@@ -39,7 +43,9 @@ from hm_utils.diversity import maximal_marginal_relevance
 from hm_utils.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS, Encoders
 from hm_utils.index import ExactIndex, Index, load_index
 from hm_utils.inference import encode_customers
+from hm_utils.kinds import Kind, customers_by_kind
 from hm_utils.purchases import Int32, Int64, PurchaseLog
+from hm_utils.replay import read_replay
 from hm_utils.scoring import (
     OWN_LENGTH,
     Scoring,
@@ -83,6 +89,8 @@ class Recommender:
         manifest: dict[str, Any],
         folder: Path | None = None,
         stored_queries: StoredQueries | None = None,
+        replay: dict[str, Any] | None = None,
+        packed_map: bytes | None = None,
     ) -> None:
         # Not the item tower: its tables are larger than all the rest, and its vectors are stored.
         self._user_tower, self._config = model.user_tower, model.config
@@ -96,6 +104,8 @@ class Recommender:
         self._history_length = history_length
         self.manifest = manifest
         self._folder = folder
+        self.replay = replay
+        self.packed_map = packed_map
         self.scoring = scoring
         self._siblings = siblings
         self._stored_queries = stored_queries
@@ -135,6 +145,19 @@ class Recommender:
         """What the customers' table says of one; None where it says nothing."""
         found: dict[str, Any] = self._customer_table.slice(row, 1).to_pylist()[0]
         return {name: None if value != value else value for name, value in found.items()}
+
+    def customers_beginning(self, prefix: str, limit: int) -> Int64:
+        """Rows of the first ``limit`` customers whose id begins with ``prefix``."""
+        ends = [prefix.encode(), prefix.encode().ljust(self.customer_ids.itemsize, b"~")]  # ~ comes after all digits
+        first, last = np.array(ends, dtype=self.customer_ids.dtype)
+        start = np.searchsorted(self.customer_ids, first)
+        end = np.searchsorted(self.customer_ids, last, side="right")
+        return np.arange(start, min(end, start + limit), dtype=np.int64)
+
+    @cached_property
+    def kinds(self) -> dict[Kind, Int64]:
+        """Rows of the customers of each kind."""
+        return customers_by_kind(self.log, self._customer_table["age"].to_numpy())
 
     def customers(self, rows: npt.NDArray[np.integer]) -> Shoppers:
         """Customers as the model knows them."""
@@ -329,6 +352,8 @@ class Recommender:
             manifest=manifest,
             folder=folder,
             stored_queries=StoredQueries(stored) if stored.exists() else None,  # not yet while it is being published
+            replay=read_replay(folder),
+            packed_map=(folder / article_map.FILE).read_bytes(),
         )
 
     def check_golden(self) -> None:

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
+from hm_utils.article_map import pack
 from hm_utils.catalogue import Catalogue
 from hm_utils.index import build_index
+from hm_utils.layout import layout
 from hm_utils.purchases import PurchaseLog
 from hm_utils.recommender import Recommender
+from hm_utils.replay import replay
 from hm_utils.scoring import Scoring
 from tests.data import article_table, customer_table, random_log
 from tests.snapshots import HISTORY_LENGTH, random_training, snapshot_of
 
 SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, sibling=1.0)
+
+
+TEST_DAYS = 7
+
+
+def random_replay(log: PurchaseLog) -> dict[str, Any]:
+    """Lists at random, and best-sellers, beside what was bought in the last week."""
+    as_of = log.last_day + 1 - TEST_DAYS
+    truth = log.baskets_between(as_of, log.last_day + 1)
+    rng = np.random.default_rng(0)
+    rankings = {
+        "two-tower + repurchase": np.stack([rng.permutation(log.n_articles)[:12] for _ in range(len(truth))]),
+        "recent popularity": np.tile(np.argsort(-log.sales_between(0, as_of), kind="stable")[:12], (len(truth), 1)),
+    }
+    lists = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
+    return replay(lists, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
 
 
 def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORING) -> Recommender:
@@ -35,4 +57,10 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
         scoring=scoring,
         siblings=snapshot.siblings,
         manifest={"version": "test"},
+        replay=random_replay(log),
+        packed_map=pack(
+            layout(snapshot.article_vectors),
+            article_table()["article_id"].tolist(),
+            article_table()["index_group_name"],
+        ),
     )

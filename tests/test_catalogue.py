@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.catalogue import FILTERS, Catalogue, with_sales
+from hm_utils.catalogue import FILTERS, NEW_IN_SHOP_DAYS, Catalogue, new_in_shop, with_sales
+from hm_utils.purchases import PurchaseLog
 from tests.data import ARTICLES, article_table, random_log, random_transactions
 
 
@@ -72,6 +73,27 @@ def test_a_filter_leaves_what_fits_every_name_and_the_price(catalogue, wanted, l
     if highest is not None:
         kept &= price <= highest
     assert catalogue.matching(wanted, lowest, highest).tolist() == np.flatnonzero(kept).tolist()
+
+
+def test_an_article_is_new_for_two_weeks_after_its_first_sale():
+    transactions = random_transactions()
+    late = transactions["t_dat"].max() - pd.Timedelta(days=NEW_IN_SHOP_DAYS)
+    # Article 7 sells only after that morning, 8 on it too: the last days are those after it.
+    kept = ~((transactions["article"] == 7) & (transactions["t_dat"] <= late))
+    kept &= ~((transactions["article"] == 8) & (transactions["t_dat"] < late))
+    first = transactions.index[(transactions["t_dat"] == late)][0]
+    transactions.loc[first, "article"] = 8
+    kept[first] = True
+    log = PurchaseLog.from_transactions(transactions[kept], 60, ARTICLES)
+    found = new_in_shop(log, log.last_day + 1)
+    sold = transactions[kept].groupby("article")["t_dat"].min()
+    assert np.flatnonzero(found).tolist() == sorted(sold.index[sold > late])
+    assert found[7]
+    assert not found[8]
+    assert not found[ARTICLES - 1]  # never sold
+    catalogue = Catalogue.of(article_table(), log)
+    assert [catalogue.details(row)["new_in_shop"] for row in range(ARTICLES)] == found.tolist()
+    assert not new_in_shop(log.before(20), 20).any()  # too short to tell
 
 
 def test_an_article_without_a_value_fits_no_filter_of_it():

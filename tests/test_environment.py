@@ -89,6 +89,7 @@ def test_conda_installs_the_lock_and_the_package_through_pip() -> None:
 
 # Not imported, but run, or used by what is imported.
 TOOLS = {
+    "axe-playwright-python",  # the page's tests ask whether it is there
     "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel

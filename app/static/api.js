@@ -1,0 +1,166 @@
+// The page's way to the service: every request is timed and told to whoever shows it, and a refusal says what to do.
+
+const KEY = "api-key";
+const RETRIES = 3; // of a request that the service had no place for
+
+export class ApiError extends Error {
+  /**
+   * @param {number} status 0: no answer at all
+   * @param {string} detail
+   * @param {number} [retryAfter] seconds
+   */
+  constructor(status, detail, retryAfter = 0) {
+    super(detail);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * @typedef {object} Exchange
+ * @property {string} method
+ * @property {string} path
+ * @property {any} body
+ * @property {number} status
+ * @property {number} ms
+ * @property {boolean} keyed
+ */
+
+/** Tells of every exchange (`CustomEvent<Exchange>`), and of a key that is needed. */
+export const wire = new EventTarget();
+
+/** @param {string} key */
+export const setKey = (key) => sessionStorage.setItem(KEY, key);
+const headers = () => {
+  const key = sessionStorage.getItem(KEY);
+  return key === null ? {} : { "X-API-Key": key };
+};
+export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+
+/** @type {Promise<void> | null} */
+let asking = null;
+
+/** Asks for the key, once however many requests were refused for it.
+ * @returns {Promise<void>} when there is one
+ */
+function keyNeeded() {
+  asking ??= new Promise((resolve) => {
+    wire.dispatchEvent(new CustomEvent("key", { detail: { resolve, wrong: hasKey() } }));
+  }).then(() => {
+    asking = null;
+  });
+  return asking;
+}
+
+/** @param {number} seconds @param {AbortSignal} [signal] */
+const pause = (seconds, signal) =>
+  new Promise((resolve, reject) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", () => reject(signal.reason));
+  });
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {{body?: any, signal?: AbortSignal, quiet?: boolean}} [options] `quiet` is not told on the wire
+ * @returns {Promise<Response>}
+ */
+async function ask(method, path, { body, signal, quiet } = {}) {
+  for (let attempt = 0; ; attempt += 1) {
+    const began = performance.now();
+    const keyed = hasKey();
+    let response;
+    try {
+      response = await fetch(path, {
+        method,
+        signal,
+        headers: { ...headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ApiError(0, "The service does not answer.");
+    }
+    if (!quiet) {
+      const detail = { method, path, body, status: response.status, ms: performance.now() - began, keyed };
+      wire.dispatchEvent(new CustomEvent("exchange", { detail }));
+    }
+    if (response.ok) return response;
+    if (response.status === 401) {
+      await keyNeeded();
+      continue;
+    }
+    const retryAfter = Number(response.headers.get("Retry-After")) || 0;
+    if (response.status === 503 && retryAfter && attempt < RETRIES) {
+      await pause(retryAfter, signal);
+      continue;
+    }
+    throw new ApiError(response.status, await reason(response), retryAfter);
+  }
+}
+
+/** @param {Response} response */
+async function reason(response) {
+  const text = await response.text();
+  try {
+    const { detail } = JSON.parse(text);
+    if (typeof detail === "string") return detail;
+    return detail.map((/** @type {any} */ p) => `${p.loc.slice(1).join(".")}: ${p.msg}`).join("; ");
+  } catch {
+    return text.slice(0, 200) || `The service answered ${response.status}.`;
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {{signal?: AbortSignal, quiet?: boolean}} [options]
+ * @returns {Promise<any>}
+ */
+export const get = async (path, options) => (await ask("GET", path, options)).json();
+
+/**
+ * @param {string} path
+ * @param {any} body
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export const post = async (path, body, signal) => (await ask("POST", path, { body, signal })).json();
+
+/** @param {string} path @returns {Promise<ArrayBuffer>} */
+export const bytes = async (path) => (await ask("GET", path)).arrayBuffer();
+
+/** A picture as an address for `img`: with a key it has to be fetched, as an `img` sends none.
+ * @param {string} path
+ * @returns {Promise<string>}
+ */
+export async function picture(path) {
+  if (!hasKey()) return path;
+  const blob = await (await ask("GET", path, { quiet: true })).blob();
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = reject;
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** Runs the newest piece of work alone: a new one aborts the one before. */
+export function newest() {
+  let controller = new AbortController();
+  return () => {
+    controller.abort();
+    controller = new AbortController();
+    return controller.signal;
+  };
+}
+
+/** The command that asks the same from a shell.
+ * @param {Exchange} exchange
+ */
+export function curl({ method, path, body, keyed }) {
+  const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const parts = [`curl -s ${quoted(location.origin + path)}`];
+  if (keyed) parts.push(`-H "X-API-Key: $HM_API_KEY"`);
+  if (method === "POST") parts.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
+  return parts.join(" \\\n  ");
+}

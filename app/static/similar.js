@@ -1,0 +1,54 @@
+// Similar articles, from any card: a dialog over the page. The browser keeps the focus in it and gives it back.
+
+import { get, newest } from "./api.js";
+import { basketButton, card, kindOf, nameOf, plate, skeletons } from "./cards.js";
+import { byId, h, icon, price } from "./dom.js";
+import { isAbort, showProblem } from "./status.js";
+
+const SHOWN = 12;
+const next = newest();
+
+/** @param {import("./store.js").Article} article */
+export async function openSimilar(article) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("similar"));
+  const list = h("ul", { class: "cards small", "aria-busy": "true" }, ...skeletons(SHOWN));
+  const place = h("div", {}, list);
+  dialog.replaceChildren(
+    h(
+      "div",
+      { class: "dialog-head" },
+      h("h2", { id: "similar-title", tabindex: -1 }, "Of the same taste"),
+      h("button", { type: "button", class: "round", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
+    ),
+    h(
+      "div",
+      { class: "about" },
+      plate(article),
+      h(
+        "div",
+        {},
+        h("p", { class: "about-name" }, nameOf(article)),
+        h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.section].filter(Boolean).join(" · ")),
+        h("p", { class: "about-text" }, article.description ?? "The catalogue says nothing more of it."),
+        h("p", { class: "card-kind" }, `Article ${article.article_id} · price ${price(article.price)}`),
+        h("div", { class: "card-actions" }, basketButton(article)),
+      ),
+    ),
+    h("p", { class: "note" }, "What goes to the same people, whatever its name: the closest vectors of taste, by their cosine."),
+    place,
+  );
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  byId("similar-title").focus();
+  const load = async () => {
+    try {
+      const { similar } = await get(`/articles/${article.article_id}/similar?top_k=${SHOWN}`, { signal: next() });
+      list.replaceChildren(...similar.map((/** @type {any} */ one) => card(one, { figures: [["cosine", one.cosine.toFixed(2)]] })));
+      list.removeAttribute("aria-busy");
+      place.replaceChildren(list);
+    } catch (error) {
+      if (!isAbort(error)) showProblem(place, error, load);
+    }
+  };
+  await load();
+}

@@ -1,0 +1,184 @@
+"""The figures of what changes with time (notebook 01): tables in, a figure out, in the style of :mod:`hm_utils.plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from hm_utils.plots import (
+    GROUPS,
+    INK,
+    MAIN,
+    OTHER,
+    QUIET,
+    QUIET_INK,
+    canvas,
+    label_ends,
+    nothing,
+    short,
+    styled,
+    thousands,
+)
+
+_SHORT_LOG = 60  # days; a shorter log is shown day by day
+
+
+@styled
+def sales_over_time(daily: pd.Series) -> Figure:
+    """Purchases a day (``eda.daily_sales``), with the mean of each week where the log is long."""
+    figure, axes = canvas("Purchases a day", "", "purchases a day", height=3.2)
+    if len(daily) < _SHORT_LOG:
+        bars = axes.bar(daily.index, daily, color=MAIN, width=0.8)
+        if len(daily) <= 15:
+            axes.bar_label(bars, fmt="{:,.0f}", padding=2, color=INK)
+            axes.set_xticks(daily.index, [f"{day:%a}\n{day:%-d %b}" for day in daily.index])
+        axes.grid(axis="x", visible=False)
+    else:
+        axes.plot(daily.index, daily, color=QUIET, linewidth=0.6)
+        smooth = daily.rolling(7, center=True).mean()
+        axes.plot(smooth.index, smooth, color=MAIN)
+        axes.annotate("7-day mean", (smooth.index[-4], smooth.iloc[-4]), **_beside(MAIN))
+        axes.annotate("each day", (daily.idxmax(), daily.max()), **_beside(QUIET_INK))
+        axes.margins(x=0.01)
+        _date_axis(axes)
+    axes.set_ylim(0, daily.max() * 1.08)
+    axes.yaxis.set_major_formatter(thousands())
+    return figure
+
+
+@styled
+def sales_by_age(share: pd.Series) -> Figure:
+    """Purchases by the article's age (``eda.sales_by_age``), summed up from its first sale on."""
+    figure, axes = canvas(
+        "How soon after its first sale an article sells", "days since the article's first sale", "purchases so far"
+    )
+    total = share.cumsum()
+    if total.empty or total.iloc[-1] == 0:
+        return nothing(figure, axes, "no article is first sold within this log")
+    axes.plot(total.index, total, color=MAIN, marker="o" if len(total) < 15 else None, markersize=5)
+    half = int(np.searchsorted(total.to_numpy(), 0.5 - 1e-12))
+    axes.vlines(half, 0, total[half], color=OTHER, linewidth=1.4)
+    text = "half of all on the first day" if half == 0 else f"half of all in the first {half + 1:,} days"
+    axes.annotate(text, (half, total[half] / 2), (7, 0), textcoords="offset points", color=OTHER)
+    axes.set_ylim(0, 1.03)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+@styled
+def best_seller_overlap(overlap: pd.DataFrame, unit: str, marks: Sequence[int] = (1, 2, 4, 52)) -> Figure:
+    """How much of the best-sellers is left, so many periods later (``turnover.best_seller_overlap``)."""
+    figure, axes = canvas(
+        f"Of the {overlap.attrs['top']:,} best-sellers of a {unit}, still among them …",
+        f"{unit}s later",
+        "still best-sellers",
+    )
+    if overlap.empty:
+        return nothing(figure, axes, f"the log has a single {unit}")
+    axes.fill_between(overlap.index, overlap["low"], overlap["high"], color=MAIN, alpha=0.15, linewidth=0)
+    axes.plot(overlap.index, overlap["mean"], color=MAIN, marker="o" if len(overlap) < 15 else None, markersize=5)
+    for later in (mark for mark in marks if mark in overlap.index):
+        mean = overlap["mean"][later]
+        axes.plot(later, mean, "o", color=MAIN, markersize=5)
+        axes.annotate(f"{mean:.0%} after {later}", (later, mean), (7, 5), textcoords="offset points", color=MAIN)
+    axes.text(0.99, 0.95, f"band: the middle 80 % of {unit}s", transform=axes.transAxes, ha="right", color=QUIET_INK)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlim(0, overlap.index[-1] * 1.03 + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+@styled
+def age_of_sales(shares: pd.DataFrame, unit: str) -> Figure:
+    """Each period's purchases by the age of the article (``turnover.age_of_sales``), the youngest at the bottom."""
+    figure, axes = canvas(f"Each {unit}'s purchases by the age of the article", "", "purchases", height=3.9)
+    if shares.empty:
+        return nothing(figure, axes, "the log is too short to tell new from old")
+    shades = [OTHER, *("#0072b2", "#4c9ccc", "#8fc1e0", "#c9dfee")[: len(shares.columns) - 2], "#dfe3e8"]
+    dates = shares.index
+    if len(shares) < 15:
+        bottom = np.zeros(len(shares))
+        labels = [f"{day:%-d %b}" for day in dates]
+        for name, colour in zip(shares, shades, strict=True):
+            axes.bar(labels, shares[name], bottom=bottom, color=colour, width=0.8)
+            bottom = bottom + shares[name].to_numpy()
+        end = len(shares) - 0.55
+    else:
+        axes.stackplot(dates, shares.to_numpy().T, colors=shades, linewidth=0)
+        _date_axis(axes)
+        axes.set_xlim(dates[0], dates[-1])
+        end = axes.get_xlim()[1]
+    axes.set_ylim(0, 1)
+    axes.grid(visible=False)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.draw_without_rendering()  # the labels need to know how high the axes are
+    last = shares.iloc[-1].to_numpy()
+    colours = [OTHER, *[MAIN] * (len(last) - 2), QUIET]
+    label_ends(axes, end, np.cumsum(last) - last / 2, list(shares), colours)
+    return figure
+
+
+@styled
+def seasons(shares: pd.DataFrame, what: str) -> Figure:
+    """Shares of each month's purchases of the most seasonal groups (``turnover.season_shares``)."""
+    figure, axes = canvas(f"The most seasonal {what}: share of each month's purchases", "", "purchases of the month")
+    if shares.empty:
+        return nothing(figure, axes, "the log is too short to have seasons")
+    colours = GROUPS[: len(shares.columns)]
+    for name, colour in zip(shares, colours, strict=True):
+        axes.plot(shares.index, shares[name], color=colour)
+        peak = shares[name].idxmax()
+        axes.annotate(
+            short(name), (peak, shares[name][peak]), (0, 4), textcoords="offset points", color=colour, ha="center",
+            fontsize=9, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_ylim(0, shares.to_numpy().max() * 1.12)
+    axes.margins(x=0.04)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _date_axis(axes)
+    return figure
+
+
+@styled
+def price_over_life(prices: pd.DataFrame) -> Figure:
+    """Prices relative to the first week, by weeks since the first sale (``turnover.price_over_life``)."""
+    figure, axes = canvas(
+        "Price paid, relative to the article's first week", "weeks since the article's first sale", "of the first price"
+    )
+    if len(prices) < 2:
+        return nothing(figure, axes, "the log shows too little of the life of an article")
+    axes.axhline(1, color=QUIET, linewidth=1.2)
+    axes.fill_between(prices.index, prices["low"], prices["high"], color=MAIN, alpha=0.15, linewidth=0)
+    axes.plot(prices.index, prices["median"], color=MAIN)
+    axes.text(
+        0.99,
+        0.05,
+        "line: median, band: the middle 80 % of purchases",
+        transform=axes.transAxes,
+        ha="right",
+        color=QUIET_INK,
+    )
+    axes.set_ylim(0, max(1.3, prices["high"].max() * 1.05))
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def _date_axis(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=5, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _beside(colour: str) -> dict[str, Any]:
+    return {"xytext": (5, 3), "textcoords": "offset points", "color": colour, "annotation_clip": False}

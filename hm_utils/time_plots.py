@@ -1,4 +1,4 @@
-"""The figures of what changes with time (notebook 01): tables in, a figure out, in the style of :mod:`hm_utils.plots`."""
+"""The figures of what changes with time (notebook 01): tables in, a figure out, in the style of ``plots``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from hm_utils.plots import (
     styled,
     thousands,
 )
+from hm_utils.preprocessing import Split
+from hm_utils.purchases import PurchaseLog
 
 _SHORT_LOG = 60  # days; a shorter log is shown day by day
 
@@ -86,7 +88,7 @@ def best_seller_overlap(overlap: pd.DataFrame, unit: str, marks: Sequence[int] =
     axes.fill_between(overlap.index, overlap["low"], overlap["high"], color=MAIN, alpha=0.15, linewidth=0)
     axes.plot(overlap.index, overlap["mean"], color=MAIN, marker="o" if len(overlap) < 15 else None, markersize=5)
     for later in (mark for mark in marks if mark in overlap.index):
-        mean = overlap["mean"][later]
+        mean = float(overlap["mean"][later])
         axes.plot(later, mean, "o", color=MAIN, markersize=5)
         axes.annotate(f"{mean:.0%} after {later}", (later, mean), (7, 5), textcoords="offset points", color=MAIN)
     axes.text(0.99, 0.95, f"band: the middle 80 % of {unit}s", transform=axes.transAxes, ha="right", color=QUIET_INK)
@@ -136,9 +138,8 @@ def seasons(shares: pd.DataFrame, what: str) -> Figure:
     colours = GROUPS[: len(shares.columns)]
     for name, colour in zip(shares, colours, strict=True):
         axes.plot(shares.index, shares[name], color=colour)
-        peak = shares[name].idxmax()
         axes.annotate(
-            short(name), (peak, shares[name][peak]), (0, 4), textcoords="offset points", color=colour, ha="center",
+            short(name), (shares[name].idxmax(), shares[name].max()), (0, 4), textcoords="offset points", color=colour, ha="center",
             fontsize=9, annotation_clip=False,
         )  # fmt: skip
     axes.set_ylim(0, shares.to_numpy().max() * 1.12)
@@ -171,6 +172,48 @@ def price_over_life(prices: pd.DataFrame) -> Figure:
     axes.margins(x=0.01)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+@styled
+def timeline(purchases: pd.DataFrame, log: PurchaseLog, split: Split, as_of: int) -> Figure:
+    """One customer's purchases in time (``one_customer.timeline``), the parts of the split, and the day asked about."""
+    figure, axes = canvas("One customer's purchases, as of a day", "", "", height=2.6)
+    first = log.first_date
+    parts = {"training": (0, split.train_end), "validation": (split.train_end, split.val_end)}
+    parts["test"] = (split.val_end, split.test_end)
+    shown = min(int(purchases["day"].min()), split.train_end - 3 * (split.test_end - split.train_end))
+    for (name, (start, end)), shade in zip(parts.items(), (0.0, 0.15, 0.3), strict=True):
+        start = max(start, shown - 1)
+        axes.axvspan(first + start, first + end, color=QUIET, alpha=shade, linewidth=0)
+        if name == "training":
+            axes.text(first + start, 1.03, name, transform=axes.get_xaxis_transform(), fontsize=9, color=QUIET_INK)
+    names = "validation, then test"
+    axes.text(
+        first + split.test_end,
+        1.03,
+        names,
+        transform=axes.get_xaxis_transform(),
+        fontsize=9,
+        color=QUIET_INK,
+        ha="right",
+    )
+    axes.axvline(first + as_of, color=INK, linewidth=1.4)
+    axes.annotate(
+        f"as of {log.date(as_of)}", (first + as_of, 0.92), (-6, 0), xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points", ha="right", color=INK,
+    )  # fmt: skip
+    height = purchases.groupby("day").cumcount()
+    for kind, part in purchases.groupby("seen as", sort=False):
+        colour = MAIN if kind == "history" else OTHER
+        axes.plot(first + part["day"].to_numpy(), height[part.index], "o", color=colour, markersize=7)
+    axes.text(0.0, -0.32, "blue: history", transform=axes.transAxes, color=MAIN)
+    axes.text(0.16, -0.32, "orange: the answer, unknown on that morning", transform=axes.transAxes, color=OTHER)
+    axes.set_ylim(-0.6, max(4.0, height.max() + 2.2))
+    axes.set_yticks([])
+    axes.set_ylabel("purchases of a day")
+    axes.grid(axis="y", visible=False)
+    _date_axis(axes)
     return figure
 
 

@@ -64,8 +64,11 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
 
 
 def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
-    shape = {"boxstyle": "round,pad=0,rounding_size=1.2", "linewidth": 1.3}
-    axes.add_patch(FancyBboxPatch((x, y), width, height, edgecolor=colour, facecolor=f"{colour}1a", **shape))
+    box = FancyBboxPatch(
+        (x, y), width, height, boxstyle="round,pad=0,rounding_size=1.2", linewidth=1.3, edgecolor=colour,
+        facecolor=f"{colour}1a",
+    )  # fmt: skip
+    axes.add_patch(box)
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8.5, color=INK)
 
 

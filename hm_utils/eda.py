@@ -171,7 +171,7 @@ def best_sellers_by_age(log: PurchaseLog, ages: pd.Series, days: int = 28, top: 
     rows = log.rows_between(log.last_day + 1 - days, log.last_day + 1)
     band, article = age_bands(ages)[log.customer[rows]], log.article[rows]
     everyone = np.bincount(article, minlength=log.n_articles)
-    top = max(1, min(top, np.count_nonzero(everyone) // 5))
+    top = max(1, min(top, int(np.count_nonzero(everyone)) // 5))
     shares = {}
     for place, name in enumerate(AGE_BANDS):
         sales = np.bincount(article[band == place], minlength=log.n_articles)

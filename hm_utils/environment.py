@@ -24,7 +24,7 @@ def record(facts: dict[str, Any]) -> None:
     """Note down plain values in the notebook, unseen: ``hm_utils.pipeline`` puts them into the run's ``run.json``."""
     from IPython.display import display  # here, as benchmarks read peak_gib without a notebook around
 
-    display({RECORD: facts, "text/plain": ""}, raw=True)
+    display({RECORD: list(facts.items()), "text/plain": ""}, raw=True)  # as pairs: a notebook file sorts names
 
 
 def footer(*libraries: str) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def recall_by_article_age(
     age = (as_of - first)[truth.articles]
     band = np.where(age == 0, 0, np.searchsorted(AGE_EDGES, age, side="right"))
     shares = {name: found(rankings[name], truth).astype(float) for name in names}
-    labels = ["not yet sold", *(f"{label} days" for label in _labels((1, *AGE_EDGES[1:])))]
+    labels = ["not yet sold", *_labels((1, *AGE_EDGES[1:]))]
     return _by_band(band, labels, shares, "purchases")
 
 
@@ -145,7 +145,7 @@ def _new_to_customer(truth: Baskets, log: PurchaseLog, as_of: int, codes: Int64,
 
 def _labels(edges: tuple[int, ...]) -> list[str]:
     between = [str(low) if high == low + 1 else f"{low}–{high - 1}" for low, high in pairwise(edges)]
-    return [*between, f"{edges[-1]} or more"]
+    return [*between, f"{edges[-1]}+"]
 
 
 def _by_band(band: Int64, labels: list[str], values: dict[str, npt.NDArray[np.float64]], what: str) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from hm_utils.plots import (
     THIRD,
     WIDTH,
     canvas,
+    dumbbell,
     label_ends,
     nothing,
     percent,
@@ -172,7 +173,7 @@ def recall_by_band(by_history: pd.DataFrame, by_age: pd.DataFrame, best_rival: s
     """Recall@100 by the customer's history and by the article's age (``error_analysis``), a line a ranking."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.6), sharey=True)
     titles = ("By what the customer bought before", "By the age of the article")
-    xs = ("purchases before the test days (customers)", "since its first sale (purchases)")
+    xs = ("purchases before the test days (customers)", "days since its first sale (purchases)")
     for axes, table, title, x in zip(panels, (by_history, by_age), titles, xs, strict=True):
         counts, names = table.iloc[:, 0], list(table.columns[1:])
         colours = [colour_of(name, best_rival) for name in names]
@@ -219,6 +220,12 @@ def reliability(curves: pd.DataFrame) -> Figure:
 
 
 @styled
+def reasons(shares: pd.DataFrame) -> Figure:
+    """What is true of purchases that a list missed, and of those that it found (``error_analysis.Reasons``)."""
+    return dumbbell(shares, "What is true of purchases", "of the purchases", labels=("missed", "found"), width=60)
+
+
+@styled
 def article_map(places: pd.DataFrame) -> Figure:
     """Articles on the two principal axes of their tastes (``article_map.article_map``), coloured by group."""
     figure, axes = canvas(
@@ -227,7 +234,15 @@ def article_map(places: pd.DataFrame) -> Figure:
     names = places["group"].value_counts().index[: len(GROUPS)]
     for name, colour in zip(names, GROUPS, strict=False):
         part = places[places["group"] == name]
-        axes.plot(part["x"], part["y"], ".", color=colour, markersize=4, alpha=0.45, markeredgewidth=0)
+        axes.plot(
+            part["x"],
+            part["y"],
+            ".",
+            color=colour,
+            markersize=6 if len(places) < 1_500 else 4,
+            alpha=0.5,
+            markeredgewidth=0,
+        )
     for name, colour in zip(names, GROUPS, strict=False):
         part = places[places["group"] == name]
         axes.text(

@@ -149,7 +149,9 @@ def spread(places: npt.NDArray, gap: float, low: float) -> npt.NDArray:
 def label_ends(axes: Axes, place: float, ends: npt.NDArray, texts: Sequence[str], colours: Sequence[str]) -> None:
     """Name lines at their right ends instead of in a legend; the axes' limits have to be final."""
     low, high = axes.get_ylim()
-    inches = axes.figure.get_figheight() * axes.get_position().height
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    inches = figure.get_figheight() * axes.get_position().height
     for end, text, colour in zip(spread(ends, (high - low) * 0.16 / inches, low), texts, colours, strict=True):
         axes.annotate(
             text, (place, end), (6, 0), textcoords="offset points", va="center", fontsize=9,
@@ -157,8 +159,11 @@ def label_ends(axes: Axes, place: float, ends: npt.NDArray, texts: Sequence[str]
         )  # fmt: skip
 
 
-def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, str]) -> Figure:
-    """Two shares a row, joined by a line; the first column is the figure's subject. Last row on top."""
+def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, str], width: int = 28) -> Figure:
+    """Two shares a row, joined by a line; the first column is the figure's subject. Last row on top.
+
+    ``width``: characters of a row's name that are shown.
+    """
     figure, axes = canvas(title, label, "", height=1.3 + 0.3 * len(shares))
     if shares.isna().all(axis=None):
         return nothing(figure, axes, "there is no pair to compare")
@@ -167,7 +172,7 @@ def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, st
     axes.hlines(rows, one, other, color="#d0d6dc", linewidth=2)
     axes.plot(other, rows, "o", color=QUIET, markersize=7, label=labels[1])
     axes.plot(one, rows, "o", color=MAIN, markersize=7, label=labels[0])
-    axes.set_yticks(rows, [short(name) for name in shares.index])
+    axes.set_yticks(rows, [short(name, width) for name in shares.index])
     axes.set_ylim(-0.6, len(shares) - 0.4)
     axes.set_xlim(left=min(0.0, -0.02 * np.nanmax(shares.to_numpy(dtype=float))))
     axes.grid(axis="y", visible=False)

@@ -98,7 +98,7 @@ def recorded(notebook: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", []):
-            facts |= output.get("data", {}).get(RECORD, {})
+            facts |= dict(output.get("data", {}).get(RECORD, []))
     return facts
 
 
@@ -113,6 +113,7 @@ def write_indexes(run_dir: Path) -> None:
             if run["started"] < here["started"]
         ]
         environment = dict(here["environment"])
+        environment["commit"] = f"{environment.get('commit', '?')}{' and changes' * environment.pop('changed', False)}"
         facts = {**environment.pop("versions", {}), **environment}
         page = _render("run.html.j2", title=f"Run {here['run_id']}", run=here, earlier=earlier[:20], facts=facts)
         _write(run_dir / "index.html", page)
@@ -146,13 +147,17 @@ def _with_defaults(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differing(parameters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names whose value is not the same in all."""
+    """Names whose value is not the same in all that have it: a run of one notebook lacks the others' names."""
     names = dict.fromkeys(name for each in parameters for name in each)
-    return [name for name in names if len({json.dumps(each.get(name), default=str) for each in parameters}) > 1]
+    return [name for name in names if len({_plain(each[name]) for each in parameters if name in each}) > 1]
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {json.dumps(one.get(name), default=str)}" for name in _differing([one, other]))
+    return ", ".join(f"{name} {_plain(one[name])}" for name in _differing([one, other]))
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, default=str)
 
 
 def _is_shown(output: NotebookNode) -> bool:
@@ -174,7 +179,7 @@ def _number(value: float | str) -> str:
 
 def _render(template: str, **context: Any) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    environment.filters |= {"duration": _duration, "number": _number}
+    environment.filters |= {"duration": _duration, "number": _number, "time": lambda text: text[:16].replace("T", " ")}
     inside = {name: (TEMPLATES / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     return environment.get_template(template).render(**inside, **context)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -125,7 +125,7 @@ def age_of_sales(shares: pd.DataFrame, unit: str) -> Figure:
     figure.draw_without_rendering()  # the labels need to know how high the axes are
     last = shares.iloc[-1].to_numpy()
     colours = [OTHER, *[MAIN] * (len(last) - 2), QUIET]
-    label_ends(axes, end, np.cumsum(last) - last / 2, list(shares), colours)
+    label_ends(axes, end, np.cumsum(last) - last / 2, [str(name) for name in shares], colours)
     return figure
 
 
@@ -138,10 +138,8 @@ def seasons(shares: pd.DataFrame, what: str) -> Figure:
     colours = GROUPS[: len(shares.columns)]
     for name, colour in zip(shares, colours, strict=True):
         axes.plot(shares.index, shares[name], color=colour)
-        axes.annotate(
-            short(name), (shares[name].idxmax(), shares[name].max()), (0, 4), textcoords="offset points", color=colour, ha="center",
-            fontsize=9, annotation_clip=False,
-        )  # fmt: skip
+        peak = (date2num(shares[name].idxmax()), shares[name].max())
+        axes.annotate(short(name), peak, (0, 4), textcoords="offset points", color=colour, ha="center", fontsize=9)
     axes.set_ylim(0, shares.to_numpy().max() * 1.12)
     axes.margins(x=0.04)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -179,7 +177,7 @@ def price_over_life(prices: pd.DataFrame) -> Figure:
 def timeline(purchases: pd.DataFrame, log: PurchaseLog, split: Split, as_of: int) -> Figure:
     """One customer's purchases in time (``one_customer.timeline``), the parts of the split, and the day asked about."""
     figure, axes = canvas("One customer's purchases, as of a day", "", "", height=2.6)
-    first = log.first_date
+    first = float(date2num(log.first_date))
     parts = {"training": (0, split.train_end), "validation": (split.train_end, split.val_end)}
     parts["test"] = (split.val_end, split.test_end)
     shown = min(int(purchases["day"].min()), split.train_end - 3 * (split.test_end - split.train_end))

@@ -10,11 +10,11 @@ from hm_utils.evaluation import EVERYONE, Evaluation
 from hm_utils.publishing import PUBLISHED, TWO_TOWER, Decision
 
 
-def compared(gain: pd.Series, digits: int = 4) -> str:
-    """A paired difference in words: "above, by +0.0051 [+0.0030, +0.0072]"."""
+def compared(gain: pd.Series, rival: str, digits: int = 4) -> str:
+    """A paired difference in words: "above that of *popularity*, by +0.0051 [+0.0030, +0.0072]"."""
     mean, low, high = gain["mean"], gain["low"], gain["high"]
-    where = "above" if low > 0 else "below" if high < 0 else "not surely different"
-    return f"{where}, by {mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    where = "above" if low > 0 else "below" if high < 0 else "not surely different from"
+    return f"{where} that of *{rival}*, by {mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def headline(evaluation: Evaluation, rival: str) -> dict[str, float | str]:
@@ -46,8 +46,8 @@ def in_words(evaluation: Evaluation, decision: Decision, rival: str, index_recal
     gain = evaluation.against(rival).loc[PUBLISHED]
     gains = evaluation.gain_by_slice(PUBLISHED, rival)
     lines = [
-        f"MAP@12 of *{PUBLISHED}* is {compared(gain['MAP@12'])} *{rival}*, the best baseline; "
-        f"its recall@100 is {compared(gain['recall@100'], 3)}.",
+        f"MAP@12 of *{PUBLISHED}* is {compared(gain['MAP@12'], rival)}; "
+        f"recall@100 is {compared(gain['recall@100'], rival, 3)}. No baseline has a higher MAP@12.",
     ]
     for metric in ("MAP@12", "recall@100"):
         above, below = sure_slices(gains, metric)
@@ -59,6 +59,7 @@ def in_words(evaluation: Evaluation, decision: Decision, rival: str, index_recal
             "its recall@100. On this synthetic data nobody can do better than the oracle."
         )
     lines.append(f"The index finds {index_recall:.1%} of what exact search would list.")
+    lines.append("The model that is served is trained anew on all days; these numbers are the estimate of how it does.")
     head = f"**{'Publish' if decision.publish else 'Do not publish'}.** {decision.reason}."
     return "\n".join([head, "", *(f"- {line}" for line in lines)])
 

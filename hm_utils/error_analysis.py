@@ -113,7 +113,9 @@ class Reasons:
 def reasons(ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFrame, as_of: int) -> Reasons:
     """What holds for each purchase of the test days that makes it hard, found or not."""
     past = log.sales_between(0, as_of)
-    old = log.sales_between(0, as_of - NEW_IN_SHOP_DAYS)
+    since = as_of - NEW_IN_SHOP_DAYS
+    # A log that begins hardly before these days cannot tell what is new in the shop: see evaluation.
+    old = log.sales_between(0, since) if since >= NEW_IN_SHOP_DAYS else past
     week = log.sales_between(as_of - 7, as_of)
     sold = np.sort(week[week > 0])[::-1]
     enough = sold[int(len(sold) * BEST_SELLERS)] if len(sold) else 1

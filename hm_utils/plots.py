@@ -57,6 +57,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
 }
+NOTHING = "nothing to show"
 
 Draw = TypeVar("Draw", bound=Callable[..., Figure])
 
@@ -78,6 +79,9 @@ def styled(draw: Draw) -> Draw:
 
 def show(figure: Figure, takeaway: str = "") -> None:
     """Show a figure in a notebook, with what is to be learned from it below and as its alternative text."""
+    if str(figure.get_label()).startswith(NOTHING):
+        display(Markdown(f"*{figure.axes[0].get_title(loc='left')}*: {figure.get_label()}"))
+        return
     content = BytesIO()
     with plt.rc_context(STYLE):
         figure.savefig(content, format="png", bbox_inches="tight")
@@ -100,9 +104,11 @@ def canvas(title: str, x: str, y: str, height: float = 3.6) -> tuple[Figure, Axe
 
 
 def nothing(figure: Figure, axes: Axes, text: str) -> Figure:
-    """Say so where there is nothing to draw."""
+    """Say so where there is nothing to draw: :func:`show` then shows the sentence, and no figure."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, f"Nothing to show: {text}.", ha="center", va="center", transform=axes.transAxes)
+    words = f"{NOTHING}: {text}."
+    figure.set_label(words)
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
     figure.set_size_inches(WIDTH, 1.4)
     return figure
 

@@ -111,8 +111,9 @@ def age_of_sales(shares: pd.DataFrame, unit: str) -> Figure:
         bottom = np.zeros(len(shares))
         labels = [f"{day:%-d %b}" for day in dates]
         for name, colour in zip(shares, shades, strict=True):
-            axes.bar(labels, shares[name], bottom=bottom, color=colour, width=0.8)
+            axes.bar(range(len(shares)), shares[name], bottom=bottom, color=colour, width=0.8)
             bottom = bottom + shares[name].to_numpy()
+        axes.set_xticks(range(len(shares)), labels)
         end = len(shares) - 0.55
     else:
         axes.stackplot(dates, shares.to_numpy().T, colors=shades, linewidth=0)

@@ -146,7 +146,8 @@ def dimensions_and_norms(variance: npt.NDArray, norms: pd.DataFrame) -> Figure:
         )
     left.set_ylim(0, 1.03)
     left.yaxis.set_major_formatter(PercentFormatter(1))
-    right.bar(list(norms.index), norms["norm"], color=MAIN, width=0.7)
+    right.bar(range(len(norms)), norms["norm"], color=MAIN, width=0.7)
+    right.set_xticks(range(len(norms)), list(norms.index))
     right.axhline(norms.attrs["start"], color=OTHER, linewidth=1.4)
     right.annotate(
         "at the start", (-0.45, norms.attrs["start"]), (0, 4), textcoords="offset points", color="white", fontsize=9

@@ -47,7 +47,7 @@ def in_words(evaluation: Evaluation, decision: Decision, rival: str, index_recal
     gains = evaluation.gain_by_slice(PUBLISHED, rival)
     lines = [
         f"MAP@12 of *{PUBLISHED}* is {compared(gain['MAP@12'], rival)}; "
-        f"recall@100 is {compared(gain['recall@100'], rival, 3)}. No baseline has a higher MAP@12.",
+        f"recall@100 is {compared(gain['recall@100'], rival, 3)}. That is the best baseline by MAP@12.",
     ]
     for metric in ("MAP@12", "recall@100"):
         above, below = sure_slices(gains, metric)

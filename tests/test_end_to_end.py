@@ -262,7 +262,7 @@ def test_the_batch_command_says_what_is_wrong(folders, tmp_path, capsys):
 def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     _, artifacts = folders
     data = Preprocessed.load(artifacts / "preprocessed")
-    checkpoint = artifacts / "checkpoints" / "refit.pt"
+    checkpoint = (artifacts / "checkpoints" / "two_tower.pt").resolve().with_name("refit.pt")
     as_of = data.log.last_day + 1
     encoders = type(data.training.encoders).fit(data.articles, data.customers, data.log, as_of)
     snapshot = Snapshot.take(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.baselines import AGE_BANDS, age_bands
 from hm_utils.purchases import Int64, PurchaseLog
 from hm_utils.raw import RawTables
 
@@ -143,6 +144,45 @@ def catalogue_shares(log: PurchaseLog, articles: pd.DataFrame, column: str) -> p
     sales = log.sales_between(0, log.last_day + 1)
     by_value = pd.DataFrame({"articles": 1, "purchases": sales}).groupby(articles[column].to_numpy()).sum()
     return (by_value / by_value.sum()).sort_values("purchases", ascending=False, kind="stable")
+
+
+def taste_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.DataFrame:
+    """What each age buys: the share of every group of articles in the purchases of an age band.
+
+    Args:
+        groups: ``[n_articles]`` the group of every article.
+        ages: ``[n_customers]`` in years, nan where unknown: those customers are left out.
+
+    Returns:
+        A row a band that bought anything, youngest first; a column a group, the best-selling first.
+    """
+    codes, names = pd.factorize(groups)
+    band, code = age_bands(ages)[log.customer], codes[log.article]
+    known = (band >= 0) & (code >= 0)
+    cell = band[known].astype(np.int64) * len(names) + code[known]
+    counts = np.bincount(cell, minlength=len(AGE_BANDS) * len(names)).reshape(len(AGE_BANDS), -1)
+    frame = pd.DataFrame(counts, index=list(AGE_BANDS), columns=names)[names[np.argsort(-counts.sum(axis=0))]]
+    frame = frame[frame.sum(axis=1) > 0]
+    return frame.div(frame.sum(axis=1), axis=0)
+
+
+def best_sellers_by_age(log: PurchaseLog, ages: pd.Series, days: int = 28, top: int = 100) -> pd.Series:
+    """Share of the ``top`` best-sellers of each age band, in the last ``days``, that are in everybody's top as well."""
+    rows = log.rows_between(log.last_day + 1 - days, log.last_day + 1)
+    band, article = age_bands(ages)[log.customer[rows]], log.article[rows]
+    everyone = np.bincount(article, minlength=log.n_articles)
+    top = max(1, min(top, int(np.count_nonzero(everyone)) // 5))
+    shares = {}
+    for place, name in enumerate(AGE_BANDS):
+        sales = np.bincount(article[band == place], minlength=log.n_articles)
+        if np.count_nonzero(sales) >= top:
+            shares[name] = _top_overlap(sales, everyone, top)
+    return pd.Series(shares, dtype=float, name="share of the top")
+
+
+def _top_overlap(sales: Int64, other: Int64, top: int) -> float:
+    one, two = (np.argsort(-counts, kind="stable")[:top] for counts in (sales, other))
+    return float(np.isin(one, two).mean())
 
 
 def price_quantiles(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:

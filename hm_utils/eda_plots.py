@@ -3,48 +3,39 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from hm_utils.plots import INK, MAIN, OTHER, QUIET, canvas, nothing, percent, share_bars, styled
-
-_SHORT_LOG = 60  # days; a shorter log is shown day by day
+from hm_utils.plots import (
+    GROUPS,
+    INK,
+    MAIN,
+    OTHER,
+    QUIET,
+    QUIET_INK,
+    THIRD,
+    WIDTH,
+    canvas,
+    dumbbell,
+    label_ends,
+    nothing,
+    percent,
+    share_bars,
+    short,
+    styled,
+    thousands,
+)
 
 
 @styled
 def missing(share: pd.Series) -> Figure:
     """Columns with empty values (``eda.missing_share``)."""
     return _bars(share, "Share of values that are empty, by column", "values that are empty", colour=QUIET)
-
-
-@styled
-def sales_over_time(daily: pd.Series) -> Figure:
-    """Purchases a day (``eda.daily_sales``), with the mean of each week where the log is long."""
-    figure, axes = canvas("Purchases a day", "", "purchases a day", height=3.2)
-    if len(daily) < _SHORT_LOG:
-        bars = axes.bar(daily.index, daily, color=MAIN, width=0.8)
-        if len(daily) <= 15:
-            axes.bar_label(bars, fmt="{:,.0f}", padding=2, color=INK)
-            axes.set_xticks(daily.index, [f"{day:%a}\n{day:%-d %b}" for day in daily.index])
-        axes.grid(axis="x", visible=False)
-    else:
-        axes.plot(daily.index, daily, color=QUIET, linewidth=0.6)
-        smooth = daily.rolling(7, center=True).mean()
-        axes.plot(smooth.index, smooth, color=MAIN)
-        axes.annotate("7-day mean", (smooth.index[-4], smooth.iloc[-4]), **_beside(MAIN))
-        axes.annotate("each day", (daily.idxmax(), daily.max()), **_beside("#6b7782"))
-        axes.margins(x=0.01)
-        _date_axis(axes)
-    axes.set_ylim(0, daily.max() * 1.08)
-    axes.yaxis.set_major_formatter(_thousands())
-    return figure
 
 
 @styled
@@ -67,12 +58,12 @@ def popularity(share: pd.Series) -> Figure:
         (-8, 2),
         textcoords="offset points",
         ha="right",
-        color="#6b7782",
+        color=QUIET_INK,
     )
     axes.set_xscale("log")
     axes.set_xlim(0.9, len(share) * 1.6)
     axes.set_ylim(0, 1.03)
-    axes.xaxis.set_major_formatter(_thousands())
+    axes.xaxis.set_major_formatter(thousands())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
@@ -86,7 +77,7 @@ def basket_sizes(sizes: npt.NDArray) -> Figure:
 @styled
 def basket_coherence(shares: pd.DataFrame) -> Figure:
     """What two articles of one basket share, beside any two purchases (``eda.basket_coherence``)."""
-    return _dumbbell(
+    return dumbbell(
         shares.iloc[::-1],
         "How often two different articles share …",
         "pairs of articles",
@@ -146,7 +137,7 @@ def ages(age: pd.Series, weight: npt.NDArray | None = None) -> Figure:
     axes.fill_between(place, tops[0][2], step="mid", color=QUIET, alpha=0.25, linewidth=0)
     axes.set_ylim(0, max(share.max() for *_, share in tops) * 1.12)
     for place_, (name, colour, _) in enumerate(tops):
-        text_colour = "#6b7782" if colour == QUIET else colour
+        text_colour = QUIET_INK if colour == QUIET else colour
         axes.text(0.99, 0.93 - 0.09 * place_, name, transform=axes.transAxes, ha="right", color=text_colour)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     return figure
@@ -185,7 +176,7 @@ def catalogue(shares: pd.DataFrame, what: str, top: int = 12) -> Figure:
     """Each group's share of the catalogue and of purchases (``eda.catalogue_shares``), the largest ``top``."""
     kept = shares.head(top)[["purchases", "articles"]].iloc[::-1]
     more = f" (the {top} that sell most of {len(shares)})" if len(shares) > top else ""
-    return _dumbbell(kept, f"Catalogue and purchases by {what}{more}", "share", labels=("purchases", "articles"))
+    return dumbbell(kept, f"Catalogue and purchases by {what}{more}", "share", labels=("purchases", "articles"))
 
 
 @styled
@@ -222,7 +213,7 @@ def price_ranges(quantiles: pd.DataFrame, what: str) -> Figure:
     rows = np.arange(len(quantiles))
     axes.hlines(rows, quantiles["low"], quantiles["high"], color=QUIET, linewidth=4, alpha=0.6)
     axes.plot(quantiles["median"], rows, "o", color=MAIN, markersize=7)
-    axes.set_yticks(rows, [_short(name) for name in quantiles.index])
+    axes.set_yticks(rows, [short(name) for name in quantiles.index])
     axes.set_ylim(-0.6, len(quantiles) - 0.4)
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
@@ -230,22 +221,50 @@ def price_ranges(quantiles: pd.DataFrame, what: str) -> Figure:
 
 
 @styled
-def sales_by_age(share: pd.Series) -> Figure:
-    """Purchases by the article's age (``eda.sales_by_age``), summed up from its first sale on."""
-    figure, axes = canvas(
-        "How soon after its first sale an article sells", "days since the article's first sale", "purchases so far"
+def taste_by_age(shares: pd.DataFrame, overlap: pd.Series) -> Figure:
+    """What each age buys (``eda.taste_by_age``), and how much of its best-sellers are everybody's."""
+    figure, (axes, beside) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=[3, 2])
+    axes.set(title="Purchases by index group", xlabel="age of the customer", ylabel="purchases of the age")
+    beside.set(
+        title="Top articles that are everybody's", xlabel="age of the customer", ylabel="of the age's best-sellers"
     )
-    total = share.cumsum()
-    if total.empty or total.iloc[-1] == 0:
-        return nothing(figure, axes, "no article is first sold within this log")
-    axes.plot(total.index, total, color=MAIN, marker="o" if len(total) < 15 else None, markersize=5)
-    half = int(np.searchsorted(total.to_numpy(), 0.5 - 1e-12))
-    axes.vlines(half, 0, total[half], color=OTHER, linewidth=1.4)
-    text = "half of all on the first day" if half == 0 else f"half of all in the first {half + 1:,} days"
-    axes.annotate(text, (half, total[half] / 2), (7, 0), textcoords="offset points", color=OTHER)
-    axes.set_ylim(0, 1.03)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if shares.empty:
+        beside.remove()
+        return nothing(figure, axes, "no customer's age is known")
+    colours = GROUPS[: len(shares.columns)]
+    places = np.arange(len(shares))
+    for name, colour in zip(shares, colours, strict=False):
+        axes.plot(places, shares[name], color=colour, marker="o", markersize=5)
+    bars = beside.bar(overlap.index, overlap, color=MAIN, width=0.7)
+    beside.bar_label(bars, fmt="{:.0%}", padding=2, fontsize=9)
+    beside.set_ylim(0, 1.05)
+    for each, names in ((axes, shares.index), (beside, overlap.index)):
+        each.set_xticks(range(len(names)), [_band(name) for name in names])
+        each.tick_params(axis="x", labelsize=9)
+        each.yaxis.set_major_formatter(PercentFormatter(1))
+        each.grid(axis="x", visible=False)
+    axes.set_ylim(0, shares.to_numpy().max() * 1.08)
+    figure.draw_without_rendering()  # the labels need to know how high the axes are
+    label_ends(
+        axes, places[-1], shares.iloc[-1].to_numpy(), [short(name, 16) for name in shares][: len(colours)], colours
+    )
+    return figure
+
+
+@styled
+def ceilings(reach: pd.DataFrame) -> Figure:
+    """How far simple lists reach (``ceilings.reach``): what is known, and what knows the future."""
+    names = list(reach.index)[::-1]
+    metrics = ["MAP@12", "recall@100"]
+    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 1.3 + 0.36 * len(names)))
+    colours = [THIRD if perfect else MAIN for perfect in reach["perfect"][::-1]]
+    for axes, metric in zip(panels, metrics, strict=True):
+        bars = axes.barh(names, reach[metric][::-1], color=colours, height=0.65)
+        axes.bar_label(bars, fmt="{:.3f}", padding=3, fontsize=9)
+        axes.set(title=metric, xlim=(0, max(float(reach[metric].max()), 1e-6) * 1.2))
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    figure.supxlabel("mean over customers (blue: known that morning, green: knows the future)", fontsize=9.5)
     return figure
 
 
@@ -274,40 +293,6 @@ def _counts(values: npt.NDArray, last: int, title: str, x: str, y: str) -> Figur
     return figure
 
 
-def _dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, str]) -> Figure:
-    """Two shares a row, joined by a line; the first column is the figure's subject. Last row on top."""
-    figure, axes = canvas(title, label, "", height=1.3 + 0.3 * len(shares))
-    if shares.isna().all(axis=None):
-        return nothing(figure, axes, "there is no pair to compare")
-    rows = np.arange(len(shares))
-    one, other = (shares[column].to_numpy(dtype=float) for column in shares)
-    axes.hlines(rows, one, other, color="#d0d6dc", linewidth=2)
-    axes.plot(other, rows, "o", color=QUIET, markersize=7, label=labels[1])
-    axes.plot(one, rows, "o", color=MAIN, markersize=7, label=labels[0])
-    axes.set_yticks(rows, [_short(name) for name in shares.index])
-    axes.set_ylim(-0.6, len(shares) - 0.4)
-    axes.set_xlim(left=min(0.0, -0.02 * np.nanmax(shares.to_numpy(dtype=float))))
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if np.nanmax([one, other]) > 0.1 else 1))
-    figure.legend(loc="outside lower right", ncols=2, handletextpad=0.2, reverse=True)
-    return figure
-
-
-def _date_axis(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=5, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def _beside(colour: str) -> dict[str, Any]:
-    return {"xytext": (5, 3), "textcoords": "offset points", "color": colour, "annotation_clip": False}
-
-
-def _short(name: object, length: int = 28) -> str:
-    text = str(name)
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _thousands() -> FuncFormatter:
-    return FuncFormatter(lambda value, _: f"{value:,.0f}")
+def _band(name: str) -> str:
+    """An age band in few characters: <25, 25–, 55+."""
+    return name.replace(" and over", "+").replace("under ", "<").split("–")[0] + ("–" if "–" in name else "")

@@ -6,10 +6,12 @@ import platform
 import resource
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import pandas as pd
 
 GIB = 2**30
+RECORD = "application/x-hm-record+json"  # type of an output that is noted down, and not shown
 
 
 def peak_gib() -> float:
@@ -18,7 +20,15 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
 
 
+def record(facts: dict[str, Any]) -> None:
+    """Note down plain values in the notebook, unseen: ``hm_utils.pipeline`` puts them into the run's ``run.json``."""
+    from IPython.display import display  # here, as benchmarks read peak_gib without a notebook around
+
+    display({RECORD: list(facts.items()), "text/plain": ""}, raw=True)  # as pairs: a notebook file sorts names
+
+
 def footer(*libraries: str) -> pd.DataFrame:
-    """The versions of Python and of these libraries, and the peak memory of the notebook."""
+    """The versions of Python and of these libraries, and the peak memory of the notebook, which is noted down too."""
+    record({"peak_gib": round(peak_gib(), 2)})
     facts = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
     return pd.Series({**facts, "peak memory": f"{peak_gib():.2f} GiB"}, name="").to_frame()

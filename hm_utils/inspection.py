@@ -14,10 +14,34 @@ from hm_utils.index_tuning import Choice
 from hm_utils.inference import encode_articles
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.purchases import PurchaseLog
+from hm_utils.raw import RawTables
 from hm_utils.recommender import Recommender
+from hm_utils.schema import TABLES, Finding
 from hm_utils.towers import DAYS_SINCE_EDGES, NAME_SHARE, TwoTower
 
 NAME_COLUMNS = ["prod_name", "product_type_name", "colour_group_name"]
+
+
+def rules_checked(tables: RawTables) -> pd.DataFrame:
+    """Every rule that the raw tables are held to, and by how many rows it was broken.
+
+    Columns ``table``, ``column``, ``rule``, ``action`` (what is done about a row that breaks it), ``rows``.
+    """
+    broken = {(found.table, found.column, found.rule): found.rows for found in tables.report}
+    rules = []
+    for table in TABLES:
+        for column, kind in table.schema.columns.items():
+            for check in kind.checks:
+                rules.append((table.name, str(column), str(check.name), str(check.description)))
+    listed = pd.DataFrame(rules, columns=["table", "column", "rule", "action"])
+    listed["rows"] = [broken.pop(rule[:3], 0) for rule in rules]
+    # What is found while a file is read has no check of its own: a short row, an id without its zero.
+    others = [(*key, found.action, found.rows) for key in broken for found in tables.report if _key(found) == key]
+    return pd.concat([listed, pd.DataFrame(others, columns=listed.columns)], ignore_index=True)
+
+
+def _key(found: Finding) -> tuple[str, str, str]:
+    return found.table, found.column, found.rule
 
 
 def describe_batch(batch: Batch, log: PurchaseLog) -> pd.Series:

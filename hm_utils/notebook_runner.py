@@ -1,4 +1,4 @@
-"""Execute one notebook through papermill: in this very Python, telling what goes on, and as HTML afterwards."""
+"""Execute one notebook through papermill: in this very Python, telling what goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, TextIO
 
-import nbformat
 import papermill
 import zmq
 from jupyter_client.kernelspec import KernelSpec
@@ -21,22 +20,13 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import strip_color
 
+from hm_utils.reports import INJECTED
+
 logger = logging.getLogger(__name__)
 
 ENGINE = "hm_utils"
 START_SECONDS = 300  # a kernel may take long to start on a busy machine
 BAR_SECONDS = 15.0  # in a log file a progress bar is a line once in so many seconds
-INJECTED = "injected-parameters"  # papermill's tag
-PARAMETER_TAGS = {"parameters", INJECTED}
-# JupyterLab's look, with the alternative text that plots.show leaves in an output's metadata: nbconvert's own
-# lab template drops it, and says of every image that it has no description.
-TEMPLATE = """
-{%- extends "lab/index.html.j2" -%}
-{%- block data_png scoped -%}
-{%- set alt = output | get_metadata("alt", "image/png") or "" -%}
-{{ super() | replace("<img ", '<img alt="%s" ' % (alt | escape_html), 1) if alt else super() }}
-{%- endblock data_png -%}
-"""
 
 
 class CellFailed(Exception):
@@ -127,32 +117,6 @@ def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Prog
         ) from error
     finally:
         progress.flush()
-
-
-def write_html(notebook: Path) -> bool:
-    """An HTML report beside an executed notebook, without its code but for the parameters.
-
-    False, and a warning, if it fails.
-    """
-    from nbconvert import HTMLExporter  # a second to import, and a run that is refused does not need it
-
-    try:
-        exporter = HTMLExporter(
-            template_name="lab", exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True,
-        )  # fmt: skip
-        exporter.raw_template = TEMPLATE
-        node = nbformat.read(notebook, as_version=4)
-        for cell in node.cells:
-            # What nbconvert's own TagRemovePreprocessor sets; it would need a tag on every cell instead.
-            if cell.cell_type == "code" and not PARAMETER_TAGS & set(cell.metadata.get("tags", [])):
-                cell.metadata["transient"] = {"remove_source": True}
-        resources = {"metadata": {"name": notebook.stem, "path": str(notebook.parent)}}
-        body, _ = exporter.from_notebook_node(node, resources)
-        notebook.with_suffix(".html").write_text(body, encoding="utf-8")
-    except Exception as error:  # a report that cannot be written is no reason to lose a trained model
-        logger.warning("no HTML of %s: %s: %s", notebook.name, type(error).__name__, error)
-        return False
-    return True
 
 
 class _Kernel(AsyncKernelManager):

@@ -3,7 +3,8 @@
     python -m hm_utils.pipeline --data-dir data/raw --artifacts-dir artifacts -p num_epochs 5 -p test_days 7
 
 Each run leaves ``<artifacts_dir>/runs/<run id>/`` behind: the executed notebooks, an HTML report of each,
-and ``run.json``, which says what ran with which parameters and how it ended. A notebook that fails stops
+``run.json``, which says what ran with which parameters and how it ended, and ``index.html``, which shows it;
+``runs/index.html`` has all runs side by side. A notebook that fails stops
 the run; its partial copy is kept. Exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
 """
 
@@ -27,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from hm_utils import notebook_runner
+from hm_utils import notebook_runner, reports
 from hm_utils.notebook_runner import CellFailed, Progress
 from hm_utils.parameters import ParameterError, check, declared_parameters
 from hm_utils.paths import repository_root
@@ -48,6 +49,7 @@ class NotebookRun:
     seconds: float = 0.0
     notebook: str | None = None
     html: str | None = None
+    peak_gib: float | None = None  # of the notebook's process
 
 
 @dataclass
@@ -65,13 +67,16 @@ class RunResult:
     error: dict[str, Any] | None = None
     published: str | None = None  # the model that this run published, relative to artifacts_dir
     environment: dict[str, Any] = field(default_factory=dict)
+    effective: dict[str, Any] = field(default_factory=dict)  # every parameter, the defaults too
+    metrics: dict[str, Any] = field(default_factory=dict)  # what the notebooks noted down
 
     def save(self) -> None:
-        """Write ``run.json``, whole or not at all."""
+        """Write ``run.json``, and the pages that show it, whole or not at all."""
         path = self.run_dir / "run.json"
         part = path.with_suffix(".part")
         part.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
         part.replace(path)
+        reports.write_indexes(self.run_dir)
 
 
 def find_notebooks(notebooks_dir: Path, start: str | None = None, only: str | None = None) -> list[Path]:
@@ -127,7 +132,7 @@ def run(
     if data_dir is not None:
         folders["data_dir"] = data_dir
     given = {name: _absolute(name, value) for name, value in (folders | dict(parameters or {})).items()}
-    declared = {name for path in paths for name in declared_parameters(path)}
+    declared = {name: value.default for path in paths for name, value in declared_parameters(path).items()}
     # The two folders have their own options: a selection of notebooks that reads neither is no mistake.
     per_notebook = check(paths, {name: v for name, v in given.items() if name in declared or name not in folders})
 
@@ -141,6 +146,7 @@ def run(
         parameters=given | {name: value for values in per_notebook.values() for name, value in values.items()},
         notebooks=[NotebookRun(path.stem, per_notebook[path.stem]) for path in paths],
         environment=_environment(root),
+        effective=declared | {name: value for values in per_notebook.values() for name, value in values.items()},
     )
     result.run_dir.mkdir(parents=True)
     result.save()
@@ -170,8 +176,10 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
             result.error = {"notebook": notebook.name, "message": "interrupted"}
         notebook.seconds = round(time.monotonic() - notebook_began, 1)
         notebook.notebook = output.name if output.exists() else None
-        if notebook.notebook and notebook_runner.write_html(output):
-            notebook.html = output.with_suffix(".html").name
+        if notebook.notebook:
+            _note(result, notebook, output)
+            if reports.write_report(output, [path.stem for path in paths]):
+                notebook.html = output.with_suffix(".html").name
         result.seconds = round(time.monotonic() - began, 1)
         if notebook.status != "done":
             result.status = notebook.status
@@ -185,6 +193,17 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
         result.published = os.path.relpath(model, artifacts_dir.resolve())
     result.ended = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     result.save()
+
+
+def _note(result: RunResult, notebook: NotebookRun, output: Path) -> None:
+    """Keep what the notebook noted down about itself and about the model."""
+    try:
+        facts = reports.recorded(output)
+    except Exception as error:
+        logger.warning("%s cannot be read: %s", output.name, error)
+        return
+    notebook.peak_gib = facts.pop("peak_gib", None)
+    result.metrics |= facts
 
 
 def _absolute(name: str, value: Any) -> Any:
@@ -257,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(result: RunResult) -> int:
     """Say how the run ended; returns the exit code."""
     if result.status == "done":
-        print(f"done in {result.seconds:.0f} s; reports: {result.run_dir}")
+        print(f"done in {result.seconds:.0f} s; reports: {result.run_dir / 'index.html'}")
         print(
             f"published: {result.published}" if result.published else "no new model was published; the reports say why"
         )

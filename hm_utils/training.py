@@ -248,7 +248,9 @@ def train(
                 "best": best,
             },
         )
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in record.items() if name != "epoch")
+        shown = ", ".join(
+            f"{name} {value:.4g}" for name, value in record.items() if name != "epoch" and ":" not in name
+        )
         logger.info("epoch %d/%d: %s", epoch, settings.num_epochs, shown)
     resume_path.unlink(missing_ok=True)
     result.model = load_checkpoint(checkpoint_path)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from hm_utils import eda, eda_plots, plots, schema
+from hm_utils import eda, eda_plots, evaluation_plots, plots, schema, time_plots, training_plots
 from hm_utils.purchases import PurchaseLog
 from hm_utils.raw import read_raw
 
@@ -164,7 +164,7 @@ def check_figure(figure: Figure) -> None:
     shown = [axes for axes in figure.axes if axes.axison]
     assert all(axes.get_title(loc="left") for axes in figure.axes if axes.axison or len(figure.axes) == 1)
     assert all(axes.get_xlabel() or axes.get_ylabel() or figure.get_supxlabel() for axes in shown)
-    assert shown or any("Nothing to show" in text.get_text() for text in figure.axes[0].texts)
+    assert shown or any("nothing to show" in text.get_text() for text in figure.axes[0].texts)
 
 
 @pytest.mark.parametrize(("days", "rows"), [(200, 1_500), (5, 300), (1, 1)], ids=["months", "days", "one purchase"])
@@ -174,7 +174,7 @@ def test_every_figure_of_the_data(days, rows):
     figures = [
         eda_plots.missing(pd.Series({"customers.FN": 0.65, "articles.detail_desc": 0.004})),
         eda_plots.missing(pd.Series(dtype=float)),
-        eda_plots.sales_over_time(eda.daily_sales(log)),
+        time_plots.sales_over_time(eda.daily_sales(log)),
         eda_plots.popularity(eda.cumulative_share(log)),
         eda_plots.basket_sizes(eda.basket_sizes(log)),
         eda_plots.basket_coherence(eda.basket_coherence(log, articles)),
@@ -186,7 +186,7 @@ def test_every_figure_of_the_data(days, rows):
         eda_plots.prices(log.price),
         eda_plots.prices(log.price * 0),
         eda_plots.price_ranges(eda.price_quantiles(log, articles, "product_group_name"), "product group"),
-        eda_plots.sales_by_age(eda.sales_by_age(log)),
+        time_plots.sales_by_age(eda.sales_by_age(log)),
     ]
     for figure in figures:
         check_figure(figure)
@@ -194,23 +194,23 @@ def test_every_figure_of_the_data(days, rows):
 
 def test_figures_of_training_and_evaluation():
     history = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [5.0, 4.0, 3.5], "MAP@12": [0.01, 0.03, 0.02]})
-    curves = plots.learning_curves(history, best_epoch=2)
+    curves = training_plots.learning_curves(history, best_epoch=2)
     check_figure(curves)
     assert [axes.get_title(loc="left") for axes in curves.axes] == ["train loss: 4", "MAP@12: 0.03"]
-    check_figure(plots.learning_curves(history.head(1)))
+    check_figure(training_plots.learning_curves(history.head(1)))
     columns = pd.MultiIndex.from_product([["MAP@12", "recall@12", "recall@100"], ["mean", "low", "high"]])
     table = pd.DataFrame([[0.03, 0.02, 0.04] * 3, [0.01, 0.005, 0.02] * 3], ["two-tower", "popularity"], columns)
-    check_figure(plots.comparison(table))
+    check_figure(evaluation_plots.comparison(table))
     gains = pd.concat([table - 0.02, table * np.nan])
     gains[("customers", "n")] = [900, 80, 0, 0]
     gains.index = pd.Index(["everyone", "dormant", "nobody", "nobody either"])
-    figure = plots.gain_by_slice(gains, "two-tower − popularity")
+    figure = evaluation_plots.gain_by_slice(gains, "two-tower − popularity")
     check_figure(figure)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["everyone (900)", "dormant (80)"]
     assert "two-tower − popularity" in figure.get_supxlabel()
     leaves = pd.DataFrame({"leaves": [1, 4, 16], "recall": [0.6, 0.9, 0.995], "microseconds": [5.0, 9.0, 20.0]})
-    check_figure(plots.recall_against_leaves(leaves, chosen=16))
-    check_figure(plots.recall_against_leaves(leaves.drop(columns="microseconds")))
+    check_figure(evaluation_plots.recall_against_leaves(leaves, chosen=16))
+    check_figure(evaluation_plots.recall_against_leaves(leaves))
 
 
 def test_show_describes_the_figure(monkeypatch):
@@ -220,6 +220,14 @@ def test_show_describes_the_figure(monkeypatch):
     image, text = shown
     assert image.alt == "Figure: Prices paid. Half cost less than 0.02."
     assert text.data == "**Takeaway.** Half cost **less** than `0.02`."
+
+
+def test_show_says_so_where_there_is_nothing(monkeypatch):
+    shown: list = []
+    monkeypatch.setattr(plots, "display", shown.append)
+    plots.show(eda_plots.repurchase_gaps(np.array([], dtype=np.int64)), "None is bought again.")
+    (text,) = shown
+    assert text.data.endswith("nothing to show: no article was bought again on a later day.")
 
 
 # ---------------------------------------------------------------- the notebook

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,8 +23,11 @@ from hm_utils.raw import read_raw
 from hm_utils.recommender import Recommender
 from hm_utils.refit import refit
 from hm_utils.sample import write_sample
+from tests.html_checks import check_page
 
 PARAMETERS = {"num_epochs": 5, "batch_size": 256, "train_weeks": 8, "hidden_dims": [64], "device": "cpu"}
+
+NOTEBOOKS = ("01_eda", "02_preprocessing", "03_training", "04_evaluation")
 
 pytestmark = pytest.mark.slow
 
@@ -53,13 +58,42 @@ def test_a_run_leaves_reports_and_a_model_behind(folders):
     (run,) = (artifacts / "runs").iterdir()
     manifest = json.loads((run / "run.json").read_text())
     assert manifest["status"] == "done"
-    for name in ("01_eda", "02_preprocessing", "03_training", "04_evaluation"):
+    for name in NOTEBOOKS:
         assert (run / f"{name}.ipynb").stat().st_size > 10_000
-        page = (run / f"{name}.html").read_text()
-        assert "Takeaway" in page
-        assert "No description has been provided for this image" not in page
+        assert "Takeaway" in (run / f"{name}.html").read_text()
     assert (artifacts / "checkpoints" / "two_tower.pt").exists()
+    assert (artifacts / "preprocessed").is_symlink(), "another run would overwrite what this one preprocessed"
     assert current(artifacts) is not None
+
+
+def test_the_reports_open_offline_and_say_in_words_what_they_show(folders):
+    (run,) = (folders[1] / "runs").glob("*/")
+    for name in NOTEBOOKS:
+        page = check_page(run / f"{name}.html")
+        assert len(page.images) >= 1
+        assert {"index.html", *(f"{other}.html" for other in NOTEBOOKS)} <= set(page.links)
+        text = (run / f"{name}.html").read_text()
+        assert '<details class="code" open' in text, "the parameters are folded"
+        assert not re.search(r"Takeaway\..{0,400}?\b(nan|inf|None)\b", text), "a takeaway without a number"
+    for formulas in ("03_training",):
+        assert "$$" not in (run / f"{formulas}.html").read_text(), "a formula that nobody renders"
+    index = check_page(run / "index.html")
+    assert {f"{name}.html" for name in NOTEBOOKS} <= set(index.links)
+    check_page(run.parent / "index.html")
+    manifest = json.loads((run / "run.json").read_text())
+    assert {"epochs", "MAP@12", "recall@100", "MAP@12, best baseline"} <= set(manifest["metrics"])
+    assert f"{manifest['metrics']['MAP@12']:.4f}" in (run / "index.html").read_text()
+    assert all(notebook["peak_gib"] > 0 for notebook in manifest["notebooks"])
+
+
+def test_no_cell_warns_or_fails(folders):
+    (run,) = (folders[1] / "runs").glob("*/")
+    for name in NOTEBOOKS:
+        for cell in nbformat.read(run / f"{name}.ipynb", as_version=4).cells:
+            for output in cell.get("outputs", []):
+                assert output.output_type != "error"
+                assert output.get("name") != "stderr", f"{name}: {output.text[:200]}"
+                assert "Warning" not in output.get("text", ""), f"{name}: {output.text[:200]}"
 
 
 def test_the_manifest_tells_how_good_the_model_is_and_what_made_it(recommender):
@@ -271,7 +305,7 @@ def test_the_batch_command_says_what_is_wrong(folders, tmp_path, capsys):
 def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     _, artifacts = folders
     data = Preprocessed.load(artifacts / "preprocessed")
-    checkpoint = artifacts / "checkpoints" / "refit.pt"
+    checkpoint = (artifacts / "checkpoints" / "two_tower.pt").resolve().with_name("refit.pt")
     as_of = data.log.last_day + 1
     encoders = type(data.training.encoders).fit(data.articles, data.customers, data.log, as_of)
     snapshot = Snapshot.take(

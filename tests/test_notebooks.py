@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,7 @@ from hm_utils.parameters import declared_parameters
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ["01_eda", "02_preprocessing", "03_training", "04_evaluation"]
 MAX_LINES = 12  # of a code cell, imports and blank lines aside; the parameters cell has a line for each parameter
+MAX_LINES_OF_ALL = 15  # of any code cell, with everything
 MAX_FUNCTION_LINES = 5
 
 # One name means one thing everywhere: these are promised to the user.
@@ -126,6 +128,7 @@ def test_cells_are_short_and_define_little(notebook: NotebookNode) -> None:
     for cell in code_cells(notebook):
         where = cell.source[:80]
         assert cell.source.strip(), "an empty cell"
+        assert len(cell.source.splitlines()) <= MAX_LINES_OF_ALL, f"too long: {where!r}"
         if not is_parameters(cell):
             imports = [node for node in python(cell).body if isinstance(node, ast.Import | ast.ImportFrom)]
             importing = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in imports)
@@ -143,6 +146,31 @@ def test_it_reads_as_text_and_code_in_turn(notebook: NotebookNode) -> None:
     assert "ccccc" not in kinds, "five code cells in a row without a word"
     assert 5 <= kinds.count("c") <= 30
     assert kinds.count("t") >= kinds.count("c") / 2
+
+
+def test_every_figure_is_announced_and_says_what_is_to_be_learned(notebook: NotebookNode) -> None:
+    figures = 0
+    for before, cell in pairwise(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        calls = [
+            node
+            for node in ast.walk(python(cell))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.show"
+        ]
+        figures += len(calls)
+        assert not calls or before.cell_type == "markdown", f"a figure without a word before it: {cell.source[:80]!r}"
+        assert all(len(call.args) == 2 for call in calls), f"a figure without a takeaway: {cell.source[:80]!r}"
+        assert "plt." not in cell.source, "drawing is hm_utils', in the style that all figures share"
+    assert figures, "a notebook without a figure"
+
+
+def test_numbers_in_the_prose_are_not_results(notebook: NotebookNode) -> None:
+    """Percentages and decimals of a result are computed in a cell; the 95 % of an interval are a definition."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    text = re.sub(r"\]\([^)]*\)|\$\$.*?\$\$|`[^`]*`", "", text, flags=re.DOTALL)
+    typed = set(re.findall(r"\b\d+[.,]\d+|\b\d+ ?%", text))
+    assert typed <= {"80 %", "95 %", "99 %"}, f"typed by hand: {typed}"
 
 
 def test_it_tells_nothing_of_the_machine_that_wrote_it(notebook: NotebookNode) -> None:

@@ -21,8 +21,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from hm_utils import pipeline, plots
-from hm_utils.notebook_runner import Progress, write_html
+from hm_utils.notebook_runner import Progress
 from hm_utils.parameters import ParameterError, check, declared_parameters
+from hm_utils.reports import write_report
 
 Write = Callable[..., Path]
 
@@ -129,9 +130,18 @@ class TestRun:
         assert "data:image/png" in page or "image/png;base64" in page
         text = html.unescape(re.sub(r"<[^>]+>", "", page))  # without the tags of syntax highlighting
         assert "a line of the cell" in text
-        assert "plt.plot" not in text, "the report shows code"
-        assert f'data_dir = "{tmp_path / "mine"}"' in text, "the report hides the parameters"
+        closed = re.findall(r'<details class="code"><summary>.*?</details>', page, flags=re.DOTALL)
+        folded = html.unescape(re.sub(r"<[^>]+>", "", "".join(closed)))
+        assert "plt.plot" in folded, "the code is gone, or is not folded"
+        assert f'data_dir = "{tmp_path / "mine"}"' in text
+        assert "# the raw tables" not in folded, "the parameters are folded"
         assert (run_dir / "02_train.html").exists()
+        assert 'href="02_train.html"' in page, "no way to the next report"
+        index = (run_dir / "index.html").read_text()
+        for link in ("01_prepare.html", "02_train.html", "01_prepare.ipynb", "../index.html"):
+            assert f'href="{link}"' in index, link
+        assert manifest["effective"]["device"] == "auto", "the defaults are part of what ran"
+        assert f'href="{run_dir.name}/index.html"' in (artifacts / "runs" / "index.html").read_text()
 
         said = capsys.readouterr().out
         for line in (
@@ -191,6 +201,9 @@ class TestFailure:
         assert "never\\n" not in str([cell.get("outputs") for cell in kept.cells])
         assert "no column article_id" in (run_dir / "02_second.html").read_text()
         assert not (run_dir / "03_third.ipynb").exists()
+        index = (run_dir / "index.html").read_text()
+        assert "articles.csv has no column article_id" in index
+        assert "failed in 02_second" in (run_dir.parent / "index.html").read_text()
 
     def test_a_kernel_that_dies_is_a_failure_too(self, tmp_path: Path) -> None:
         folder = tmp_path / "notebooks"
@@ -353,11 +366,12 @@ def test_the_report_has_the_figures_alternative_text(tmp_path: Path, monkeypatch
     data, metadata = shown[0]._repr_mimebundle_()  # as a kernel writes it down
     figures = [new_output("display_data", data, metadata=metadata), new_output("display_data", data)]
     nbformat.write(new_notebook(cells=[new_code_cell("draw()", outputs=figures)]), tmp_path / "report.ipynb")
-    assert write_html(tmp_path / "report.ipynb")
+    assert write_report(tmp_path / "report.ipynb")
     described, plain = re.findall(r"<img[^>]*>", (tmp_path / "report.html").read_text())
     ((_, alt),) = re.findall(r"""alt=(["'])(.*?)\1""", described)
     assert html.unescape(alt) == 'Figure: Prices. Less than <0.02> & "so".'
-    assert "No description" in plain
+    assert 'alt=""' in plain
+    assert re.search(r'width="\d+"', described), "a figure for sharp screens is shown at twice its size"
 
 
 class TestProgress:

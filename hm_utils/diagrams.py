@@ -47,8 +47,8 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _arrow(axes, (92, 56), (92, 39), OTHER)
     _arrow(axes, (84, 31), (84, 27), OTHER)
     _arrow(axes, (57, 43), (57, 27), QUIET)
-    _arrow(axes, (46, 23), (54, 60), MAIN, bend=-0.2)
-    axes.text(50.8, 36, "same\nvectors", fontsize=8.5, color=QUIET_INK, ha="center", va="center")
+    _arrow(axes, (46, 23), (54, 58), MAIN)
+    axes.text(51.6, 33, "same\nvectors", fontsize=8.5, color=QUIET_INK, ha="center", va="center")
 
     _box(axes, 12, 8, 22, 6, "article v, of length 1", MAIN)
     _box(axes, 66, 8, 22, 6, "customer u, of length 1", OTHER)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
+from pandas.io.formats.style import Styler
 
 from hm_utils.calibration import Calibration
 from hm_utils.dataset import Batch
@@ -42,6 +46,16 @@ def rules_checked(tables: RawTables) -> pd.DataFrame:
 
 def _key(found: Finding) -> tuple[str, str, str]:
     return found.table, found.column, found.rule
+
+
+def readable(frame: pd.DataFrame, text: Sequence[str], formats: dict[str, str] | None = None) -> Styler:
+    """A table whose columns of ``text`` stand on the left, as words should; pandas puts all on the right."""
+    places = [frame.columns.get_loc(name) for name in text]
+    left: list[Any] = [{"selector": f"th.col_heading.col{place}", "props": "text-align: left"} for place in places]
+    words = {"text-align": "left", "white-space": "normal"}
+    styled = frame.style.set_properties(subset=list(text), **words).set_table_styles(left)
+    as_they_are: dict[Any, Any] = dict(formats or {})
+    return styled.format(as_they_are, thousands=",", na_rep="–")
 
 
 def describe_batch(batch: Batch, log: PurchaseLog) -> pd.Series:

@@ -177,7 +177,8 @@ def price_over_life(prices: pd.DataFrame) -> Figure:
 @styled
 def timeline(purchases: pd.DataFrame, log: PurchaseLog, split: Split, as_of: int) -> Figure:
     """One customer's purchases in time (``one_customer.timeline``), the parts of the split, and the day asked about."""
-    figure, axes = canvas("One customer's purchases, as of a day", "", "", height=2.6)
+    figure, axes = canvas("One customer's purchases, as of a day", "", "", height=2.8)
+    axes.set_title(axes.get_title(loc="left"), pad=24)
     first = float(date2num(log.first_date))
     parts = {"training": (0, split.train_end), "validation": (split.train_end, split.val_end)}
     parts["test"] = (split.val_end, split.test_end)

@@ -248,8 +248,10 @@ def train(
                 "best": best,
             },
         )
+        # Names with a colon are not metrics (embedding_health): too many for a line.
+        named = {name: value for name, value in record.items() if name != "epoch" and ":" not in name}
         shown = ", ".join(
-            f"{name} {value:.4g}" for name, value in record.items() if name != "epoch" and ":" not in name
+            f"{name} {value:,.0f}" if value >= 1_000 else f"{name} {value:.4f}" for name, value in named.items()
         )
         logger.info("epoch %d/%d: %s", epoch, settings.num_epochs, shown)
     resume_path.unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def client(folders):
 
 def test_a_run_leaves_reports_and_a_model_behind(folders):
     _, artifacts = folders
-    (run,) = (artifacts / "runs").iterdir()
+    (run,) = (artifacts / "runs").glob("*/")
     manifest = json.loads((run / "run.json").read_text())
     assert manifest["status"] == "done"
     for name in NOTEBOOKS:

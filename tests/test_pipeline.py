@@ -109,7 +109,7 @@ class TestRun:
         assert Path(prepare[3]) == Path(sys.executable), "another kernel than this Python's"
         assert Path(prepare[4]) == notebooks, "as in JupyterLab, a notebook runs in its own folder"
 
-        (run_dir,) = (artifacts / "runs").iterdir()
+        (run_dir,) = (artifacts / "runs").glob("*/")
         manifest = json.loads((run_dir / "run.json").read_text())
         assert manifest["run_id"] == run_dir.name
         assert manifest["status"] == "done"
@@ -187,7 +187,7 @@ class TestFailure:
         assert "Traceback" not in said
         assert len(said.strip().splitlines()) <= 6, "a wall of text"
 
-        (run_dir,) = (tmp_path / "out" / "runs").iterdir()
+        (run_dir,) = (tmp_path / "out" / "runs").glob("*/")
         manifest = json.loads((run_dir / "run.json").read_text())
         assert manifest["status"] == "failed"
         assert manifest["published"] is None

@@ -36,8 +36,8 @@ from hm_utils.recommender import Recommender
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1280, 900
-FRAMES = """() => { window.frames_ = []; const tick = (t) => { window.frames_.push(t); requestAnimationFrame(tick); };
-requestAnimationFrame(tick); }"""
+FRAMES = """() => { const times = window.times = []; const tick = (t) => { times.push(t);
+if (times === window.times) requestAnimationFrame(tick); }; requestAnimationFrame(tick); }"""
 
 
 def full_size_map(model: Recommender, articles: int) -> bytes:
@@ -89,7 +89,7 @@ def panning(page: Page, seconds: float) -> dict[str, float]:
     while time.perf_counter() < end:
         turn += 0.15
         page.mouse.move(x + 150 * np.sin(turn), y + 100 * (1 - np.cos(turn)))
-    times = np.diff(page.evaluate("window.frames_"))
+    times = np.diff(page.evaluate("window.times"))
     page.mouse.up()
     return {
         "frames/s": 1000 / float(times.mean()),

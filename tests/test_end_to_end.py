@@ -24,6 +24,7 @@ from hm_utils.recommender import Recommender
 from hm_utils.refit import refit
 from hm_utils.sample import write_sample
 from tests.html_checks import check_page
+from tests.test_article_map import unpacked
 
 PARAMETERS = {"num_epochs": 5, "batch_size": 256, "train_weeks": 8, "hidden_dims": [64], "device": "cpu"}
 
@@ -144,6 +145,31 @@ def test_a_customer_without_purchases_is_answered(client, folders, recommender):
     assert len(silent)
     customer_id = recommender.customer_ids[silent[0]].decode()
     assert client.post("/recommend", json={"customer_id": customer_id}).json()["count"] == 10
+
+
+def test_what_the_page_shows_is_published_with_the_model(client, folders, recommender):
+    told = client.get("/model").json()
+    assert (told["replay"], told["map"]) == (True, True)
+    rankings = recommender.manifest["metrics"]["held_out_test"]["rankings"]
+    assert set(told["metrics"]) == set(rankings)
+    replay = client.get("/replay").json()
+    assert told["tested_customers"] == replay["drawn_from"]
+    assert replay["count"] == min(300, replay["drawn_from"])
+    # The lists are those that were evaluated: over all customers of the test, their precision is the table's.
+    if replay["count"] == replay["drawn_from"]:
+        kept = recommender.replay["customers"]
+        for name in replay["rankings"]:
+            precision = np.mean([one["average_precision"][name] for one in kept])
+            assert precision == pytest.approx(rankings[name]["MAP@12"]["mean"])
+    log = Preprocessed.load(folders[1] / "preprocessed").log
+    assert replay["first_day"] == log.date(log.last_day - 6)
+    assert replay["last_day"] == told["data_until"] == log.date(log.last_day)
+    _, ids, places, codes = unpacked(client.get("/map").content)
+    assert ids == recommender.article_ids.tolist()
+    # Of one index group are more neighbours on the map than chance would bring.
+    nearest = np.argsort(np.linalg.norm(places[:, None] - places[None], axis=2), axis=1)[:, 1:6]
+    chance = np.square(np.bincount(codes) / len(codes)).sum()
+    assert (codes[nearest] == codes[:, None]).mean() > 1.3 * chance
 
 
 def test_excluded_articles_are_replaced_by_the_next_best(client, recommender):

@@ -165,7 +165,7 @@ def test_the_list_follows_the_basket(show: Open, recommender: Recommender) -> No
     (inside,) = re.findall(r"#visitor=(\d{10})$", page.url)
     assert page.locator("#tab-visitor").get_attribute("aria-label") == "A visitor, 1 article in the basket"
     row = int(recommender.catalogue.rows([inside])[0])
-    found, _ = recommender.recommend(recommender.visitor(None, None, [row], [0]), 10, np.array([row]))
+    found, _ = recommender.recommend(recommender.visitor(None, None, [row], [0]), 10, excluded=np.array([row]))
     assert one == recommender.article_ids[found[0]].tolist()
     assert page.locator(".move").count() > 0
     page.locator("#visitor-list .in-basket").first.click()
@@ -197,7 +197,7 @@ def test_filters_and_diversity_change_the_list(show: Open, recommender: Recommen
     page.locator("#customer-diversity").fill("0.9")
     until(page, lambda: cards(page, "customer") != everything)
     page.get_by_role("button", name="Clear").click()
-    page.get_by_label("Only what they never bought").check()
+    page.get_by_label("New to them only").check()
     until(page, lambda: page.locator("#customer-list .mark.again").count() == 0)
 
 

@@ -44,9 +44,9 @@ export function listControls(prefix, changed, again = false) {
     "div",
     { class: "controls", role: "group", "aria-label": "Which articles" },
     ...Object.entries(SELECTS).map(([name, label]) => h("div", { class: "control" }, h("label", { for: `${prefix}-${name}` }, label), selects[name])),
-    h("fieldset", { class: "control price" }, h("legend", {}, "Price", h("small", {}, " in the data's unit")), h("div", {}, low, h("span", { "aria-hidden": "true" }, "–"), high)),
+    h("fieldset", { class: "control price" }, h("legend", { title: "In the data’s own unit" }, "Price"), h("div", {}, low, h("span", { "aria-hidden": "true" }, "–"), high)),
     h("div", { class: "control wide" }, h("label", { for: diversity.id }, "Diversity ", told), diversity),
-    again && h("div", { class: "control tick" }, leaveOut, h("label", { for: leaveOut.id }, "Only what they never bought")),
+    again && h("div", { class: "control tick" }, leaveOut, h("label", { for: leaveOut.id }, "New to them only")),
     clear,
   );
 

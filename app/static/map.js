@@ -9,6 +9,7 @@ import { changes, store } from "./store.js";
 
 const CLOSEST = 60; // times the whole map
 const REACH = 16; // pixels from a point that still mean it
+const MOST_BOUGHT = 30; // latest articles that are marked
 const STEP = 70; // pixels an arrow key moves
 
 /** @type {import("./mapdraw.js").Points} */
@@ -23,6 +24,7 @@ const view = { x: EXTENT / 2, y: EXTENT / 2, k: 0.01 };
 let fit = 0.01;
 let ratio = 1;
 let waiting = false;
+const inks = { ink: "", paper: "", accent: "", onAccent: "" };
 /** @type {Map<string, any>} */
 const known = new Map();
 /** @type {{i: number, kind: "bought" | "shown", label: string}[]} */
@@ -58,23 +60,28 @@ function frame() {
   return h(
     "div",
     { class: "stage full map" },
-    h("div", { class: "stage-head" }, h("h2", {}, "The map of tastes"), h("p", { class: "lede", id: "map-told" }, `${count(points.n)} articles by the model’s vectors of taste, laid out in the plane: what goes to the same people lies together, what is far apart says little. ${told}`)),
+    h("div", { class: "stage-head" }, h("h2", {}, "The map of tastes"), h("p", { class: "lede", id: "map-told" }, `${count(points.n)} articles by the model’s vectors of taste, laid out in the plane: what goes to the same people lies together, what is far apart says little.`)),
     h(
       "div",
       { class: "map-body" },
       h(
         "div",
-        { id: "map-stage" },
-        h("canvas", { id: "map-points", "aria-hidden": "true" }),
-        h("canvas", { id: "map-marks", tabindex: 0, role: "application", "aria-label": "Map of the articles", "aria-describedby": "map-told" }),
-        h("div", { id: "map-cross", "aria-hidden": "true" }),
-        h("div", { id: "map-tip", hidden: true }),
+        {},
         h(
           "div",
-          { class: "map-buttons" },
-          ...[["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6]].map(([text, label, by]) => h("button", { type: "button", class: "round", "aria-label": label, onclick: () => zoom(Number(by)) }, text)),
-          h("button", { type: "button", class: "round", "aria-label": "The whole map", onclick: whole }, "0"),
+          { id: "map-stage" },
+          h("canvas", { id: "map-points", "aria-hidden": "true" }),
+          h("canvas", { id: "map-marks", tabindex: 0, role: "application", "aria-label": "Map of the articles", "aria-describedby": "map-told map-keys" }),
+          h("div", { id: "map-cross", "aria-hidden": "true" }),
+          h("div", { id: "map-tip", hidden: true }),
+          h(
+            "div",
+            { class: "map-buttons" },
+            ...[["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6]].map(([text, label, by]) => h("button", { type: "button", class: "round", "aria-label": label, onclick: () => zoom(Number(by)) }, text)),
+            h("button", { type: "button", class: "round", "aria-label": "The whole map", onclick: whole }, "0"),
+          ),
         ),
+        h("p", { class: "hint", id: "map-keys" }, told),
       ),
       h(
         "div",
@@ -94,17 +101,18 @@ function swatch(i) {
   return element;
 }
 
+/** The theme's colours as the browser sees them: a property that is one of two is told as text otherwise. */
 function colour() {
-  const style = getComputedStyle(document.documentElement);
   const probe = h("span", { hidden: true });
   byId("map-stage").append(probe);
-  const rgb = [...Array(15).keys(), "none"].map((i) => {
-    const name = `--group-${i}`;
-    probe.style.color = style.getPropertyValue(name) ? `var(${name})` : "var(--group-none)";
-    return (getComputedStyle(probe).color.match(/[\d.]+/g) ?? ["0", "0", "0"]).slice(0, 3).map(Number);
-  });
+  const seen = (/** @type {string} */ value) => {
+    probe.style.color = value;
+    return getComputedStyle(probe).color;
+  };
+  const rgb = (/** @type {string} */ value) => (seen(value).match(/[\d.]+/g) ?? ["0", "0", "0"]).slice(0, 3).map(Number);
+  paint.colours([...Array(15).keys(), "none"].map((i) => rgb(`var(--group-${i}, var(--group-none))`)));
+  [inks.ink, inks.paper, inks.accent, inks.onAccent] = ["--ink", "--paper", "--accent", "--on-accent"].map((name) => seen(`var(${name})`));
   probe.remove();
-  paint.colours(rgb);
 }
 
 /** The size of the stage has changed. */
@@ -143,8 +151,7 @@ const onScreen = (i) => [
 
 function drawMarks() {
   const context = /** @type {CanvasRenderingContext2D} */ (over().getContext("2d"));
-  const style = getComputedStyle(document.documentElement);
-  const [ink, paper, accent, onAccent] = ["--ink", "--paper", "--accent", "--on-accent"].map((name) => style.getPropertyValue(name));
+  const { ink, paper, accent, onAccent } = inks;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, over().width, over().height);
   context.font = "600 11px system-ui, sans-serif";
@@ -153,7 +160,7 @@ function drawMarks() {
   for (const { i, kind, label } of marks) {
     const [x, y] = onScreen(i);
     context.beginPath();
-    if (kind === "bought") context.rect(x - 5.5, y - 5.5, 11, 11);
+    if (kind === "bought") context.rect(x - 4.5, y - 4.5, 9, 9);
     else context.arc(x, y, 9.5, 0, 2 * Math.PI);
     context.fillStyle = kind === "bought" ? paper : accent;
     context.strokeStyle = kind === "bought" ? ink : paper;
@@ -177,7 +184,7 @@ function drawMarks() {
 export function refresh() {
   if (!points) return;
   const of = (/** @type {any} */ article) => rows.get(Number(article.article_id)) ?? -1;
-  const bought = store.purchases.map((one) => ({ i: of(one), kind: /** @type {const} */ ("bought"), label: "", article: one }));
+  const bought = store.purchases.slice(0, MOST_BOUGHT).map((one) => ({ i: of(one), kind: /** @type {const} */ ("bought"), label: "", article: one }));
   const shown = store.recommended.map((one, at) => ({ i: of(one), kind: /** @type {const} */ ("shown"), label: String(at + 1), article: one }));
   const all = [...bought, ...shown].filter(({ i }) => i >= 0);
   for (const { article } of all) known.set(article.article_id, article);

@@ -23,7 +23,8 @@ LEAF_SHARE, CANDIDATES = 16, 64  # of the index that finds them
 PHASES = ((80, 12.0), (200, 1.0))
 MOMENTUM = 0.8
 CELL = 0.7  # grid cells are so wide, in units of the layout, in which the push falls off over about 1
-FEWEST_CELLS, MOST_CELLS = 250, 700  # a side, however far the layout spreads
+MOST_CELLS = 700  # a side, however far the layout spreads
+FINE = 4, 250  # and at least so many times the root of the articles, up to so many
 LONGEST_STEP = 5.0  # units: nobody is thrown out
 
 
@@ -91,7 +92,8 @@ def _push(places: Float) -> Float:
     """``[n, 2]`` how strongly all others drive each away: their sums on a grid, read between its points."""
     low = places.min(axis=0)
     extent = float((places.max(axis=0) - low).max())
-    side = int(np.clip(np.ceil(extent / CELL), FEWEST_CELLS, MOST_CELLS)) + 2
+    fewest = min(FINE[0] * len(places) ** 0.5, FINE[1])
+    side = int(np.clip(np.ceil(extent / CELL), max(fewest, 8), MOST_CELLS)) + 2
     cell = max(extent, 1e-9) / (side - 2)
     at = (places - low) / cell
     corner = at.astype(np.int64)

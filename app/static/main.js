@@ -16,7 +16,7 @@ const DAY = 86_400_000;
 /** @returns {{view: string, value: string}} of the address */
 function address() {
   const [view, value = ""] = location.hash.slice(1).split("=");
-  return VIEWS.includes(view) ? { view, value: decodeURIComponent(value) } : { view: "customer", value: "" };
+  return VIEWS.includes(view) ? { view, value } : { view: "customer", value: "" };
 }
 
 const goTo = (/** @type {string} */ id) => (location.hash = `customer=${id}`);

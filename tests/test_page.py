@@ -316,6 +316,10 @@ def test_everything_can_be_done_from_the_keyboard(show: Open) -> None:
     cards(page, "customer")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "views"
+    assert page.url.endswith(VIEWS["customer"])
+    page.locator("#skip").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "tab-customer"
     page.keyboard.press("ArrowRight")

@@ -124,6 +124,10 @@ async function start() {
 
 tabs();
 theme();
+byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
+  event.preventDefault(); // the address says which view it is
+  byId("views").focus();
+});
 mountWire();
 mountCustomer(goTo);
 mountVisitor();

@@ -405,6 +405,7 @@ def test_the_policy_forbids_what_is_inline(show: Open) -> None:
           const script = document.createElement("script");
           script.textContent = "window.hit = 1";
           document.body.append(script);
+          setTimeout(() => resolve("nothing"), 2000);
         })"""
     )
     assert blocked.startswith("script-src")

@@ -79,6 +79,7 @@ def test_facts_are_noted_down_in_order_and_not_shown(tmp_path: Path, monkeypatch
     text = notebook.with_suffix(".html").read_text()
     assert "repurchase" not in text
     assert RECORD not in text
+    assert '<div class="output"' not in text, "an empty box in its place"
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_what_cannot_be_shown_is_a_warning_and_no_end(tmp_path: Path, caplog: py
     (tmp_path / "01_a.ipynb").write_text("{}")
     with caplog.at_level(logging.WARNING):
         assert not reports.write_report(tmp_path / "01_a.ipynb")
+        assert reports.recorded(tmp_path / "01_a.ipynb") == {}
     assert "no HTML of 01_a.ipynb" in caplog.text
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.purchases import Int64, PurchaseLog
+from hm_utils.purchases import Int32, PurchaseLog
 
 Kind = Literal["frequent", "dormant", "young", "never_bought", "any"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -17,7 +17,7 @@ FREQUENT_SHARE = 0.9  # of those who bought, so many bought less
 YOUNG_BELOW = 25  # years
 
 
-def customers_by_kind(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Kind, Int64]:
+def customers_by_kind(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Kind, Int32]:
     """Rows of the customers of each kind, ascending; a customer may be of several.
 
     Args:
@@ -37,4 +37,4 @@ def customers_by_kind(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[
         "never_bought": ~bought,
         "any": np.ones(len(sizes), dtype=bool),
     }
-    return {kind: np.flatnonzero(mask) for kind, mask in masks.items()}
+    return {kind: np.flatnonzero(mask).astype(np.int32) for kind, mask in masks.items()}

@@ -23,7 +23,7 @@ LEAF_SHARE, CANDIDATES = 16, 64  # of the index that finds them
 PHASES = ((80, 12.0), (200, 1.0))
 MOMENTUM = 0.8
 CELL = 0.7  # grid cells are so wide, in units of the layout, in which the push falls off over about 1
-FEWEST_CELLS, MOST_CELLS = 250, 700  # a side, however far the layout spreads
+CELLS = (8, 250), (16, 700)  # a side, at least and at most: so many times the root of the articles, up to so many
 LONGEST_STEP = 5.0  # units: nobody is thrown out
 
 
@@ -37,7 +37,7 @@ def layout(vectors: Float32, seed: int = 0) -> Float32:
     if n < 4:
         return places.astype(np.float32)
     attraction = _affinities(principal)
-    rate, speed = max(4 * n / PHASES[0][1], 50.0), np.zeros_like(places)
+    rate, speed = 4 * n / PHASES[0][1], np.zeros_like(places)
     for steps, exaggeration in PHASES:
         for _ in range(steps):
             force = exaggeration * _pull(attraction, places) - _push(places)
@@ -91,8 +91,9 @@ def _push(places: Float) -> Float:
     """``[n, 2]`` how strongly all others drive each away: their sums on a grid, read between its points."""
     low = places.min(axis=0)
     extent = float((places.max(axis=0) - low).max())
-    side = int(np.clip(np.ceil(extent / CELL), FEWEST_CELLS, MOST_CELLS)) + 2
-    cell = max(extent, 1e-9) / (side - 2)
+    fewest, most = (min(times * len(places) ** 0.5, up_to) for times, up_to in CELLS)
+    side = int(np.clip(extent / CELL, fewest, most)) + 3
+    cell = max(extent, 1e-9) / (side - 3)
     at = (places - low) / cell
     corner = at.astype(np.int64)
     part = at - corner

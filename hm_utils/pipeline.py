@@ -177,7 +177,9 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
         notebook.seconds = round(time.monotonic() - notebook_began, 1)
         notebook.notebook = output.name if output.exists() else None
         if notebook.notebook:
-            _note(result, notebook, output)
+            facts = reports.recorded(output)
+            notebook.peak_gib = facts.pop("peak_gib", None)
+            result.metrics |= facts
             if reports.write_report(output, [path.stem for path in paths]):
                 notebook.html = output.with_suffix(".html").name
         result.seconds = round(time.monotonic() - began, 1)
@@ -193,17 +195,6 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
         result.published = os.path.relpath(model, artifacts_dir.resolve())
     result.ended = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     result.save()
-
-
-def _note(result: RunResult, notebook: NotebookRun, output: Path) -> None:
-    """Keep what the notebook noted down about itself and about the model."""
-    try:
-        facts = reports.recorded(output)
-    except Exception as error:
-        logger.warning("%s cannot be read: %s", output.name, error)
-        return
-    notebook.peak_gib = facts.pop("peak_gib", None)
-    result.metrics |= facts
 
 
 def _absolute(name: str, value: Any) -> Any:

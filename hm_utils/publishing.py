@@ -120,6 +120,7 @@ def publish_model(
             data.log,
         )
         write_replay(folder, replay)
+        logger.info("laying out the map of the articles")
         taste = read_checkpoint(refit.checkpoint_path)["tower_config"]["output_dim"]
         write_map(folder, layout(refit.snapshot.article_vectors[:, :taste]), data.articles)
         Recommender.open(folder, {}).store_queries(folder / "queries.npy")

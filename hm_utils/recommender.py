@@ -155,7 +155,7 @@ class Recommender:
         return np.arange(start, min(end, start + limit), dtype=np.int64)
 
     @cached_property
-    def kinds(self) -> dict[Kind, Int64]:
+    def kinds(self) -> dict[Kind, Int32]:
         """Rows of the customers of each kind."""
         return customers_by_kind(self.log, self._customer_table["age"].to_numpy())
 

@@ -96,9 +96,12 @@ def formula(tex: str) -> str:
 def recorded(notebook: Path) -> dict[str, Any]:
     """What a notebook's cells noted down with ``environment.record``, later values over earlier ones."""
     facts: dict[str, Any] = {}
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        for output in cell.get("outputs", []):
-            facts |= dict(output.get("data", {}).get(RECORD, []))
+    try:
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                facts |= dict(output.get("data", {}).get(RECORD, []))
+    except Exception as error:
+        logger.warning("what %s noted down cannot be read: %s: %s", notebook.name, type(error).__name__, error)
     return facts
 
 

@@ -61,6 +61,8 @@ def test_what_is_alike_lies_together():
     between = np.linalg.norm(middles[:, None] - middles[None], axis=2)[np.triu_indices(12, 1)]
     within = np.mean([places[cluster == c].std(axis=0) for c in range(12)])
     assert between.min() > 2 * within
+    # And so are the articles of one cluster.
+    assert within > 0.01 * np.ptp(places)
 
 
 def test_it_is_the_same_every_time():
@@ -82,4 +84,4 @@ def test_the_push_is_that_of_all_on_all():
     weight = 1 / (1 + (apart**2).sum(axis=2))
     np.fill_diagonal(weight, 0)
     exact = (weight[:, :, None] ** 2 * apart).sum(axis=1) / weight.sum()
-    assert np.linalg.norm(_push(places) - exact) < 0.02 * np.linalg.norm(exact)
+    assert np.linalg.norm(_push(places) - exact) < 0.03 * np.linalg.norm(exact)

@@ -316,6 +316,10 @@ def test_everything_can_be_done_from_the_keyboard(show: Open) -> None:
     cards(page, "customer")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "views"
+    assert page.url.endswith(VIEWS["customer"])
+    page.locator("#skip").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "tab-customer"
     page.keyboard.press("ArrowRight")
@@ -401,6 +405,7 @@ def test_the_policy_forbids_what_is_inline(show: Open) -> None:
           const script = document.createElement("script");
           script.textContent = "window.hit = 1";
           document.body.append(script);
+          setTimeout(() => resolve("nothing"), 2000);
         })"""
     )
     assert blocked.startswith("script-src")
@@ -474,6 +479,9 @@ def test_an_unknown_customer_is_told(show: Open) -> None:
 def test_a_service_with_a_key_asks_for_it(show: Open, recommender: Recommender) -> None:
     with running(create_app(load=lambda path: recommender, settings=settings())) as at:
         page = show("#visitor", at=at, expect="status of 401")
+        page.get_by_label("Key", exact=True).wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Try again").click()
         page.get_by_label("Key", exact=True).fill("wrong")
         page.get_by_role("button", name="Use it").click()
         page.get_by_text("That was not it").wait_for()

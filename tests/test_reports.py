@@ -65,6 +65,7 @@ def test_what_cannot_be_shown_is_a_warning_and_no_end(tmp_path: Path, caplog: py
     (tmp_path / "01_a.ipynb").write_text("{}")
     with caplog.at_level(logging.WARNING):
         assert not reports.write_report(tmp_path / "01_a.ipynb")
+        assert reports.recorded(tmp_path / "01_a.ipynb") == {}
     assert "no HTML of 01_a.ipynb" in caplog.text
 
 
@@ -79,6 +80,7 @@ def test_facts_are_noted_down_in_order_and_not_shown(tmp_path: Path, monkeypatch
     text = notebook.with_suffix(".html").read_text()
     assert "repurchase" not in text
     assert RECORD not in text
+    assert '<div class="output"' not in text, "an empty box in its place"
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:

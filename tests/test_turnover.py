@@ -99,6 +99,14 @@ def test_tastes_by_age(log: PurchaseLog) -> None:
     assert tastes.iloc[0, 0] == pytest.approx(expected)
     overlap = eda.best_sellers_by_age(log, ages)
     assert overlap.between(0, 1).all()
+    band = ((ages >= 25) & (ages < 35)).to_numpy()
+    late = np.flatnonzero(log.day >= 50 - 28)
+    everyone = np.bincount(log.article[late], minlength=ARTICLES)
+    own = np.bincount(log.article[late][band[log.customer[late]]], minlength=ARTICLES)
+    top = int(np.count_nonzero(everyone)) // 5
+    lists = [set(np.argsort(-sales, kind="stable")[:top].tolist()) for sales in (own, everyone)]
+    assert overlap["25–34"] == pytest.approx(len(lists[0] & lists[1]) / top)
+    assert overlap.min() < 1
     everybody = eda.best_sellers_by_age(log, pd.Series(np.full(CUSTOMERS, 30.0)))
     assert everybody.to_dict() == {"25–34": 1.0}
     nobody = pd.Series(np.full(CUSTOMERS, np.nan))

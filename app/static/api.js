@@ -41,14 +41,15 @@ export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 let asking = null;
 
 /** Asks for the key, once however many requests were refused for it.
- * @returns {Promise<void>} when there is one
+ * @returns {Promise<void>} when there is one; refused if nobody gives one
  */
 function keyNeeded() {
-  asking ??= new Promise((resolve) => {
-    wire.dispatchEvent(new CustomEvent("key", { detail: { resolve, wrong: hasKey() } }));
-  }).then(() => {
-    asking = null;
-  });
+  asking ??= /** @type {Promise<void>} */ (
+    new Promise((resolve, reject) => {
+      const refuse = () => reject(new ApiError(401, "It answers whoever knows its key."));
+      wire.dispatchEvent(new CustomEvent("key", { detail: { resolve, refuse, wrong: hasKey() } }));
+    })
+  ).finally(() => (asking = null));
   return asking;
 }
 

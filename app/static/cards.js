@@ -110,9 +110,9 @@ export function basketButton(article) {
     button.replaceChildren(icon(inside ? "check" : "basket"), inside ? "In basket" : "Basket");
   };
   show();
+  // Until it has gone from the page with its card.
   const listen = () => (button.isConnected ? show() : changes.removeEventListener("basket", listen));
-  // Once it is on the page: a button that never gets there is not listened for.
-  queueMicrotask(() => changes.addEventListener("basket", listen));
+  changes.addEventListener("basket", listen);
   return button;
 }
 

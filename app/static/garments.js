@@ -74,8 +74,8 @@ const BY_TYPE = [
   [/sock/, "socks"], [/boot/, "boot"], [/pumps|heel|wedge/, "heel"], [/sandal|flip flop/, "sandal"],
   [/ballerina|flat shoe|slipper|moccasin/, "flat"], [/sneaker|shoe/, "sneaker"], [/bag|backpack/, "bag"],
   [/brim|straw|bucket/, "brim"], [/cap/, "cap"], [/hat|beanie/, "beanie"], [/scarf/, "scarf"], [/glove/, "gloves"],
-  [/earring/, "earring"], [/necklace/, "necklace"], [/ring$|bracelet/, "ring"], [/sunglasses/, "sunglasses"],
-  [/belt|braces/, "belt"], [/hair/, "hair"], [/watch/, "watch"], [/tie/, "tie"], [/wallet/, "wallet"], [/top/, "top"],
+  [/hair/, "hair"], [/earring/, "earring"], [/necklace/, "necklace"], [/ring$|bracelet/, "ring"], [/sunglasses/, "sunglasses"],
+  [/belt|braces/, "belt"], [/watch/, "watch"], [/tie/, "tie"], [/wallet/, "wallet"], [/top/, "top"],
 ];
 /** @type {[RegExp, string][]} else by product group */
 const BY_GROUP = [

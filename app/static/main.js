@@ -16,7 +16,7 @@ const DAY = 86_400_000;
 /** @returns {{view: string, value: string}} of the address */
 function address() {
   const [view, value = ""] = location.hash.slice(1).split("=");
-  return VIEWS.includes(view) ? { view, value: decodeURIComponent(value) } : { view: "customer", value: "" };
+  return VIEWS.includes(view) ? { view, value } : { view: "customer", value: "" };
 }
 
 const goTo = (/** @type {string} */ id) => (location.hash = `customer=${id}`);
@@ -124,6 +124,10 @@ async function start() {
 
 tabs();
 theme();
+byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
+  event.preventDefault(); // the address says which view it is
+  byId("views").focus();
+});
 mountWire();
 mountCustomer(goTo);
 mountVisitor();

@@ -18,6 +18,8 @@ function told(error) {
   switch (error.status) {
     case 0:
       return ["The service does not answer", "Is it running? Start it with “make serve”, then try again."];
+    case 401:
+      return ["The service asks for a key", error.message];
     case 404:
       return ["Not found", error.message];
     case 422:

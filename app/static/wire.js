@@ -51,19 +51,20 @@ async function copied(command) {
   }
 }
 
-/** @param {{resolve: () => void, wrong: boolean}} asked */
-function askKey({ resolve, wrong }) {
+/** @param {{resolve: () => void, refuse: () => void, wrong: boolean}} asked */
+function askKey({ resolve, refuse, wrong }) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("key"));
   byId("key-problem").textContent = wrong ? "That was not it." : "";
-  const form = dialog.querySelector("form");
-  form?.addEventListener(
-    "submit",
+  dialog.returnValue = "";
+  dialog.addEventListener(
+    "close",
     () => {
+      if (dialog.returnValue !== "given") return refuse();
       setKey(byId("key-input").value);
       byId("key-input").value = "";
       resolve();
     },
     { once: true },
   );
-  if (!dialog.open) dialog.showModal();
+  dialog.showModal();
 }

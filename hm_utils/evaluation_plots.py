@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from hm_utils.plots import (
     GROUPS,
@@ -136,15 +136,14 @@ def recall_against_leaves(table: pd.DataFrame, chosen: int | None = None) -> Fig
             axes.set_title(f"{title}: {value:.4g}")
         axes.margins(0.08, 0.12)
     panels[0].axhline(0.99, color=QUIET, linewidth=1)
-    panels[0].annotate(
-        "99 %", (table["leaves"].max(), 0.99), (0, -11), textcoords="offset points", color=QUIET_INK, ha="right"
-    )
+    panels[0].annotate("99 %", (1, 0.99), (0, -11), textcoords="offset points", color=QUIET_INK)
     if exact := table.attrs.get("exact"):
         panels[1].axhline(exact, color=THIRD, linewidth=1.4)
         panels[1].annotate(
             f"exact search: {exact:,.0f}", (1, exact), (0, 4), textcoords="offset points", color=THIRD
         )  # fmt: skip
     panels[1].set_yscale("log")
+    panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     panels[1].yaxis.set_minor_formatter(NullFormatter())
     if chosen is not None:

@@ -178,12 +178,17 @@ def accepted(port: int, bodies: Path, connections: int, seconds: float) -> dict[
     }
 
 
-def memory(pid: int) -> float:
-    """GiB that a process and its children hold, shared pages divided among those who share them."""
+def memory(pid: int, kind: str = "Pss") -> float:
+    """GiB that a process and its children hold, shared pages divided among those who share them.
+
+    Args:
+        kind: the line of ``smaps_rollup`` to read: "Anonymous" leaves out the pages of mapped files, which come and go
+            as the system likes.
+    """
     tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 2**20
-    return own + sum(memory(int(child)) for child in tasks)
+    own = next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 2**20
+    return own + sum(memory(int(child), kind) for child in tasks)
 
 
 def write_bodies(folder: Path, model: Path) -> tuple[Path, Path]:

@@ -6,8 +6,8 @@
   with what each version says of that customer: it must be all of one of them.
 * killed: of two workers, one is killed under load. Its connections break; everybody else is answered, and a new worker
   comes.
-* odd requests: valid, invalid and hostile ones, drawn at random. No answer may be a server's error, and memory may not
-  grow.
+* odd requests: valid, invalid and hostile ones, drawn at random. No answer may be a server's error, and the process's
+  own memory (without the pages of the model's files) may not grow.
 
 Everything is bounded in number and time, and goes to loopback.
 """
@@ -44,7 +44,7 @@ from hm_utils.recommender import Recommender
 CONNECTIONS = 8
 ASKED, CUSTOMERS = 2_000, 200  # customers looked at, and those whose answers tell one version from the other
 LONGEST = 600.0  # seconds of any part
-SETTLED = 0.2  # of the odd requests: memory is measured after so many, and at the end
+PARTS = 5  # of the odd requests: memory is measured after each
 
 Answers = dict[str, list[dict[str, Any]]]  # each customer's list
 
@@ -263,17 +263,18 @@ def odd(model: Path, requests: int) -> dict[str, Any]:
         async def send(count: int, bar: tqdm[Any]) -> None:
             await asyncio.gather(*(client(count // CONNECTIONS, bar) for _ in range(CONNECTIONS)))
 
+        own = []
         with tqdm(total=requests, desc="odd requests") as bar:
-            asyncio.run(send(round(requests * SETTLED), bar))
-            before = memory(pid)
-            asyncio.run(send(round(requests * (1 - SETTLED)), bar))
-        after = memory(pid)
+            for _ in range(PARTS):
+                asyncio.run(send(requests // PARTS, bar))
+                own.append(memory(pid, "Anonymous"))
+        resident = memory(pid)
     errors = sum(count for status, count in statuses.items() if status[0] == "5" and status != "503")
     return {
         **{f"status {status}": count for status, count in sorted(statuses.items())},
         "server errors": errors,
-        "memory settled GiB": before,
-        "memory at the end GiB": after,
+        "own memory after each fifth, MiB": [round(1024 * gib, 1) for gib in own],
+        "resident memory at the end GiB": resident,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 START = np.array([1.0, 1.0, COUNTED, 0.0, 0.0, 0.0])
 LOWEST = np.array([0.05, 0.0, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
 DOT_PRODUCT = [0, 1, 2]
+NEWCOMERS = [0, 2]  # who bought nothing can name nothing
 # Of an article bought before, the terms of repurchase say exactly what its name says nearly.
 WITH_REPURCHASE = [0, 2, 3, 4, 5]
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
@@ -39,7 +40,8 @@ class Calibration:
 
     Attributes:
         scoring: all weights, fitted on customers who had bought before.
-        towers: those of the dot product alone, fitted on everybody and without the terms of repurchase.
+        towers: those of the dot product alone, fitted on everybody and without the terms of repurchase. In both, what
+            popularity is to newcomers was fitted on everybody as if they had just registered.
         temperature: what the towers' logits are multiplied with to be probabilities; below 1, the towers are
             surer than they should be. It divides the other weights, so that scores keep the towers' scale.
         customers: how many of those who had bought before had one of their articles among the candidates.
@@ -65,30 +67,25 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
         truth: who bought, and what, in the validation days. The dot product's own weights are fitted on all of
             them; those with the terms of repurchase on customers who had bought before, if there are any: the others
-            have no such terms, and where they are many, popularity and temperature would be fitted to them.
+            have no such terms, and where they are many, popularity and temperature would be fitted to them. What
+            newcomers make of popularity is fitted on all of them with their histories hidden.
         max_customers: a random part of the buyers is used where there are more.
     """
     truth = truth.sample(max_customers, seed)
     if not len(truth):
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
-    starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
-    parts = [_choices(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
-    width = max(candidates.shape[1] for candidates, _ in parts)
-    candidates, features = (
-        np.concatenate(arrays) for arrays in zip(*(_padded(*part, width) for part in parts), strict=True)
-    )
-    chosen = metrics.hit_matrix(candidates, truth)
-    some = chosen.any(axis=1)
-    if not some.any():
+    customers, features, chosen = _choices(snapshot, truth)
+    if not len(customers):
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
-    features, chosen = features[some], chosen[some]
     towers = _scoring(_fit(features, chosen, DOT_PRODUCT))
-    returning = snapshot.log.has_history(truth.customers[some], snapshot.histories_before)
+    returning = snapshot.log.has_history(customers, snapshot.histories_before)
     features, chosen = features[returning], chosen[returning]
     weights = _fit(features, chosen, WITH_REPURCHASE)
+    _, of_newcomers, chosen_by_newcomers = _choices(snapshot.without_histories(), truth)
+    newcomers = _scoring(_fit(of_newcomers, chosen_by_newcomers, NEWCOMERS)).popularity
     return Calibration(
-        scoring=_scoring(weights),
-        towers=towers,
+        scoring=_with_newcomers(_scoring(weights), newcomers),
+        towers=_with_newcomers(towers, newcomers),
         temperature=float(weights[0]),
         customers=len(chosen),
         loss_before=_negative_log_likelihood(START, features, chosen)[0],
@@ -102,7 +99,27 @@ def _scoring(weights: Float) -> Scoring:
     return Scoring(*(term / temperature for term in terms))
 
 
-def _choices(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
+def _with_newcomers(scoring: Scoring, popularity: float) -> Scoring:
+    """The weight of log popularity that newcomers are to have, as a multiple of everybody's, if that is to be had."""
+    possible = scoring.popularity > 0 and popularity > 0
+    return replace(scoring, newcomers=popularity / scoring.popularity) if possible else scoring
+
+
+def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
+    """Of the customers who bought one of their candidates: who they are ``[n]``, the candidates' features
+    ``[n, c, 6]``, and what was chosen ``[n, c]``."""
+    starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
+    parts = [_candidates(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
+    width = max(candidates.shape[1] for candidates, _ in parts)
+    candidates, features = (
+        np.concatenate(arrays) for arrays in zip(*(_padded(*part, width) for part in parts), strict=True)
+    )
+    chosen = metrics.hit_matrix(candidates, truth)
+    some = chosen.any(axis=1)
+    return truth.customers[some], features[some], chosen[some]
+
+
+def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 6]``:
     scale x the tastes' part of the cosine (-inf where there is none), scale x the names', log popularity, bought
     before, log days since, sibling.

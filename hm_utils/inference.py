@@ -26,6 +26,7 @@ from hm_utils.scoring import (
     best,
     fold_articles,
     fold_customers,
+    popularity_share,
     relatives,
     weigh_names,
     with_names,
@@ -169,17 +170,18 @@ class Snapshot:
 
     def customers(self, rows: Int32) -> Float32:
         """``[n, vector_dim]`` unit vectors of customers."""
-        return encode_customers(
-            self.model.user_tower,
-            self.article_vectors,
-            self.attributes[rows],
-            histories_as_of(self.log, rows, self.histories_before, self.history_length),
-            str(self.model.log_scale.device),
-        )
+        device = str(self.model.log_scale.device)
+        histories = self.histories(rows, self.history_length)
+        return encode_customers(self.model.user_tower, self.article_vectors, self.attributes[rows], histories, device)
+
+    def histories(self, rows: Int32, length: int) -> Histories:
+        """What customers had bought, the last ``length`` purchases."""
+        return histories_as_of(self.log, rows, self.histories_before, length)
 
     def queries(self, rows: Int32, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n, d + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
-        return fold_customers(weigh_names(self.customers(rows), self.model.config.name_dim, scoring.name))
+        share = popularity_share(self.histories(rows, 1), scoring)
+        return fold_customers(weigh_names(self.customers(rows), self.model.config.name_dim, scoring.name), share)
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n_articles, d + 2]`` unit vectors to search, popularity folded in; d is with or without the names."""
@@ -211,7 +213,7 @@ class Snapshot:
 
     def relatives(self, rows: Int32) -> Relatives:
         """What customers had bought, and the siblings of that which are on sale."""
-        return relatives(histories_as_of(self.log, rows, self.histories_before, OWN_LENGTH), self.siblings)
+        return relatives(self.histories(rows, OWN_LENGTH), self.siblings)
 
     def search(self, vectors: Float32) -> Search:
         """Brute force over :meth:`index_vectors`, on the model's device, for ``scoring.best``."""

@@ -135,6 +135,7 @@ def calibration_summary(calibration: Calibration) -> pd.Series:
     facts = {
         "weight of names, without repurchase": f"{calibration.towers.name:.2f}",
         "weight of log popularity": f"{scoring.popularity:.2f}",
+        "the same, for newcomers": f"{scoring.popularity * scoring.newcomers:.2f}",
         "for an article bought before": f"{scoring.bought:+.2f}",
         "for another article of its product": f"{scoring.sibling:+.2f}",
         "for each time the days since double": f"{scoring.log_days * np.log(2):+.2f}",

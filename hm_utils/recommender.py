@@ -52,6 +52,7 @@ from hm_utils.scoring import (
     Siblings,
     best,
     fold_customers,
+    popularity_share,
     relatives,
     scores_of,
     weigh_names,
@@ -207,7 +208,8 @@ class Recommender:
 
     def encoded_queries(self, shoppers: Shoppers) -> Float32:
         """The same by the user tower; to the last bit on the machine that published the model."""
-        return fold_customers(weigh_names(self.encode(shoppers), self._config.name_dim, self.scoring.name))
+        share = popularity_share(shoppers.histories, self.scoring)
+        return fold_customers(weigh_names(self.encode(shoppers), self._config.name_dim, self.scoring.name), share)
 
     def store_queries(self, path: Path) -> None:
         """Write everybody's :meth:`queries`, for :meth:`open` to find."""

@@ -9,6 +9,8 @@ The cosine of two tower vectors is the sum of two dot products, that of their ta
                  sibling                               for another article of the same product as one of these,
                  0                                     for the rest
 
+For a customer without a history, popularity counts ``newcomers`` times: their taste is a guess from their attributes.
+
 All but repurchase is folded into one dot product, so that ScaNN searches it as one.
 Repurchase is for a handful of articles, and is added after the search.
 """
@@ -49,6 +51,7 @@ class Scoring:
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since they bought it last, added to the same.
         sibling: added to an article that they did not buy, of a product that they bought in another colour or cut.
+        newcomers: how many times ``popularity`` counts for a customer without a history.
     """
 
     name: float = 1.0
@@ -56,6 +59,7 @@ class Scoring:
     bought: float = 0.0
     log_days: float = 0.0
     sibling: float = 0.0
+    newcomers: float = 1.0
 
     @property
     def has_repurchase(self) -> bool:
@@ -106,13 +110,19 @@ def with_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
     return vectors if weight else vectors[:, :-name_dim] / np.float32((1 - NAME_SHARE) ** 0.5)
 
 
-def fold_customers(vectors: Float32) -> Float32:
-    """``[n, d + 2]`` vectors to compare with :func:`fold_articles`' from ``[n, d]``, unit if those are."""
+def fold_customers(vectors: Float32, share: Float32 | float = 1.0) -> Float32:
+    """``[n, d + 2]`` vectors to compare with :func:`fold_articles`' from ``[n, d]``; ``share`` (``[n]`` or one for all)
+    is how many times the bonus counts. Unit vectors where those are and it counts once."""
     folded = np.zeros((len(vectors), vectors.shape[1] + 2), dtype=np.float32)
     bonus = _folded_in(vectors)
-    folded[:, :-2], folded[:, -2] = vectors, bonus
+    folded[:, :-2], folded[:, -2] = vectors, bonus * share
     folded /= np.float32(np.sqrt(1 + bonus**2))
     return folded
+
+
+def popularity_share(histories: Histories, scoring: Scoring) -> Float32:
+    """``[n]`` how many times popularity counts for each customer."""
+    return np.where(histories.mask.any(axis=1), 1.0, scoring.newcomers).astype(np.float32)
 
 
 def _folded_in(vectors: Float32) -> float:

@@ -18,7 +18,7 @@ from hm_utils.scoring import Scoring
 from tests.data import article_table, customer_table, random_log
 from tests.snapshots import HISTORY_LENGTH, random_training, snapshot_of
 
-SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, sibling=1.0)
+SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, sibling=1.0, newcomers=0.3)
 
 
 TEST_DAYS = 7

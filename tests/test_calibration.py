@@ -179,9 +179,28 @@ def test_the_dot_product_alone_is_fitted_without_the_terms_of_repurchase(snapsho
     assert terms == [0, 1, 2]
     temperature, name, popularity, *repurchase = fit(features, chosen, terms)
     assert repurchase == [0, 0, 0]
-    assert found.towers == Scoring(name / temperature, popularity / temperature)
+    assert replace(found.towers, newcomers=1.0) == Scoring(name / temperature, popularity / temperature)
     assert found.towers != TOWERS_ALONE
     assert not found.towers.has_repurchase
+
+
+def test_what_popularity_is_to_newcomers_is_fitted_on_everybody_as_if_they_had_just_registered(snapshot, monkeypatch):
+    monkeypatch.setattr(calibration, "CANDIDATES", ARTICLES)
+    # Everybody chooses by their attributes alone, and makes more of popularity than the towers were taught.
+    rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 100)
+    hidden = snapshot.without_histories()
+    logits = snapshot.scale * hidden.customers(rows) @ snapshot.article_vectors.T + 1.2 * snapshot.popularity
+    truth = Baskets(rows, np.arange(len(rows) + 1), choose(logits).astype(np.int32))
+    found = calibrate(snapshot, truth)
+    for scoring in (found.scoring, found.towers):
+        assert scoring.newcomers * scoring.popularity == pytest.approx(1.2, abs=0.1)
+        assert scoring.newcomers != pytest.approx(1, abs=0.05)
+
+
+def test_newcomers_are_as_everybody_where_popularity_counts_nothing():
+    assert calibration._with_newcomers(Scoring(popularity=0.8), 0.4) == Scoring(popularity=0.8, newcomers=0.5)
+    for popularity, theirs in ((0.0, 0.4), (-0.1, 0.4), (0.8, -0.1)):
+        assert calibration._with_newcomers(Scoring(popularity=popularity), theirs) == Scoring(popularity=popularity)
 
 
 def test_without_anything_to_fit_on_the_towers_are_left_alone(snapshot, monkeypatch):
@@ -203,7 +222,10 @@ def test_repurchase_is_fitted_on_who_bought_before_and_the_dot_product_on_everyb
     newcomers = np.isin(truth.customers, truth.customers[::3])
     snapshot = replace(snapshot, log=without(log, truth.customers[newcomers]))
     everybody, returning = calibrate(snapshot, truth), calibrate(snapshot, truth.select(~newcomers))
-    assert replace(everybody, towers=returning.towers) == returning
+    # What popularity is to newcomers is fitted on everybody; the rest of the published weights on who returned.
+    scoring = replace(everybody.scoring, newcomers=returning.scoring.newcomers)
+    assert replace(everybody, scoring=scoring, towers=returning.towers) == returning
+    assert everybody.scoring.newcomers != returning.scoring.newcomers
     assert everybody.towers != returning.towers
     assert everybody.customers == (~newcomers).sum()
     alone = calibrate(snapshot, truth.select(newcomers))  # nobody had bought before

@@ -37,7 +37,14 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
 
 @pytest.mark.parametrize(
     "scoring",
-    [Scoring(1, 0.4, -1.5), Scoring(0.3, 1.7, 8.0, -2.0), Scoring(2.0, 0.0, 0.0, 0.3), Scoring(0.0, 2.5)],
+    [
+        Scoring(1, 0.4, -1.5),
+        Scoring(0.3, 1.7, 8.0, -2.0),
+        Scoring(2.0, 0.0, 0.0, 0.3),
+        Scoring(0.0, 2.5),
+        Scoring(0.5, 1.2, 1.0, newcomers=0.4),
+        Scoring(1.0, 0.6, newcomers=3.0),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("k", [12, ARTICLES + 3])
@@ -53,7 +60,9 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     taste, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
     towers = snapshot.scale * (taste + scoring.name * name)
-    expected = towers + scoring.popularity * snapshot.popularity + np.where(last >= 0, again, 0)
+    times = np.where((last >= 0).any(axis=1), 1, scoring.newcomers)
+    assert set(times.tolist()) == {1, scoring.newcomers}
+    expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)
     articles, scores = snapshot.score(rows, k, scoring)
     listed = min(k, ARTICLES)
     assert articles.shape == scores.shape == (CUSTOMERS, k)

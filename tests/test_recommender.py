@@ -14,6 +14,7 @@ from hm_utils.scoring import Scoring
 from hm_utils.shoppers import Shoppers
 from tests.data import ARTICLES, CUSTOMERS, customer_table, random_transactions
 from tests.served import SCORING, random_recommender
+from tests.snapshots import random_training, snapshot_of
 
 EVERYBODY = np.arange(CUSTOMERS)
 
@@ -58,6 +59,17 @@ def test_a_purchase_a_second_ago_counts_as_if_it_were_in_the_log(recommender):
         np.testing.assert_array_equal(one, other)
     before = recommender.recommend(recommender.customers([customer]), 30)[0]
     assert (recommender.recommend(beside, 30)[0] != before).any()
+
+
+def test_it_asks_as_the_evaluation_does_of_customers_with_and_without_a_history(recommender):
+    training = random_training(recommender.log, recommender.as_of)
+    snapshot = snapshot_of(training, recommender.log, recommender.as_of)
+    assert 0 < (np.diff(recommender.log.offsets) == 0).sum() < CUSTOMERS
+    np.testing.assert_allclose(
+        recommender.queries(recommender.customers(EVERYBODY)),
+        snapshot.queries(EVERYBODY.astype(np.int32), recommender.scoring),
+        atol=1e-6,
+    )
 
 
 def test_attributes_that_are_sent_take_the_place_of_the_stored_ones(recommender):

@@ -49,6 +49,16 @@ def test_folded_dot_products_are_the_scores(scale, spread):
     assert (np.diff(ranked, axis=1) <= 1e-4).all()
 
 
+def test_the_bonus_counts_as_many_times_as_is_said_of_a_customer():
+    vectors, queries, bonus = random_vectors(0, 300), random_vectors(1, 4), random_bonus(300)
+    times = np.array([1.0, 0.0, 0.5, 3.0], dtype=np.float32)
+    folded = fold_articles(vectors, bonus, 20.0)
+    customers = fold_customers(queries, times)
+    np.testing.assert_array_equal(customers[0], fold_customers(queries)[0])
+    scores = 20.0 * queries @ vectors.T + np.outer(times, bonus)
+    np.testing.assert_allclose(customers @ folded.T * factor(folded, 20.0), scores, atol=1e-4)
+
+
 @pytest.mark.parametrize("length", [5, 50])
 @pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])
 def test_own_articles_are_listed_once_as_bought_last(as_of, length, monkeypatch):

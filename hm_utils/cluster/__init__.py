@@ -43,3 +43,14 @@ def connected(num_workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def on_ray(engine: str) -> bool:
+    """Whether ``engine``, a notebook's parameter, asks for Ray.
+
+    Raises:
+        ClusterError: if it is neither "local" nor "ray".
+    """
+    if engine not in ("local", "ray"):
+        raise ClusterError(f'engine must be "local" (this machine) or "ray" (a cluster), not {engine!r}')
+    return engine == "ray"

@@ -53,7 +53,7 @@ def fit(
     if on_ray(engine):
         from hm_utils.cluster.training import train_on_ray
 
-        opens = partial(_open, data.directory / "training", data.directory, settings)
+        opens = partial(open_inputs, data.directory / "training", data.directory, settings)
         where = (checkpoint_path, data.fingerprint)
         return train_on_ray(tower_config, opens, settings, *where, monitor=MONITOR, num_workers=num_workers)
     validate = watched_validation(data, inputs, settings)
@@ -80,7 +80,7 @@ def fit_everything(
         folder = checkpoint_path.absolute().with_name(checkpoint_path.name + ".training")
         shutil.rmtree(folder, ignore_errors=True)
         training.save(folder)
-        opens = partial(_open, folder, data.directory, settings)
+        opens = partial(open_inputs, folder, data.directory, settings)
         try:
             return train_on_ray(tower_config, opens, settings, *where, validated=False, num_workers=num_workers)
         finally:
@@ -88,7 +88,7 @@ def fit_everything(
     return train(tower_config, training_inputs(data.log, training, settings), settings, *where)
 
 
-def _open(
+def open_inputs(
     training: Path, preprocessed: Path, settings: TrainingSettings, validates: bool
 ) -> tuple[TrainingInputs, Validate | None]:
     """What a worker of Ray trains on, memory-mapped: the log, and the training data in the folder ``training``.

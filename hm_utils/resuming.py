@@ -1,4 +1,4 @@
-"""What a training run keeps on disk: the best epoch's checkpoint, and the state that an interrupted run goes on from."""
+"""What a training run keeps on disk: the best epoch's checkpoint, and the state that a later run goes on from."""
 
 from __future__ import annotations
 

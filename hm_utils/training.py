@@ -141,8 +141,10 @@ def batch_loss(
 ) -> Tensor:
     """The loss of one batch, a scalar: encode its distinct articles once, then gather.
 
-    With ``workers`` it is this one's share of the loss, against the negatives of all. The logit of an article is scale x cosine + ``COUNTED`` x its log popularity in the weeks of the batch: half of
+    The logit of an article is scale x cosine + ``COUNTED`` x its log popularity in the weeks of the batch: half of
     what sells is counted, so that the towers have less to remember, and a recommendation adds its own day's.
+
+    With ``workers`` the batch is one worker's part, and the loss its share: the negatives are those of all parts.
     """
 
     def tensor(array: np.ndarray) -> Tensor:

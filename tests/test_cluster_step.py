@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,27 +55,41 @@ def gradients(case: str, shard: tuple[int, int] | None = None) -> dict[str, torc
     return {"loss": loss.detach()} | {name: grad.to_dense() if grad.is_sparse else grad for name, grad in found.items()}
 
 
-def trained(path: Path, shard: tuple[int, int] | None = None) -> dict[str, object]:
+def trained(path: Path, shard: tuple[int, int] | None = None, **changes) -> dict[str, Any]:
     """Weights and losses of a short training, of one machine or of one worker, and what was sent."""
+    settings = replace(SETTINGS, **changes)
     log, training = fixed_parts()
     batches = BatchMaker(log, training.examples, SETTINGS.batch_size, LENGTH)
     workers = TorchWorkers() if shard else None
     if shard:
         batches = ShardMaker.of(batches, *shard)
     inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
-    result = train(training.tower_config(8, [16], 8), inputs, SETTINGS, path, "data", workers=workers)
+    result = train(training.tower_config(8, [16], 8), inputs, settings, path, "data", workers=workers)
     losses = [record["train_loss"] for record in result.history]
     traffic = workers.traffic.a_step() | {"steps": workers.traffic.steps} if workers else {}
     return {"weights": weights(result.model), "losses": losses, "traffic": traffic}
 
 
+@contextmanager
+def group(rank: int, size: int, folder: Path):
+    """This process as one of ``size`` that meet in ``folder``."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 def work(rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=size)
-    found: dict[str, object] = {case: gradients(case, (rank, size)) for case in CASES}
-    found["trained"] = trained(folder / f"{rank}.pt", (rank, size))
+    with group(rank, size, folder):
+        found: dict[str, object] = {case: gradients(case, (rank, size)) for case in CASES}
+        found["trained"] = trained(folder / f"{rank}.pt", (rank, size))
+        try:
+            trained(folder / f"{rank}.lost", (rank, size), learning_rate=1e30)
+        except FloatingPointError as error:
+            found["lost"] = str(error)
     torch.save(found, folder / f"{rank}.found")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -90,7 +107,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(ranks, case):
     for found in ranks:
         assert found[case].keys() == expected.keys()
         for name, value in expected.items():
-            torch.testing.assert_close(found[case][name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(found[case][name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_all_workers_have_the_same_weights_to_the_last_bit_and_they_are_those_of_one_machine(ranks, tmp_path):
@@ -107,6 +124,21 @@ def test_all_workers_have_the_same_weights_to_the_last_bit_and_they_are_those_of
         torch.testing.assert_close(first["weights"][name], value, rtol=1e-2, atol=1e-3)
 
 
+def test_one_worker_ends_with_the_bits_of_a_plain_run(tmp_path):
+    alone = trained(tmp_path / "alone.pt")
+    with group(0, 1, tmp_path):
+        worker = trained(tmp_path / "worker.pt", (0, 1))
+    assert worker["losses"] == alone["losses"]
+    for name, value in alone["weights"].items():
+        torch.testing.assert_close(worker["weights"][name], value, rtol=0, atol=0)
+    assert worker["traffic"]["sent"] == 0
+
+
+def test_all_workers_end_together_where_the_loss_is_not_finite(ranks):
+    assert "lower learning_rate" in ranks[0]["lost"]
+    assert {found["lost"] for found in ranks} == {ranks[0]["lost"]}
+
+
 def test_what_is_sent_is_counted_beside_the_least(ranks):
     for found in ranks:
         traffic = found["trained"]["traffic"]
@@ -117,7 +149,7 @@ def test_what_is_sent_is_counted_beside_the_least(ranks):
 
 
 def test_shards_are_contiguous_and_have_about_as_many_examples():
-    customers = np.repeat(np.arange(100), np.arange(100))
+    customers = np.repeat(np.arange(100, dtype=np.int32), np.arange(100))
     edges = shard_edges(customers, 100, 4)
     sizes = np.diff(np.searchsorted(customers, [0, *edges, 100]))
     assert sizes.sum() == len(customers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +68,9 @@ class ShardMaker(BatchMaker):
 
     @classmethod
     def of(cls, batches: BatchMaker, rank: int, workers: int) -> ShardMaker:
-        return cls(**{each.name: getattr(batches, each.name) for each in fields(BatchMaker)}, rank=rank, workers=workers)
+        return cls(
+            **{each.name: getattr(batches, each.name) for each in fields(BatchMaker)}, rank=rank, workers=workers
+        )
 
     @cached_property
     def edges(self) -> Int64:
@@ -90,7 +93,7 @@ class ShardMaker(BatchMaker):
             parts.append(self.examples.negatives[chosen[own]].ravel())
         items, places = self.numbered(np.concatenate(parts))
         positives, history, *negatives = np.split(places, np.cumsum([len(part) for part in parts])[:-1])
-        common = {
+        common: dict[str, Any] = {
             "day": int(days.min()),
             "items": items,
             "customers": customers[own],

@@ -20,6 +20,13 @@ from hm_utils.dataset import Batch
 from hm_utils.towers import TwoTower
 
 
+def _gathered(own: Tensor) -> Tensor:
+    """Every worker's ``[n, …]``, n of each, one below the other."""
+    everybodys = own.new_empty(dist.get_world_size() * len(own), *own.shape[1:])
+    dist.all_gather(list(everybodys.chunk(dist.get_world_size())), own)
+    return everybodys
+
+
 class _AllGather(torch.autograd.Function):
     """Every worker's ``[n, d]``, one below the other; the gradient of each is the sum over the workers.
 
@@ -29,15 +36,13 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
-        everybodys = own.new_empty(dist.get_world_size() * len(own), own.shape[1])
-        dist.all_gather_into_tensor(everybodys, own.contiguous())
-        return everybodys
+        return _gathered(own.contiguous())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
         own = gradient.new_empty(len(gradient) // dist.get_world_size(), gradient.shape[1])
-        dist.reduce_scatter_tensor(own, gradient.contiguous())
+        dist.reduce_scatter(own, list(gradient.contiguous().chunk(dist.get_world_size())))
         return own
 
 
@@ -69,7 +74,7 @@ class TorchWorkers:
     traffic: Traffic = field(default_factory=Traffic)
 
     def with_shared(self, items: Tensor, batch: Batch) -> Tensor:
-        """``[u, vector_dim]`` → ``[u + workers x slots, vector_dim]``: the own items, then each worker's shared ones."""
+        """``[u, vector_dim]`` → ``[u + workers x slots, vector_dim]``: the own items, then what each worker shares."""
         assert isinstance(batch, ShardBatch)
         if not batch.slots:
             return items
@@ -92,8 +97,8 @@ class TorchWorkers:
 
         The workers' results are equal to the last bit, as each number is summed in one place or in one order.
         """
-        learned = [each for each in model.parameters() if each.grad is not None]
-        dense = [each.grad for each in learned if not each.grad.is_sparse]
+        gradients = {each: each.grad for each in model.parameters() if each.grad is not None}
+        dense = [gradient for gradient in gradients.values() if not gradient.is_sparse]
         # The loss goes along, so that all see the same one.
         flat = torch.cat([loss.detach().reshape(1), *(gradient.flatten() for gradient in dense)])
         dist.all_reduce(flat)
@@ -106,26 +111,25 @@ class TorchWorkers:
         ring = 2 * (workers - 1) / workers
         self.traffic.dense += ring * flat.numel() * flat.element_size()
         self.traffic.least += ring * flat.numel() * flat.element_size()
-        for each in learned:
-            if each.grad.is_sparse:
-                each.grad = self._sum_rows(each.grad)
-                self.traffic.least += ring * (each.grad.indices().nbytes + each.grad.values().nbytes)
+        for each, gradient in gradients.items():
+            if gradient.is_sparse:
+                each.grad = rows = self._sum_rows(gradient)
+                self.traffic.least += ring * (rows.indices().nbytes + rows.values().nbytes)
         self.traffic.steps += 1
 
     def _sum_rows(self, gradient: Tensor) -> Tensor:
         """The sum of the workers' sparse gradients ``[rows, d]``: each sends the rows that it has."""
         own = gradient.coalesce()
-        workers, n = dist.get_world_size(), own._nnz()
-        counts = own.indices().new_empty(workers)
-        dist.all_gather_into_tensor(counts, counts.new_tensor([n]))
+        rows, values, n = own.indices()[0], own.values(), own._nnz()
+        counts = _gathered(rows.new_tensor([n]))
         most = int(counts.max())
-        rows, values = own.indices()[0], own.values()
-        every_row = rows.new_empty(workers * most)
-        every_value = values.new_empty(workers * most, values.shape[1])
-        dist.all_gather_into_tensor(every_row, F.pad(rows, (0, most - n)))
-        dist.all_gather_into_tensor(every_value, F.pad(values, (0, 0, 0, most - n)))
-        sent = (every_row[:most].nbytes + every_value[:most].nbytes + counts[:1].nbytes) * (workers - 1)
-        self.traffic.rows += sent
+        every_row = _gathered(F.pad(rows, (0, most - n)))
+        every_value = _gathered(F.pad(values, (0, 0, 0, most - n)))
+        for everybodys in (counts, every_row, every_value):
+            self.traffic.rows += everybodys.nbytes * (1 - 1 / len(counts))
         # Without the padding: a row that no gradient has would be one that Adam moves.
         there = (torch.arange(most, device=rows.device) < counts[:, None]).flatten()
-        return torch.sparse_coo_tensor(every_row[there][None], every_value[there], gradient.shape).coalesce()
+        everybodys = torch.sparse_coo_tensor(
+            every_row[there][None], every_value[there], gradient.shape, check_invariants=False
+        )
+        return everybodys.coalesce()

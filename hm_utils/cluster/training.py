@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 Open = Callable[[bool], tuple[TrainingInputs, Validate | None]]
 
 MAX_FAILURES = 3  # times that workers are replaced before the run fails
+MAX_WAITS = 10  # minutes to wait for workers to start, for example until the cluster has grown
 STATE = "state.pt"  # in a checkpoint of Ray's
 
 
@@ -53,7 +54,7 @@ class Task:
     """
 
     tower_config: TowerConfig
-    open: Open
+    open_inputs: Open
     settings: TrainingSettings
     checkpoint_path: Path
     data_fingerprint: str
@@ -83,13 +84,17 @@ def train_on_ray(
         validated: whether ``open_inputs`` makes a validation; the first worker runs it, and all hear the result.
 
     Raises:
-        ClusterError: if Ray is not installed, or training failed more than ``MAX_FAILURES`` times.
+        ClusterError: if Ray is not installed, workers failed more than ``MAX_FAILURES`` times, or none could start.
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
     """
     checkpoint_path = checkpoint_path.absolute()
     kept = checkpoint_path.with_name(checkpoint_path.name + ".ray")
     with connected(num_workers), _logged_here() as records:
-        use_gpu = settings.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= num_workers
+        there = ray.cluster_resources()
+        enough = settings.device == "auto" and there.get("GPU", 0) >= num_workers
+        use_gpu = enough or settings.device.startswith("cuda")
+        if there.get("CPU", 0) < num_workers:
+            logger.warning("num_workers=%d, and the cluster has %d CPUs: waiting for more", num_workers, there["CPU"])
         task = Task(
             tower_config,
             open_inputs,
@@ -101,22 +106,23 @@ def train_on_ray(
             int(os.environ.get("OMP_NUM_THREADS", 0)),
             records,
         )
+        # mypy knows the old version of Ray Train alone.
+        failures = ray.train.FailureConfig(MAX_FAILURES, controller_failure_limit=MAX_WAITS)  # type: ignore[call-arg]
         trainer = TorchTrainer(
-            partial(_train, task),
+            partial(_train, task),  # type: ignore[arg-type]
             scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=ray.train.RunConfig(
                 name=kept.name,
                 storage_path=str(kept.parent),
-                failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+                failure_config=failures,
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             ),
         )
         try:
-            found = trainer.fit().return_value
+            found = trainer.fit().return_value  # type: ignore[attr-defined]
         except ray.train.TrainingFailedError as error:
             raise ClusterError(
-                f"training on Ray failed {MAX_FAILURES + 1} times ({error}): the last epoch is kept in {kept}; "
-                "run again to go on from there"
+                f"training on Ray failed: {error}\nFinished epochs are kept in {kept}: run again to go on from there"
             ) from error
     shutil.rmtree(kept, ignore_errors=True)
     if "error" in found:
@@ -136,9 +142,9 @@ def _train(task: Task) -> dict[str, Any]:
     rank, workers = context.get_world_rank(), context.get_world_size()
     if rank == 0:
         logging.getLogger("hm_utils").setLevel(logging.INFO)
-        logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(task.records))  # type: ignore[arg-type]
+        logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(task.records))
     torch.set_num_threads(task.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    inputs, own_validation = task.open(rank == 0 and task.validated)
+    inputs, own_validation = task.open_inputs(rank == 0 and task.validated)
     inputs = replace(inputs, batches=ShardMaker.of(inputs.batches, rank, workers))
 
     def validate(model: TwoTower) -> dict[str, float]:
@@ -204,7 +210,7 @@ class _Here(logging.Handler):
 def _logged_here() -> Iterator[Queue]:
     """A queue whose log records are logged in this process."""
     queue = Queue()
-    listener = logging.handlers.QueueListener(queue, _Here())  # type: ignore[arg-type]
+    listener = logging.handlers.QueueListener(queue, _Here())
     listener.start()
     try:
         yield queue

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def open_and_kill(folder: Path, *arguments):
         taken += 1
         if ray.train.get_context().get_world_rank() == 1 and taken == steps + steps // 2 and not killed.exists():
             killed.touch()
+            time.sleep(2)  # Ray hears of the first epoch's end when it next looks at the workers
             os.kill(os.getpid(), signal.SIGKILL)
         exchange(self, *values)
 
@@ -89,6 +91,7 @@ def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here,
     monkeypatch.setattr(fit_module, "open_inputs", partial(open_and_kill, tmp_path))
     result = refit(data, validated, tmp_path / "ray.pt", "cpu", engine="ray", num_workers=2).result
     assert (tmp_path / "killed").exists()
+    assert result.resumed_from == 1
     assert result.best_epoch == len(result.history) == 3
     for found, expected in zip(result.history, plain.history, strict=True):
         assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,13 @@ class Task:
     records: Queue
 
 
+@dataclass
+class RayTrainingResult(TrainingResult):
+    """Attributes: traffic: bytes that a worker sent in a step (:meth:`hm_utils.cluster.step.Traffic.a_step`)."""
+
+    traffic: dict[str, float] = field(default_factory=dict)
+
+
 def train_on_ray(
     tower_config: TowerConfig,
     open_inputs: Open,
@@ -73,7 +80,7 @@ def train_on_ray(
     validated: bool = True,
     monitor: str = "MAP@12",
     num_workers: int = 2,
-) -> TrainingResult:
+) -> RayTrainingResult:
     """:func:`hm_utils.training.train` on ``num_workers`` workers: the same steps, to float error, however many.
 
     While it runs, ``<checkpoint_path>.ray`` has Ray's checkpoints; a later call with the same settings and data goes
@@ -127,13 +134,13 @@ def train_on_ray(
     shutil.rmtree(kept, ignore_errors=True)
     if "error" in found:
         raise FloatingPointError(found["error"])
-    traffic = {name: value / 1e6 for name, value in found.pop("traffic").items()}
+    traffic = {name: value / 1e6 for name, value in found["traffic"].items()}
     logger.info(
         "%d workers: a step sends %.2f MB a worker (dense gradients %.2f, rows of ids %.2f, article vectors %.2f); "
         "the least is %.2f",
         *(num_workers, traffic["sent"], traffic["dense"], traffic["rows"], traffic["vectors"], traffic["least"]),
     )
-    return TrainingResult(load_checkpoint(checkpoint_path), **found)
+    return RayTrainingResult(load_checkpoint(checkpoint_path), **found)
 
 
 def _train(task: Task) -> dict[str, Any]:

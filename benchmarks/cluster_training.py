@@ -8,7 +8,7 @@ process of its own, with all cores and with one; the workers of a row of Ray sha
 machine two workers say what working together costs, not what a second machine brings.
 
 "sent" is what a worker sends in a step; "the least" is what it would have to send with rings and nothing twice
-(`hm_utils.cluster.step.Traffic`). All rows are run in turn, and again for every further round. Needs `make cluster-env`.
+(`hm_utils.cluster.step.Traffic`). All rows are run in turn, once a round. Needs `make cluster-env`.
 """
 
 from __future__ import annotations

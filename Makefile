@@ -26,6 +26,7 @@ PEERS_STAMP := $(PEERS_VENV)/.installed
 TFRS_VENV := .venv-tfrs
 TFRS_STAMP := $(TFRS_VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-benchmarks
+CLUSTER_STAMP := $(VENV)/.installed-cluster
 RAW := $(wildcard data/raw/*.csv data/raw/*.csv.gz data/raw/*.parquet)
 SAMPLE := data/sample/.made-$(SIZE)
 ifneq ($(strip $(DATA_DIR)),)
@@ -52,7 +53,7 @@ run: $(STAMP) $(NEEDS_SAMPLE)  ## Run the four notebooks and publish a model (DA
 	$(PY) -m hm_utils.pipeline --data-dir "$(DATA)" --artifacts-dir "$(ARTIFACTS_DIR)" $(PARAMS)
 
 .PHONY: test
-test: lint  ## Run every check: lint, types, tests (PYTEST_ARGS=)
+test: lint $(CLUSTER_STAMP)  ## Run every check: lint, types, tests (PYTEST_ARGS=)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 .PHONY: serve
@@ -68,7 +69,7 @@ lab: $(STAMP)  ## Open the notebooks in JupyterLab
 sample: $(SAMPLE)  ## Make the synthetic sample in data/sample (SIZE=tiny, sample or full)
 
 .PHONY: lint
-lint: $(STAMP)  ## Check style and types, notebooks too
+lint: $(CLUSTER_STAMP)  ## Check style and types, notebooks too
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -90,17 +91,24 @@ bench-quality: $(STAMP) $(PEERS_STAMP) $(NEEDS_SAMPLE)  ## Measure how good the 
 .PHONY: bench-env
 bench-env: $(PEERS_STAMP) $(TFRS_STAMP) $(BENCH_STAMP)  ## Install what the benchmarks compare with: .venv-peers, .venv-tfrs, and more in .venv
 
+.PHONY: cluster-env
+cluster-env: $(CLUSTER_STAMP)  ## Install what a run on many machines needs (Ray), beside the rest in .venv
+
 .PHONY: lock
-lock:  ## Write requirements.lock anew: the newest versions that pyproject.toml allows
+lock:  ## Write both locks anew: the newest versions that pyproject.toml allows
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; $(find_python); \
 	"$$python" -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,dev]"; \
-	{ sed '/^[^#]/,$$d' requirements.lock; \
+	frozen() { \
 	  "$$tmp/venv/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
 	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/' \
 	      -e "s/^(scann==.*)/\1 ; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')/"; \
-	} > "$$tmp/lock"; \
-	cp "$$tmp/lock" requirements.lock; echo "requirements.lock: $$(grep -c == requirements.lock) packages."
+	}; \
+	{ sed '/^[^#]/,$$d' requirements.lock; frozen; } > "$$tmp/lock"; \
+	"$$tmp/venv/bin/pip" install --no-compile --constraint "$$tmp/lock" ".[cluster]"; \
+	{ sed '/^[^#]/,$$d' requirements-cluster.lock; frozen | grep -vxFf "$$tmp/lock"; } > "$$tmp/cluster"; \
+	cp "$$tmp/lock" requirements.lock; cp "$$tmp/cluster" requirements-cluster.lock; \
+	echo "requirements.lock: $$(grep -c == requirements.lock) packages, and $$(grep -c == requirements-cluster.lock) for a cluster."
 
 .PHONY: clean
 clean:  ## Remove the environments, caches and the sample (never data/raw or artifacts)
@@ -148,6 +156,11 @@ $(TFRS_STAMP): benchmarks/tfrs-requirements.txt
 
 $(BENCH_STAMP): benchmarks/requirements.txt $(STAMP)
 	@$(PY) -m pip install --disable-pip-version-check --no-deps $$(test -t 2 || echo --quiet) -r $<
+	@touch $@
+
+$(CLUSTER_STAMP): requirements-cluster.lock $(STAMP)
+	@echo "Installing requirements-cluster.lock into $(VENV): less than a minute."
+	@$(PY) -m pip install --disable-pip-version-check --no-compile --no-deps $$(test -t 2 || echo --quiet) -r $<
 	@touch $@
 
 $(SAMPLE): $(wildcard hm_utils/sample/*.py) | $(STAMP)

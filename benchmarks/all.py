@@ -25,6 +25,7 @@ def commands(data: Path, model: Path, size: str) -> dict[str, list[str]]:
     return {
         "reading": ["reading", "--data-dir", str(data)],
         "training": ["training", "--data-dir", str(data)],
+        "cluster_training": ["cluster_training", "--data-dir", str(data)],
         "search": ["search", "--model", str(model)],
         "recommending": ["recommending", "--model", str(model)],
         "serving": ["serving", "--model", str(model)],

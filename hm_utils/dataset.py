@@ -20,6 +20,8 @@ from hm_utils.popularity import log_popularity
 from hm_utils.purchases import Int32, Int64, PurchaseLog, distinct
 
 Bool = npt.NDArray[np.bool_]
+# Random numbers in [0, 1) by example, its first axis: [n], [n, 2 x history_length], [n, 1] and [n, 1].
+Draws = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 # Sampling probabilities and popularity are counted over this many days around a batch.
 DAYS_PER_BLOCK = 7
@@ -183,6 +185,9 @@ class Batch:
     days_since: Int32
     mask: Bool
 
+    def __len__(self) -> int:
+        return len(self.customers)
+
 
 @dataclass(frozen=True)
 class BatchMaker:
@@ -240,7 +245,7 @@ class BatchMaker:
         """The batch of the examples with the given numbers."""
         customers, articles = self.examples.customer[chosen], self.examples.article[chosen]
         days = self.examples.day[chosen]
-        histories = self._histories(customers, articles, days, rng)
+        histories = self.histories(customers, articles, days, self.draws(len(chosen), rng))
         share, popularity = self.share_and_popularity(days)
         if self.use_in_batch_negatives:
             negatives = articles
@@ -251,7 +256,7 @@ class BatchMaker:
             assert self.examples.negatives is not None
             negatives, log_expected_count, collisions = self.examples.negatives[chosen], None, None
         parts = (articles, negatives.ravel(), histories.articles.ravel())
-        items, places = self._numbered(np.concatenate(parts))
+        items, places = self.numbered(np.concatenate(parts))
         cut = np.cumsum([len(part) for part in parts])[:-1]
         positive_places, negative_places, history_places = np.split(places, cut)
         return Batch(
@@ -268,18 +273,22 @@ class BatchMaker:
             mask=histories.mask,
         )
 
-    def _histories(self, customers: Int32, articles: Int32, days: np.ndarray, rng: np.random.Generator) -> Histories:
+    def draws(self, n: int, rng: np.random.Generator) -> Draws:
+        """What ``n`` examples are made with."""
+        length = 2 * self.history_length
+        return rng.random(n), rng.random((n, length)), rng.random((n, 1)), rng.random((n, 1))
+
+    def histories(self, customers: Int32, articles: Int32, days: np.ndarray, draws: Draws) -> Histories:
         """Histories strictly before the day; for ``context_share`` of the examples, some of the basket too."""
-        context = rng.random(len(customers)) < self.context_share
+        for_context, for_article, for_basket, for_history = draws
+        context = for_context < self.context_share
         ends = self.log.history_ends(customers, days + context)
         # Twice the length: what is hidden of a basket takes no place in the history.
         histories = gather_histories(self.log, customers, ends, days, 2 * self.history_length)
         # Of the basket, a random part is seen, and never the article to be predicted.
         basket = (histories.days_since == 0) & histories.mask
-        hidden = basket & (
-            (histories.articles == articles[:, None]) | (rng.random(basket.shape) < rng.random((len(basket), 1)))
-        )
-        seen = histories.mask & ~hidden & (rng.random((len(hidden), 1)) >= self.history_dropout)
+        hidden = basket & ((histories.articles == articles[:, None]) | (for_article < for_basket))
+        seen = histories.mask & ~hidden & (for_history >= self.history_dropout)
         order = np.argsort(~seen, axis=1, kind="stable")[:, : self.history_length]  # what is seen comes first
         mask = np.take_along_axis(seen, order, axis=1)
         return Histories(
@@ -295,7 +304,7 @@ class BatchMaker:
         first = (np.diff(examples.customer, prepend=-1) != 0) | (np.diff(examples.day, prepend=-1) != 0)
         return np.cumsum(first) - 1
 
-    def _numbered(self, articles: Int32) -> tuple[Int32, Int64]:
+    def numbered(self, articles: Int32) -> tuple[Int32, Int64]:
         """The distinct articles, ascending, and the place of each of ``articles`` among them."""
         place = np.zeros(self.log.n_articles, dtype=np.int64)
         place[articles] = 1

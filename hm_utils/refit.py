@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hm_utils.checkpoint import read_checkpoint
-from hm_utils.dataset import BatchMaker
 from hm_utils.features import CatalogueState
+from hm_utils.fit import fit_everything
 from hm_utils.inference import Snapshot
 from hm_utils.preprocessing import Preprocessed, TrainingData, make_training_data
-from hm_utils.training import TrainingInputs, TrainingResult, TrainingSettings, train
+from hm_utils.training import TrainingResult, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,14 @@ def settings_of(checkpoint: dict[str, Any], **changes: Any) -> TrainingSettings:
     return TrainingSettings(**{**checkpoint["settings"], **changes})
 
 
-def refit(data: Preprocessed, checkpoint_path: Path, refit_path: Path, device: str = "auto") -> Refit:
+def refit(
+    data: Preprocessed,
+    checkpoint_path: Path,
+    refit_path: Path,
+    device: str = "auto",
+    engine: str = "local",
+    num_workers: int = 1,
+) -> Refit:
     """Train on everything, with the settings and for the number of epochs that validation chose.
 
     No days are held out any more, so nothing can be measured: the evaluation before this is the
@@ -38,9 +45,11 @@ def refit(data: Preprocessed, checkpoint_path: Path, refit_path: Path, device: s
     Args:
         checkpoint_path: the validated model's checkpoint.
         refit_path: where the new one goes.
+        engine: "local" or "ray", as in :func:`hm_utils.fit.fit`.
 
     Raises:
         CheckpointError: the checkpoint cannot be used, or was trained on other preprocessed data.
+        ClusterError: Ray cannot train.
     """
     checkpoint = read_checkpoint(checkpoint_path, data.fingerprint)
     settings = settings_of(checkpoint, num_epochs=checkpoint["epoch"], device=device)
@@ -57,20 +66,11 @@ def refit(data: Preprocessed, checkpoint_path: Path, refit_path: Path, device: s
     )
     towers = checkpoint["tower_config"]
     config = training.tower_config(towers["embedding_dim"], towers["hidden_dims"], towers["output_dim"])
-    batches = BatchMaker(
-        data.log,
-        training.examples,
-        settings.batch_size,
-        settings.history_length,
-        settings.use_in_batch_negatives,
-    )
-    state = CatalogueState(data.log)
-    inputs = TrainingInputs(batches, training.categories, state, training.attributes)
-    result = train(config, inputs, settings, refit_path, f"{data.fingerprint}-refit")
+    result = fit_everything(data, training, config, settings, refit_path, engine, num_workers)
     snapshot = Snapshot.take(
         result.model,
         training.categories,
-        state.as_of(as_of),
+        CatalogueState(data.log).as_of(as_of),
         training.attributes,
         data.log,
         as_of,

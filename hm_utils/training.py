@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,20 +17,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from hm_utils.checkpoint import (
-    FORMAT,
-    CheckpointError,
-    load_checkpoint,
-    plain,
-    read_checkpoint,
-    save_checkpoint,
-    save_whole,
-)
+from hm_utils.checkpoint import FORMAT, load_checkpoint, plain
 from hm_utils.dataset import Batch, BatchMaker
 from hm_utils.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, CatalogueState
 from hm_utils.losses import pair_loss, sampled_softmax_loss
 from hm_utils.popularity import COUNTED
 from hm_utils.purchases import Int32
+from hm_utils.resuming import RunFiles
 from hm_utils.towers import IDENTITY_COLUMNS, TowerConfig, TwoTower
 
 logger = logging.getLogger(__name__)
@@ -117,6 +111,20 @@ class TrainingResult:
     resumed_from: int = 0
 
 
+class Workers(Protocol):
+    """What differs where several processes train one model together (``hm_utils.cluster.step``): each has its part of
+    every batch, and all take the same steps."""
+
+    def with_shared(self, items: Tensor, batch: Batch) -> Tensor:
+        """``items`` ``[u, vector_dim]``, then the vectors that the workers share as negatives."""
+
+    def of_whole(self, loss: Tensor, batch: Batch) -> Tensor:
+        """The worker's share of the whole batch's mean loss, from the mean over its part."""
+
+    def sum_gradients(self, model: TwoTower, loss: Tensor) -> None:
+        """Replace the gradients, and ``loss``, by their sums over the workers."""
+
+
 def resolve_device(device: str) -> str:
     """ "auto" → "cuda" where there is one, else "cpu"; anything else is taken as it is."""
     if device != "auto":
@@ -129,11 +137,14 @@ def batch_loss(
     batch: Batch,
     inputs: TrainingInputs,
     device: str,
+    workers: Workers | None = None,
 ) -> Tensor:
     """The loss of one batch, a scalar: encode its distinct articles once, then gather.
 
     The logit of an article is scale x cosine + ``COUNTED`` x its log popularity in the weeks of the batch: half of
     what sells is counted, so that the towers have less to remember, and a recommendation adds its own day's.
+
+    With ``workers`` the batch is one worker's part, and the loss its share: the negatives are those of all parts.
     """
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -157,18 +168,22 @@ def batch_loss(
         tensor(batch.days_since).long(),
         tensor(batch.mask),
     )
+    if workers:
+        items = workers.with_shared(items, batch)
     popularity = COUNTED * tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
     positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
     if batch.log_expected_count is None or batch.collisions is None:
         negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
-        return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
-    return sampled_softmax_loss(
-        positive_logits,
-        torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
-        tensor(batch.log_expected_count),
-        tensor(batch.collisions),
-    )
+        loss = pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
+    else:
+        loss = sampled_softmax_loss(
+            positive_logits,
+            torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
+            tensor(batch.log_expected_count),
+            tensor(batch.collisions),
+        )
+    return workers.of_whole(loss, batch) if workers else loss
 
 
 def train(
@@ -179,6 +194,8 @@ def train(
     data_fingerprint: str,
     validate: Validate | None = None,
     monitor: str = "MAP@12",
+    workers: Workers | None = None,
+    run_files: Callable[[Path, dict[str, Any]], RunFiles] = RunFiles,
 ) -> TrainingResult:
     """Train the towers; the best epoch's weights are at ``checkpoint_path`` when this returns.
 
@@ -193,6 +210,8 @@ def train(
         data_fingerprint: of the preprocessed data; a resume file of other data is not used.
         validate: model → metrics after each epoch; None trains all ``num_epochs`` and keeps the last.
         monitor: the metric whose mean over the last ``EPOCHS_TOGETHER`` epochs early stopping maximises.
+        workers: the exchange with other processes that call this at the same time; None trains alone.
+        run_files: makes what keeps the run's files.
 
     Raises:
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
@@ -211,8 +230,8 @@ def train(
         "tower_config": plain(asdict(tower_config)),
         "data_fingerprint": data_fingerprint,
     }
-    resume_path = checkpoint_path.with_name(checkpoint_path.name + ".resume")
-    saved = _load_resume(resume_path, checkpoint_path, identity)
+    files = run_files(checkpoint_path, identity)
+    saved = files.load_state()
     if saved:
         model.load_state_dict(saved["model"])
         averaged.load_state_dict(saved["averaged"])
@@ -225,7 +244,7 @@ def train(
             break
         record: dict[str, float] = {
             "epoch": epoch,
-            **_run_epoch(model, averaged, inputs, optimizers, settings, device, epoch),
+            **_run_epoch(model, averaged, inputs, optimizers, settings, device, epoch, workers),
         }
         if validate:
             record |= {name: float(value) for name, value in validate(kept).items()}
@@ -235,18 +254,16 @@ def train(
         score = float(np.mean(recent))
         if score > best:
             best, result.best_epoch = score, epoch
-            save_checkpoint(checkpoint_path, kept, identity, result.history, epoch)
-        save_whole(
-            resume_path,
+            files.save_best(kept, result.history, epoch)
+        files.save_state(
             {
-                **identity,
                 "model": model.state_dict(),
                 "averaged": averaged.state_dict(),
                 "optimizers": optimizers.state_dict(),
                 "history": result.history,
                 "best_epoch": result.best_epoch,
                 "best": best,
-            },
+            }
         )
         # Names with a colon are not metrics (embedding_health): too many for a line.
         named = {name: value for name, value in record.items() if name != "epoch" and ":" not in name}
@@ -254,7 +271,7 @@ def train(
             f"{name} {value:,.0f}" if value >= 1_000 else f"{name} {value:.4f}" for name, value in named.items()
         )
         logger.info("epoch %d/%d: %s", epoch, settings.num_epochs, shown)
-    resume_path.unlink(missing_ok=True)
+    files.end()
     result.model = load_checkpoint(checkpoint_path)
     return result
 
@@ -267,6 +284,7 @@ def _run_epoch(
     settings: TrainingSettings,
     device: str,
     epoch: int,
+    workers: Workers | None = None,
 ) -> dict[str, float]:
     model.train()
     total, seen, started = 0.0, 0, time.perf_counter()
@@ -283,13 +301,14 @@ def _run_epoch(
         file=sys.stdout,
         mininterval=1.0,
         leave=False,
+        disable=workers is not None,  # what a worker prints goes into a file
     ) as bar:
         for step, batch in enumerate(inputs.batches.epoch(rng, part, parts)):
-            loss = batch_loss(model, batch, inputs, device)
-            optimizers.step(loss)
+            loss = batch_loss(model, batch, inputs, device, workers)
+            optimizers.step(loss, partial(workers.sum_gradients, model, loss) if workers else None)
             if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == steps:
                 averaged.update_parameters(model)
-            n = len(batch.customers)
+            n = len(batch)
             total += loss.item() * n
             seen += n
             bar.update(n)
@@ -361,10 +380,13 @@ class Optimizers:
         ]
         self._schedules = [torch.optim.lr_scheduler.LambdaLR(each, _rate) for each in self._optimizers]
 
-    def step(self, loss: Tensor) -> None:
+    def step(self, loss: Tensor, exchange: Callable[[], None] | None = None) -> None:
+        """Take a step down the loss; ``exchange`` is called in between, when the gradients are there."""
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if exchange:
+            exchange()
         for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
             optimizer.step()
             schedule.step()
@@ -384,27 +406,3 @@ class Optimizers:
 def _rate(step: int) -> float:
     """Learning rate factor: a warm-up over 100 steps."""
     return min(1.0, (step + 1) / 100)
-
-
-def _load_resume(path: Path, checkpoint_path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        logger.warning("%s cannot be read (%s): training starts anew", path, error)
-        return None
-    different = [key for key in identity if saved.get(key) != identity[key]]
-    if different:
-        logger.warning("%s was left by a run with other %s: training starts anew", path, ", ".join(different))
-        return None
-    try:  # if no later epoch is better, that file is the result
-        best = read_checkpoint(checkpoint_path)
-    except CheckpointError as error:
-        logger.warning("the best epoch so far is gone (%s): training starts anew", error)
-        return None
-    if any(best.get(key) != identity[key] for key in identity):
-        logger.warning("%s is another run's: training starts anew, and will replace it", checkpoint_path)
-        return None
-    logger.info("resuming after epoch %d of an interrupted run (%s)", len(saved["history"]), path)
-    return saved

@@ -21,17 +21,22 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK_LINES = (ROOT / "requirements.lock").read_text().splitlines()
+CLUSTER_LINES = (ROOT / "requirements-cluster.lock").read_text().splitlines()  # beside the other
 
 
-def locked() -> dict[str, Requirement]:
-    lines = [line for line in LOCK_LINES if line.strip() and not line.startswith("#")]
+def locked(lines: list[str] = LOCK_LINES) -> dict[str, Requirement]:
+    lines = [line for line in lines if line.strip() and not line.startswith("#")]
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
 def declared() -> list[Requirement]:
-    extras = PROJECT["project"]["optional-dependencies"].values()
+    extras = [group for name, group in PROJECT["project"]["optional-dependencies"].items() if name != "cluster"]
     groups = [PROJECT["build-system"]["requires"], PROJECT["project"]["dependencies"], *extras]
     return [Requirement(line) for group in groups for line in group]
+
+
+def for_clusters() -> list[Requirement]:
+    return [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["cluster"]]
 
 
 def pin(requirement: Requirement) -> str:
@@ -47,16 +52,25 @@ def test_what_pyproject_asks_for_is_locked(requirement: Requirement) -> None:
     assert str(found.marker) == str(requirement.marker)
 
 
+def test_what_a_cluster_needs_has_a_lock_of_its_own() -> None:
+    for requirement in for_clusters():
+        found = locked(CLUSTER_LINES)[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin(found)), f"{found} is not {requirement}"
+    assert not locked().keys() & locked(CLUSTER_LINES).keys()
+
+
 def test_every_locked_line_is_one_exact_version() -> None:
-    for requirement in locked().values():
+    for requirement in (locked() | locked(CLUSTER_LINES)).values():
         assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
         assert re.fullmatch(r"[0-9][0-9A-Za-z.]*", pin(requirement)), f"{requirement}: a local or wild version"
         assert requirement.url is None
-    assert len(locked()) == sum(bool(line.strip()) and not line.startswith("#") for line in LOCK_LINES), "twice"
+    for lines in (LOCK_LINES, CLUSTER_LINES):
+        assert len(locked(lines)) == sum(bool(line.strip()) and not line.startswith("#") for line in lines), "twice"
 
 
-def test_the_lock_has_everything_that_its_packages_need() -> None:
-    lock = locked()
+@pytest.mark.parametrize("lines", [LOCK_LINES, LOCK_LINES + CLUSTER_LINES], ids=["one machine", "cluster"])
+def test_the_lock_has_everything_that_its_packages_need(lines: list[str]) -> None:
+    lock = locked(lines)
     for name, requirement in lock.items():
         if requirement.marker and not requirement.marker.evaluate():
             continue
@@ -93,6 +107,7 @@ TOOLS = {
     "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
+    "milvus-lite",  # pymilvus
     "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
     "nbstripout", "ruff", "setuptools",  # make
 }  # fmt: skip
@@ -118,7 +133,7 @@ def imported() -> set[str]:
 def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     of_module = packages_distributions()
     used = {canonicalize_name(name) for module in imported() for name in of_module.get(module, [module])}
-    asked = {canonicalize_name(requirement.name) for requirement in declared()}
+    asked = {canonicalize_name(requirement.name) for requirement in declared() + for_clusters()}
     assert used - asked == set(), "imported, but not in pyproject.toml"
     assert asked - used - TOOLS == set(), "in pyproject.toml, but never imported"
 
@@ -135,7 +150,7 @@ class TestMakefile:
 
     @pytest.fixture
     def clone(self, tmp_path: Path) -> Path:
-        for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        for name in ("Makefile", "requirements.lock", "requirements-cluster.lock", "pyproject.toml"):
             shutil.copy(ROOT / name, tmp_path)
         return tmp_path
 
@@ -153,9 +168,9 @@ class TestMakefile:
 
     def test_an_installed_environment_is_used_until_the_lock_changes(self, clone: Path) -> None:
         (clone / ".venv").mkdir()
-        stamp = clone / ".venv" / ".installed"
-        stamp.touch()
-        os.utime(stamp, (2_000_000_000, 2_000_000_000))
+        for stamp in (clone / ".venv" / ".installed", clone / ".venv" / ".installed-cluster"):
+            stamp.touch()
+            os.utime(stamp, (2_000_000_000, 2_000_000_000))
         assert "install" not in self.make(clone, "-n", "lint")
         for changed in ("requirements.lock", "pyproject.toml"):
             os.utime(clone / changed, (2_000_000_001, 2_000_000_001))

@@ -17,7 +17,7 @@ from hm_utils.parameters import declared_parameters
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ["01_eda", "02_preprocessing", "03_training", "04_evaluation"]
 MAX_LINES = 12  # of a code cell, imports and blank lines aside; the parameters cell has a line for each parameter
-MAX_LINES_OF_ALL = 15  # of any code cell, with everything
+MAX_LINES_OF_ALL = 17  # of any code cell, with everything
 MAX_FUNCTION_LINES = 5
 
 # One name means one thing everywhere: these are promised to the user.

@@ -393,8 +393,8 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(parts, tmp_pat
             super().__init__(model, learning_rate)
             models.append(model)
 
-        def step(self, loss):
-            step(self, loss)
+        def step(self, loss, exchange=None):
+            step(self, loss, exchange)
             passed.append(weights(models[0]))
 
     def validate(model):

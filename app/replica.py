@@ -31,8 +31,8 @@ ENVIRONMENT = {
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
     # A request that does not fit is not kept, and cannot be asked again: the application's largest, and its headers.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str((128 + 16) * 1024),
-    # Seconds that a replica stays reachable when it is to end. HAProxy is told at once; who comes later is refused, which
-    # is a failed connection, and asks another. (The default, 30, is for load balancers that look now and then.)
+    # Seconds that a replica stays reachable when it is to end. HAProxy is told at once, and what comes later is
+    # refused, so that it asks another. (The default, 30, is for balancers that look now and then.)
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     # The application keeps slow work off its event loop by itself.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -56,10 +56,13 @@ class Replica:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics  # before prometheus_client is imported
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        import uvicorn.config
+
         from app.logs import log_config, logger
         from app.main import create_app
         from app.serving import load_recommender
 
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = "app.whole:WholeAnswers"  # what Serve's own server asks for
         logging.config.dictConfig(log_config(self._settings))
         logger.setLevel(self._settings.log_level)  # Serve silences uvicorn's own logger, above ours
         self._app = create_app(self._settings.model, self._load or load_recommender, self._settings)

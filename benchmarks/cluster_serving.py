@@ -3,12 +3,12 @@
     python -m benchmarks.cluster_serving --model artifacts/model [--seconds 10] [--json cluster_serving.json]
 
 `wrk` sends as in `benchmarks.serving`, 16 at once, to one and two workers and to one and two replicas, the client
-beside them on the same machine. Then clients that keep their connections, and open another when they are told to, ask two
-replicas without a pause, while
+beside them on the same machine. Then clients that keep their connections, and open others when they are told to, ask
+two replicas without a pause, while
 
 * kills: a replica is killed (SIGKILL), as soon as the one before has been replaced;
-* new model: another version of the model is published, and each replica takes it by itself. Each answer is compared with
-  what each version says of that customer.
+* new model: another version of the model is published, and each replica takes it by itself. Each answer is compared
+  with what each version says of that customer.
 * rollout: the service is deployed again, and Serve replaces the replicas one by one.
 
 A request is failed if it got no whole answer, or another than 200.
@@ -21,11 +21,13 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from app.cluster import start, stop
+from app.settings import Settings
 from benchmarks.measuring import machine, save
 from benchmarks.serving import load, posted, serving, write_bodies
 from benchmarks.soak import point, publish_two
@@ -87,7 +91,7 @@ def under_load(port: int, messages: Sequence[bytes], happens: Callable[[], objec
                 try:
                     status, kept, body = await answered(reader, writer, message)
                 except (OSError, EOFError) as error:
-                    seen.fail(f"{type(error).__name__} after {time.perf_counter() - began:.3f} s")
+                    seen.fail(f"{error!r} after {time.perf_counter() - began:.3f} s")
                     break
                 seen.longest = max(seen.longest, time.perf_counter() - began)
                 if status == 200:
@@ -125,12 +129,10 @@ def replicas(pid: int) -> list[int]:
     """The replicas among the processes that ``pid`` started, and those started, oldest first."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            try:
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread or a process that ends meanwhile
+            for child in map(int, (task / "children").read_text().split()):
                 name = Path(f"/proc/{child}/cmdline").read_bytes()
                 found += [child] if name.startswith(b"ray::ServeReplica") else replicas(child)
-            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-                continue
     return sorted(found)
 
 
@@ -139,6 +141,13 @@ def kill_one(pid: int) -> None:
     before = replicas(pid)
     os.kill(before[-1], signal.SIGKILL)
     wait_for(lambda: len(set(replicas(pid)) - {before[-1]}) == len(before))
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -176,7 +185,9 @@ def events(model: Path, kills: int) -> dict[str, dict[str, Any]]:
         versions = publish_two(model, Path(folder))
         link = Path(folder) / "model"
         point(link, versions[0])
-        with serving(["app.cluster", "--replicas", "2"], link) as (pid, port, _):
+        settings, port, pid = Settings(model=link, reload_seconds=1, access_log=False), free_port(), os.getpid()
+        start(settings, 2, "127.0.0.1", port)
+        try:
             first = under_load(port, messages, lambda: None).answers
             for number in range(kills):
                 wait_for(lambda: len(replicas(pid)) == 2)
@@ -191,6 +202,10 @@ def events(model: Path, kills: int) -> dict[str, dict[str, Any]]:
             known = {message: first[message] | second[message] for message in messages}
             odd = sum(len(publishing.answers[message] - known[message]) for message in messages)
             found["new model"] = publishing.facts() | {"answers of no version": odd}
+            rollout = under_load(port, messages, lambda: start(settings, 2, "127.0.0.1", port))
+            found["rollout"] = rollout.facts()
+        finally:
+            stop()
     return found
 
 

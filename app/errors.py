@@ -7,7 +7,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from app.answers import UnknownError
+from app.limits import BUSY
 from app.logs import REQUEST_ID
+from hm_utils.vector_store import VectorStoreError
 
 MAX_PROBLEMS = 10
 MAX_NAME = 64  # characters; an unknown field's name is the client's own text
@@ -35,6 +37,12 @@ async def unknown(request: Request, error: Exception) -> JSONResponse:
     """404 for a customer or an article that the model does not know."""
     assert isinstance(error, UnknownError)
     return JSONResponse({"detail": str(error)}, status.HTTP_404_NOT_FOUND)
+
+
+async def store_down(request: Request, error: Exception) -> JSONResponse:
+    """503 while the vector store does not answer; the log has its own words."""
+    assert isinstance(error, VectorStoreError)
+    return JSONResponse({"detail": str(error)}, status.HTTP_503_SERVICE_UNAVAILABLE, BUSY)
 
 
 async def internal_error(request: Request, error: Exception) -> JSONResponse:

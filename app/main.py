@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 
 from app import demo, operation, page
 from app.answers import UnknownError
-from app.errors import internal_error, invalid_request, unknown
+from app.errors import internal_error, invalid_request, store_down, unknown
 from app.limits import RESPONSES, Limits
 from app.logs import logger
 from app.pool import Pool
@@ -22,6 +23,7 @@ from app.service import Service
 from app.serving import Load, load_recommender
 from app.settings import Settings, misspelt, photos, read_settings
 from app.together import Together
+from hm_utils.vector_store import VectorStoreError
 
 MAX_BODY = 128 * 1024  # bytes; the longest valid request, a thousand customers, has about 70,000
 
@@ -39,7 +41,8 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state.pool = Pool(current.pool_threads, current.pool_queue)
         state.together = Together()
         state.images = photos(current)
-        state.reloader = Reloader(state, path or current.model, load)
+        loading = load if current.vector_store is None else partial(load, vector_store=current.vector_store)
+        state.reloader = Reloader(state, path or current.model, loading)
         await state.reloader.reload()
         watching = asyncio.create_task(state.reloader.watch(current.reload_seconds)) if current.reload_seconds else None
         try:
@@ -57,6 +60,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
     )
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(UnknownError, unknown)
+    app.add_exception_handler(VectorStoreError, store_down)
     app.add_exception_handler(Exception, internal_error)
     app.include_router(router, responses=RESPONSES)
     app.include_router(demo.router, responses=RESPONSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response, status
@@ -32,7 +33,9 @@ async def health() -> Health:
 
 @router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def ready(model: RecommenderDep) -> Ready:
-    """A model is served, and which version; 503 and the reason while there is none."""
+    """A model is served, and which version; 503 and the reason while there is none, or its store does not answer."""
+    if model.is_remote:
+        await asyncio.to_thread(model.probe)
     return Ready(version=model.version, data_until=data_until(model))
 
 

@@ -58,12 +58,12 @@ Limit = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="how many at most",
 )
 async def recommend(request: Request, body: RecommendRequest, model: RecommenderDep) -> Response:
     """The articles that somebody is most likely to buy next, best first."""
-    if answers.is_plain(body):
+    if answers.is_plain(body) and not model.is_remote:
         row = answers.customer_row(model, body)
         assert row is not None
         found = await request.app.state.together.recommend(model, row, answers.depth_of(body))
         answer = answers.plain(model, body, *found)
-    elif answers.is_slow(body):
+    elif answers.is_slow(body) or model.is_remote:
         answer = await in_pool(request, answers.recommendations, model, body)
     else:
         # It holds the event loop from its first line to its last, so requests would only ever be counted one by one:

@@ -20,7 +20,9 @@ else:  # FastAPI looks the name up; importing the class would import torch befor
 
 WARM_UP = 3  # times that the golden query is asked before a model is served
 
-Load = Callable[[Path], Any]  # a Recommender, or what stands in for one in a test
+Load = Callable[
+    ..., Any
+]  # of a path, and of a vector store where one is set: a Recommender, or what stands in for one in a test
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Serving:
     problem: str | None = None
 
 
-def load_recommender(path: Path) -> Recommender:
+def load_recommender(path: Path, vector_store: str | None = None) -> Recommender:
     """Load the model in ``path``, verified and warm. Imported here: the app starts, and answers, without torch."""
     read_manifest(path.resolve())  # without a model there is nothing to wait for torch for
     import torch
@@ -41,7 +43,7 @@ def load_recommender(path: Path) -> Recommender:
     # One query is far too small to share out, and threads that wait for each other beside another busy
     # process cost many times what they save.
     torch.set_num_threads(1)
-    model = PublishedModel.load(path)
+    model = PublishedModel.load(path, vector_store)
     for customer_id in model.manifest["golden"]["customer_ids"] * WARM_UP:
         model.recommend(model.customers(model.customer_rows([customer_id])), 10)
     # Looking for garbage among all that a model and its libraries hold takes a tenth of a second, in which nobody is

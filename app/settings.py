@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(default=30, ge=1, description="that requests have to finish after SIGTERM")
     log_level: Level = "INFO"
     access_log: bool = Field(default=True, description="a log line a request")
+    vector_store: str | None = Field(default=None, description="a Milvus to search instead of the model's own index")
 
 
 def read_settings() -> Settings:

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,18 @@ def _rescore(vectors: Float32, queries: Float32, candidates: Int64, k: int) -> t
         positions[part] = candidates[part][rows, order]
         scores[part] = score[rows, order]
     return positions, scores
+
+
+class Searchable(Protocol):
+    """What a recommender asks of an index, wherever it is: see :class:`ExactIndex` for each."""
+
+    @property
+    def vectors(self) -> Float32: ...
+
+    @property
+    def ids(self) -> Int32: ...
+
+    def search(self, queries: npt.ArrayLike, k: int) -> tuple[Int32, Float32]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,6 +302,26 @@ def load_index(directory: Path) -> Index:
     Raises:
         FileNotFoundError: a file is missing. ValueError: the files do not fit together.
     """
+    index, facts = load_exact(directory), json.loads((directory / "index.json").read_text())
+    if facts["kind"] == "exact":
+        return index
+    try:
+        scann = _import_scann()
+    except ImportError:
+        logger.warning("%s was built with ScaNN, which cannot be imported here: searching exactly, slower", directory)
+        return index
+    if (directory / "scann" / "scann_docids.pkl").exists():
+        raise ValueError(f"{directory}/scann holds a pickle (scann_docids.pkl), which is never loaded; publish again")
+    if not (directory / "scann" / "scann_assets.pbtxt").exists():
+        raise FileNotFoundError(f"{directory}/scann/scann_assets.pbtxt is missing; publish again")
+    searcher = scann.load_searcher(str(directory / "scann"), assets_backcompat_shim=False)
+    if searcher.size() != len(index):
+        raise ValueError(f"{directory}: ScaNN has {searcher.size()} rows, vectors.npy {len(index)}; publish again")
+    return ScannIndex(index.vectors, index.ids, searcher, facts["leaves"], facts["leaves_to_search"], facts["reorder"])
+
+
+def load_exact(directory: Path) -> ExactIndex:
+    """Open what ``save`` wrote to search exactly, whatever it was built as. Raises as :func:`load_index`."""
     facts = json.loads((directory / "index.json").read_text())
     # asarray: still the mapped pages, without memmap's cost at every slice. Copy-on-write: nobody writes
     # into them, but torch wants arrays that it could.
@@ -297,21 +329,7 @@ def load_index(directory: Path) -> Index:
     ids = np.load(directory / "ids.npy", allow_pickle=False)
     if vectors.dtype != np.float32 or list(vectors.shape) != facts["shape"] or ids.shape != vectors.shape[:1]:
         raise ValueError(f"{directory}: vectors.npy, ids.npy and index.json do not belong together; publish again")
-    if facts["kind"] == "exact":
-        return ExactIndex(vectors, ids)
-    try:
-        scann = _import_scann()
-    except ImportError:
-        logger.warning("%s was built with ScaNN, which cannot be imported here: searching exactly, slower", directory)
-        return ExactIndex(vectors, ids)
-    if (directory / "scann" / "scann_docids.pkl").exists():
-        raise ValueError(f"{directory}/scann holds a pickle (scann_docids.pkl), which is never loaded; publish again")
-    if not (directory / "scann" / "scann_assets.pbtxt").exists():
-        raise FileNotFoundError(f"{directory}/scann/scann_assets.pbtxt is missing; publish again")
-    searcher = scann.load_searcher(str(directory / "scann"), assets_backcompat_shim=False)
-    if searcher.size() != len(vectors):
-        raise ValueError(f"{directory}: ScaNN has {searcher.size()} rows, vectors.npy {len(vectors)}; publish again")
-    return ScannIndex(vectors, ids, searcher, facts["leaves"], facts["leaves_to_search"], facts["reorder"])
+    return ExactIndex(vectors, ids)
 
 
 def _check_queries(queries: npt.ArrayLike, vectors: Float32, k: int) -> Float32:

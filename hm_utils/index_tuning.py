@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.index import REORDERS, ExactIndex, Index, ScannIndex, _check_queries, _check_rows, _rescore
+from hm_utils.index import REORDERS, ExactIndex, Index, ScannIndex, Searchable, _check_queries, _check_rows, _rescore
 
 
-def recall_at_k(index: Index, vectors: npt.ArrayLike, queries: npt.ArrayLike, k: int = 100) -> float:
+def recall_at_k(index: Searchable, vectors: npt.ArrayLike, queries: npt.ArrayLike, k: int = 100) -> float:
     """The mean share of the true k best articles that ``index`` finds.
 
     Args:

@@ -41,7 +41,7 @@ from hm_utils.catalogue import Catalogue
 from hm_utils.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.diversity import maximal_marginal_relevance
 from hm_utils.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS, Encoders
-from hm_utils.index import ExactIndex, Index, load_index
+from hm_utils.index import ExactIndex, Searchable, load_exact, load_index
 from hm_utils.inference import encode_customers
 from hm_utils.kinds import Kind, customers_by_kind
 from hm_utils.purchases import Int32, Int64, PurchaseLog
@@ -60,6 +60,7 @@ from hm_utils.scoring import (
 from hm_utils.shoppers import Shoppers, customers_as_of, merged, visit
 from hm_utils.stored_queries import StoredQueries, write_queries
 from hm_utils.towers import TwoTower
+from hm_utils.vector_store import StoreIndex, VectorStoreError
 
 Float32 = npt.NDArray[np.float32]
 NOTHING = np.empty(0, dtype=np.int32)
@@ -76,7 +77,7 @@ class Recommender:
     def __init__(
         self,
         model: TwoTower,
-        index: Index,
+        index: Searchable,
         article_vectors: Float32,
         catalogue: Catalogue,
         customer_ids: npt.NDArray[np.bytes_],
@@ -117,6 +118,16 @@ class Recommender:
     def version(self) -> str:
         """Of the published model."""
         return str(self.manifest["version"])
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a search waits for another process, so that nothing quick may wait for it."""
+        return isinstance(self._index, StoreIndex)
+
+    def probe(self) -> None:
+        """Raises VectorStoreError if the articles are in a vector store that does not answer."""
+        if isinstance(self._index, StoreIndex):
+            self._index.probe()
 
     @property
     def article_ids(self) -> npt.NDArray[np.str_]:
@@ -243,7 +254,7 @@ class Recommender:
         if not len(shoppers) or (allowed is not None and not len(allowed)):
             return np.full((len(shoppers), top_k), -1, np.int32), np.full((len(shoppers), top_k), -np.inf, np.float32)
         queries, related = self.queries(shoppers), relatives(shoppers.histories, self._siblings)
-        index: Index = self._index
+        index: Searchable = self._index
         if allowed is not None:
             index = ExactIndex(self._index.vectors[allowed], allowed)
             related = related.among(allowed)
@@ -318,28 +329,38 @@ class Recommender:
         }
 
     @classmethod
-    def load(cls, path: Path) -> Recommender:
+    def load(cls, path: Path, vector_store: str | None = None) -> Recommender:
         """Verify the model in ``path``, open it and ask it the golden query.
 
+        Args:
+            vector_store: address of a store to search instead of the model's own index, see hm_utils.vector_store.
+
         Raises:
-            BundleError: a file is missing, altered or unreadable, or the answer is another than the published.
+            BundleError: a file is missing, altered or unreadable, the answer is another than the published, or the
+                store has not this version, or does not answer.
         """
         folder = path.resolve()
         manifest = verify(folder)
         try:
-            recommender = cls.open(folder, manifest)
+            recommender = cls.open(folder, manifest, own_index=vector_store is None)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise BundleError(folder, f"cannot be opened ({error}): publish it again with `make run`") from error
         recommender.check_golden()
+        if vector_store is not None:
+            try:
+                exact = load_exact(folder / "index")
+                recommender._index = StoreIndex(exact, vector_store, recommender.version)
+            except (VectorStoreError, ValueError, ImportError) as error:
+                raise BundleError(folder, str(error)) from error
         return recommender
 
     @classmethod
-    def open(cls, folder: Path, manifest: dict[str, Any]) -> Recommender:
-        """Open the files without verifying them; arrays are memory-mapped."""
+    def open(cls, folder: Path, manifest: dict[str, Any], own_index: bool = True) -> Recommender:
+        """Open the files without verifying them; arrays are memory-mapped. Without its own index, search is exact."""
         checkpoint, stored = folder / "checkpoint.pt", folder / "queries.npy"
         return cls(
             model=load_checkpoint(checkpoint),
-            index=load_index(folder / "index"),
+            index=load_index(folder / "index") if own_index else load_exact(folder / "index"),
             article_vectors=np.asarray(np.load(folder / "article_vectors.npy", mmap_mode="c", allow_pickle=False)),
             catalogue=Catalogue.load(folder / "articles.parquet"),
             # Plain arrays over the mapped pages: every slice of a memmap is a new object with a file's attributes.

@@ -28,6 +28,8 @@ KEY = "correct-horse-battery"
 class Fake:
     """Row, articles and scores all are the version's number: an answer of two versions would show."""
 
+    is_remote = False
+
     def __init__(self, version: str, last_date: str | None = None) -> None:
         self.version = version
         self.number = zlib.crc32(version.encode()) % 10_000

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from hm_utils.article_map import pack
+from hm_utils.article_map import pack, write_map
+from hm_utils.bundle import publish
 from hm_utils.catalogue import Catalogue
+from hm_utils.checkpoint import FORMAT, save_checkpoint
 from hm_utils.index import build_index
 from hm_utils.layout import layout
+from hm_utils.publishing import write_model
 from hm_utils.purchases import PurchaseLog
 from hm_utils.recommender import Recommender
-from hm_utils.replay import replay
+from hm_utils.replay import replay, write_replay
 from hm_utils.scoring import Scoring
 from tests.data import article_table, customer_table, random_log
 from tests.snapshots import HISTORY_LENGTH, random_training, snapshot_of
@@ -35,6 +40,43 @@ def random_replay(log: PurchaseLog) -> dict[str, Any]:
     }
     lists = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
     return replay(lists, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
+
+
+def publish_random(artifacts: Path, scoring: Scoring = SCORING) -> Path:
+    """Publish such a model in ``artifacts``, whole; the folder of its version."""
+    log = random_log()
+    as_of = log.last_day + 1
+    training = random_training(log, as_of)
+    snapshot = snapshot_of(training, log, as_of)
+
+    def write(folder: Path) -> dict[str, Any]:
+        identity = {
+            "format": FORMAT,
+            "tower_config": asdict(snapshot.model.config),
+            "settings": {"history_length": HISTORY_LENGTH},
+        }
+        checkpoint = artifacts / "towers.pt"
+        save_checkpoint(checkpoint, snapshot.model, identity, [], 1)
+        write_model(
+            folder,
+            checkpoint,
+            snapshot.article_vectors,
+            build_index(snapshot.index_vectors(scoring)),
+            scoring,
+            snapshot.siblings,
+            article_table(),
+            customer_table(),
+            training.encoders,
+            training.attributes,
+            log,
+        )
+        write_replay(folder, random_replay(log))
+        write_map(folder, layout(snapshot.article_vectors), article_table())
+        Recommender.open(folder, {}).store_queries(folder / "queries.npy")
+        golden = Recommender.open(folder, {}).golden([1, 2, 3])
+        return {"data": {"last_date": "2020-09-22"}, "parameters": {}, "metrics": {}, "golden": golden}
+
+    return publish(artifacts, write, check=lambda folder: Recommender.load(folder))
 
 
 def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORING) -> Recommender:

@@ -41,6 +41,7 @@ class FakeRecommender:
     """Recommends articles in order of row, from the customer's own row on; score 20 - row / 8."""
 
     version = "20260120T101530.123456Z-1f2e3d4c"
+    is_remote = False
     catalogue = FakeCatalogue()
     article_ids = catalogue.ids
 

@@ -88,9 +88,9 @@ class ShardMaker(BatchMaker):
         histories = self.histories(customers[own], articles[own], days[own], draws)
         share, popularity = self.share_and_popularity(days)
         parts = [articles[own], histories.articles.ravel()]
-        if not self.use_in_batch_negatives:
-            assert self.examples.negatives is not None
-            parts.append(self.examples.negatives[chosen[own]].ravel())
+        sampled = None if self.use_in_batch_negatives else self.examples.negatives
+        if sampled is not None:
+            parts.append(sampled[chosen[own]].ravel())
         items, places = self.numbered(np.concatenate(parts))
         positives, history, *negatives = np.split(places, np.cumsum([len(part) for part in parts])[:-1])
         common: dict[str, Any] = {
@@ -103,11 +103,11 @@ class ShardMaker(BatchMaker):
             "mask": histories.mask,
             "whole": len(chosen),
         }
-        if negatives:
+        if sampled is not None:
             return ShardBatch(
                 **common,
                 popularity=popularity[items],
-                negatives=negatives[0].reshape(len(own), -1),
+                negatives=negatives[0].reshape(len(own), sampled.shape[1]),
                 log_expected_count=None,
                 collisions=None,
                 sent=np.empty(0, dtype=np.int64),

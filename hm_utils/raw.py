@@ -31,7 +31,7 @@ from hm_utils.schema import Finding, RawDataError
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
-_HOW_TO_GET = (
+HOW_TO_GET = (
     "Put Kaggle's articles.csv, customers.csv and transactions_train.csv there "
     "(kaggle competitions download -c h-and-m-personalized-fashion-recommendations, then unzip), "
     "or make a synthetic set: python -m hm_utils.sample --out {folder} --size sample"
@@ -102,8 +102,7 @@ def read_raw(data_dir: Path) -> RawTables:
         transactions = _validated(sources[2], transactions_of(sources[2], articles, customers))
         file_hash = digest.result()
     report = [finding for source in sources for finding in source.findings]
-    for finding in report:
-        logger.log(logging.INFO if finding.action == schema.NOTED else logging.WARNING, "%s", finding)
+    log_report(report)
     return RawTables(
         articles=articles,
         customers=customers,
@@ -114,6 +113,12 @@ def read_raw(data_dir: Path) -> RawTables:
     )
 
 
+def log_report(report: Sequence[Finding]) -> None:
+    """Log what was dropped or mended as warnings."""
+    for finding in report:
+        logger.log(logging.INFO if finding.action == schema.NOTED else logging.WARNING, "%s", finding)
+
+
 def input_files(data_dir: Path) -> dict[str, Path]:
     """The file of each table (by table name); .csv goes before .csv.gz before .parquet.
 
@@ -121,7 +126,7 @@ def input_files(data_dir: Path) -> dict[str, Path]:
         RawDataError: if the folder or a table's file is missing.
     """
     folder = Path(data_dir)
-    help_ = _HOW_TO_GET.format(folder=data_dir)
+    help_ = HOW_TO_GET.format(folder=data_dir)
     if not folder.is_dir():
         raise RawDataError(f"there is no folder {folder}. {help_}")
     paths = {}
@@ -184,7 +189,7 @@ def _rows_of(source: Source, key: str, ids: pa.Array, listing: pd.DataFrame) -> 
     return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
 
 
-_SOURCE_COLUMN = {schema.CUSTOMER: schema.CUSTOMER_ID, schema.ARTICLE: schema.ARTICLE_ID}
+SOURCE_COLUMN = {schema.CUSTOMER: schema.CUSTOMER_ID, schema.ARTICLE: schema.ARTICLE_ID}
 
 
 def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
@@ -204,7 +209,7 @@ def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
                 raise  # a wrong type or a lost column: a mistake in this module, not in the data
             bad = error.check_output.index[~error.check_output.to_numpy(dtype=bool)].to_numpy()
             column, action = error.schema.name, error.check.description
-            source.found(_SOURCE_COLUMN.get(column, column), error.check.name, bad, action)
+            source.found(SOURCE_COLUMN.get(column, column), error.check.name, bad, action)
             if action == schema.DROP:
                 drop[bad] = True
             else:

@@ -235,7 +235,9 @@ def test_negatives_are_drawn_uniformly_from_what_was_on_sale():
     counts = np.bincount(drawn.ravel(), minlength=22)
     assert counts[0] == counts[21] == 0
     assert ((counts[1:21] - 1_000) ** 2 / 1_000).sum() < 43.8, "chi-square of 19 degrees of freedom: p < 0.001"
-    assert abs(np.asarray(np.corrcoef(drawn.T))[np.triu_indices(4, 1)]).max() < 0.06, "the draws of an example hang together"
+    assert abs(np.asarray(np.corrcoef(drawn.T))[np.triu_indices(4, 1)]).max() < 0.06, (
+        "the draws of an example hang together"
+    )
 
 
 def test_pair_batches_use_the_sampled_negatives(log, examples):

@@ -108,6 +108,8 @@ def _mapped(
     chunks: list[Any], worker: Callable[..., Any], arguments: tuple[Any, ...], num_workers: int
 ) -> Iterator[Batch]:
     """What the workers make of each chunk of customers, in order."""
+    if not chunks:
+        return
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
@@ -120,7 +122,7 @@ def _mapped(
             worker,
             fn_constructor_args=arguments,
             batch_size=None,
-            concurrency=min(num_workers, len(chunks)),
+            compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(chunks))),
             num_cpus=1,
         )
         for batch in lists.iter_batches(batch_size=None, batch_format="numpy"):

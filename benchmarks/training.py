@@ -50,7 +50,8 @@ from benchmarks.quality import chosen_of, notebook_parameters
 from hm_utils.dataset import Batch, BatchMaker, Examples, gather_histories
 from hm_utils.features import CatalogueState
 from hm_utils.paths import repository_root, resolve
-from hm_utils.preprocessing import Preprocessed, PreprocessedError, preprocess
+from hm_utils.preprocessed_folder import PreprocessedError
+from hm_utils.preprocessing import Preprocessed, preprocess
 from hm_utils.raw import RawDataError, read_raw
 from hm_utils.towers import TwoTower
 from hm_utils.training import (

@@ -32,6 +32,7 @@ from hm_utils.schema import Finding, Kind, RawDataError, Table
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 24  # bytes: large blocks repeat fewer ids from one block's dictionary to the next
+FIELDS_RULE = "has as many fields as the header"
 _NO_ROWS = "{path} has a header but no rows. Fetch the file again, or make a sample"
 
 
@@ -115,7 +116,7 @@ def read_source(table: Table, path: Path) -> Source:
         if arrow.num_rows == 0:
             raise RawDataError(_NO_ROWS.format(path=path))
         for name in table.columns:
-            source.columns[name] = _encode(arrow.column(name))
+            source.columns[name] = encode(arrow.column(name))
             arrow = arrow.drop_columns([name])  # let go of each column as soon as it is converted
     logger.info("read %s rows of %s in %.1f s", f"{source.rows_read:,}", path.name, time.perf_counter() - started)
     return source
@@ -181,8 +182,7 @@ def _read_csv(source: Source) -> pa.Table:
         ),
     )
     if source.skipped:
-        rule = "has as many fields as the header"
-        source.findings.append(Finding(source.table.name, "", rule, source.skipped, schema.DROP, tuple(odd)))
+        source.findings.append(Finding(source.table.name, "", FIELDS_RULE, source.skipped, schema.DROP, tuple(odd)))
     return arrow
 
 
@@ -192,7 +192,7 @@ def _read_parquet(source: Source) -> pa.Table:
     return pyarrow.parquet.read_table(source.path, columns=list(source.table.columns), read_dictionary=texts)
 
 
-def _encode(column: pa.ChunkedArray) -> Column:
+def encode(column: pa.ChunkedArray) -> Column:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = column.unify_dictionaries()

@@ -22,6 +22,7 @@ from hm_utils.purchases import Int32, Int64, PurchaseLog, distinct
 Bool = npt.NDArray[np.bool_]
 # Random numbers in [0, 1) by example, its first axis: [n], [n, 2 x history_length], [n, 1] and [n, 1].
 Draws = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+UInt64 = npt.NDArray[np.uint64]
 
 # Sampling probabilities and popularity are counted over this many days around a batch.
 DAYS_PER_BLOCK = 7
@@ -112,17 +113,39 @@ class NoNegativesError(ValueError):
     """Somebody bought every article there is, so there is nothing that they never bought."""
 
 
-def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_positive: int, seed: int) -> Int32:
+def on_sale_by_week(log: PurchaseLog, start: int, before: int) -> dict[int, Bool]:
+    """``[n_articles]`` whether each article sold in a week-long block of days, by number of the block.
+
+    The blocks are those of the days ``start <= day < before``; only purchases before ``before`` count.
+    """
+    weeks = range(start // DAYS_PER_BLOCK, -(-before // DAYS_PER_BLOCK))
+    edges = {week: (week * DAYS_PER_BLOCK, min((week + 1) * DAYS_PER_BLOCK, before)) for week in weeks}
+    return {week: log.sales_between(*days) > 0 for week, days in edges.items()}
+
+
+def sample_negatives(
+    log: PurchaseLog,
+    examples: Examples,
+    before: int,
+    per_positive: int,
+    seed: int,
+    on_sale: dict[int, Bool] | None = None,
+) -> Int32:
     """``[n, per_positive]`` articles drawn for each example, none of which the customer bought.
 
     Drawn uniformly from the articles that were on sale around the example: sold in its week-long
     block of training days. Only purchases before day ``before`` (the end of training) decide what was
-    bought and what was on sale.
+    bought and what was on sale. What is drawn for an example depends on the seed and the example, and not on
+    which other examples there are.
+
+    Args:
+        on_sale: from :func:`on_sale_by_week`, where ``log`` is some customers' part of a log; None: of ``log``.
 
     Raises:
         NoNegativesError: if a customer bought the whole catalogue.
     """
-    rng = np.random.default_rng(seed)
+    if on_sale is None:
+        on_sale = on_sale_by_week(log, int(examples.day.min(initial=before)), before)
     # Only what the examples' customers bought matters: two years of a log are far more than its last weeks' buyers.
     has_examples = np.zeros(log.n_customers, dtype=bool)
     has_examples[examples.customer] = True
@@ -132,22 +155,49 @@ def sample_negatives(log: PurchaseLog, examples: Examples, before: int, per_posi
     blocks = examples.day // DAYS_PER_BLOCK
     for block in np.unique(blocks):
         members = np.flatnonzero(blocks == block)
-        on_sale = np.flatnonzero(log.sales_between(block * DAYS_PER_BLOCK, min((block + 1) * DAYS_PER_BLOCK, before)))
         members = members[np.argsort(examples.customer[members], kind="stable")]  # neighbours in ``bought``, too
-        draws = rng.choice(on_sale, size=len(members) * per_positive)
         base = np.repeat(examples.customer[members].astype(np.int64) * log.n_articles, per_positive)
+        streams = np.repeat(_streams(log, examples, members, seed), per_positive)
+        numbers = np.tile(np.arange(per_positive), len(members))
+        sold = np.flatnonzero(on_sale[int(block)])
+        draws = _drawn(sold, streams, numbers)
         # Redraw what was bought. Customers who bought nearly all that was on sale get any other article.
         bad = np.flatnonzero(_contains(bought, base + draws))
         for attempt in range(1_000):
             if not len(bad):
                 break
-            pool = on_sale if attempt < 20 else np.arange(log.n_articles)
-            draws[bad] = rng.choice(pool, size=len(bad))
+            pool = sold if attempt < 20 else np.arange(log.n_articles)
+            draws[bad] = _drawn(pool, streams[bad], numbers[bad] + (attempt + 1) * per_positive)
             bad = bad[_contains(bought, base[bad] + draws[bad])]
         else:
             raise NoNegativesError("some customer bought the whole catalogue: there is no negative to draw for them")
         negatives[members] = draws.reshape(len(members), per_positive)
     return negatives
+
+
+def _streams(log: PurchaseLog, examples: Examples, members: Int64, seed: int) -> UInt64:
+    """``[m]`` where the random numbers of each example begin, far from one another."""
+    day = examples.day[members].astype(np.int64)
+    key = (day * log.n_customers + examples.customer[members]) * log.n_articles + examples.article[members]
+    return _split_mix(_split_mix(np.full(len(key), seed).astype(np.uint64), 0) + key.astype(np.uint64), 0)
+
+
+def _drawn(pool: Int64, streams: UInt64, numbers: Int64) -> Int64:
+    """``[m]`` of ``pool``, uniformly: by the upper half of random number ``numbers[i]`` of each stream."""
+    return pool[
+        ((_split_mix(streams, numbers) >> np.uint64(32)) * np.uint64(len(pool)) >> np.uint64(32)).astype(np.int64)
+    ]
+
+
+def _split_mix(streams: UInt64, number: int | Int64) -> UInt64:
+    """``[m]`` random number ``number`` of each stream, by SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+
+    Any number of any stream is made without those before it, which numpy's generators cannot do for many at once.
+    """
+    mixed = streams + (np.asarray(number).astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _contains(sorted_keys: Int64, keys: Int64) -> Bool:

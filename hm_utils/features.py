@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.purchases import Int32, PurchaseLog
+from hm_utils.purchases import Int32, Int64, PurchaseLog
 
 MISSING, UNKNOWN = 0, 1
 FIRST_CODE = 2
@@ -96,11 +96,14 @@ class Encoders:
         sales = log.sales_between(0, as_of)
         if not sales.any():
             raise ValueError(f"nothing was bought before day {as_of} ({log.date(as_of)}): there is nothing to fit on")
-        sold = articles[sales > 0]
         buyers = customers[log.history_ends(np.arange(log.n_customers), as_of) > log.offsets[:-1]]
+        return cls.fit_on(as_of, articles[sales > 0], buyers, mean_prices(log, as_of))
+
+    @classmethod
+    def fit_on(cls, as_of: int, sold: pd.DataFrame, buyers: pd.DataFrame, prices: Float32) -> Encoders:
+        """Fit on the articles sold and the customers who bought before ``as_of``, and all articles' mean prices."""
         minimum = {"postal_code": MIN_CUSTOMERS_PER_POSTAL_CODE}
         customer = {name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]}
-        prices = mean_prices(log, as_of)
         edges = np.unique(np.nanquantile(prices, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]))
         return cls(
             as_of=as_of,
@@ -163,6 +166,11 @@ def mean_prices(log: PurchaseLog, as_of: int) -> Float32:
     article = log.article[past]
     sales = np.bincount(article, minlength=log.n_articles)
     paid = np.bincount(article, weights=log.price[past], minlength=log.n_articles)
+    return mean_price(paid, sales)
+
+
+def mean_price(paid: npt.NDArray[np.floating] | npt.NDArray[np.integer], sales: Int64) -> Float32:
+    """``[n_articles]`` what was paid for each article over how often it was sold; nan where it never was."""
     return np.where(sales > 0, paid / np.maximum(sales, 1), np.nan).astype(np.float32)
 
 

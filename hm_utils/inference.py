@@ -37,6 +37,7 @@ Float32 = npt.NDArray[np.float32]
 # Products with a matrix take so many of its rows at once, and round those that are left over otherwise. Without a rest,
 # a customer who is asked about alone gets the vector, to the last bit, that they get in a batch.
 ROWS_TOGETHER = 4
+RANKED_AT_ONCE = 1_024  # customers
 PRODUCT_COLUMN = ARTICLE_COLUMNS.index("product_code")
 
 
@@ -190,7 +191,7 @@ class Snapshot:
         return fold_articles(vectors, bonus, self.scale)
 
     def score(
-        self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE, chunk: int = 1_024
+        self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE, chunk: int = RANKED_AT_ONCE
     ) -> tuple[Int32, Float32]:
         """The k best articles of the whole catalogue for each customer, by brute force.
 

@@ -200,8 +200,8 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
 def _absolute(name: str, value: Any) -> Any:
     """Folders and files as absolute paths: a notebook runs in its own folder, not where the command was given."""
     if isinstance(value, Path) or (isinstance(value, str) and name.endswith(("_dir", "_path"))):
-        empty = str(value).strip().lower() in ("", "none", "null")
-        return value if empty else str(Path(value).expanduser().resolve())
+        as_it_is = str(value).strip().lower() in ("", "none", "null") or "://" in str(value)  # a URI is no path
+        return value if as_it_is else str(Path(value).expanduser().resolve())
     return value
 
 

@@ -10,10 +10,7 @@ preprocessed/
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,21 +19,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hm_utils.checksums import file_entries
 from hm_utils.dataset import Examples, NoNegativesError, make_examples, sample_negatives
 from hm_utils.features import STATE_COLUMNS, Encoders, mean_prices
+from hm_utils.preprocessed_folder import new_partial, put_in_place, read_manifest
 from hm_utils.purchases import Int32, PurchaseLog
 from hm_utils.raw import RawTables
 from hm_utils.towers import TowerConfig
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
-FORMAT = 2  # raise it when a reader of the old form would misread the new one
-
-
-class PreprocessedError(RuntimeError):
-    """Preprocessed data cannot be used; the message says why and what to do."""
+NO_EXAMPLES = (
+    "train_weeks={train_weeks} leaves no training example: there is no purchase in the "
+    "{days} days before {date}; raise train_weeks"
+)
+NO_NEGATIVES = "no sampled negatives, use_in_batch_negatives=False will not train: %s"
 
 
 @dataclass(frozen=True)
@@ -54,11 +50,16 @@ class Split:
         Raises:
             ValueError: if a part would be empty.
         """
-        test_end = log.last_day + 1
+        return cls.of_dates(log.date(0), log.date(log.last_day), val_days, test_days)
+
+    @classmethod
+    def of_dates(cls, first: str, last: str, val_days: int, test_days: int) -> Split:
+        """:meth:`last_days` of a log from one ISO date to another, both included."""
+        test_end = int((np.datetime64(last) - np.datetime64(first)).astype(int)) + 1
         if val_days < 1 or test_days < 1 or val_days + test_days >= test_end:
             raise ValueError(
                 f"val_days={val_days} and test_days={test_days} must be at least 1 and leave training days: "
-                f"the log has {test_end} days ({log.date(0)} to {log.date(log.last_day)})"
+                f"the log has {test_end} days ({first} to {last})"
             )
         return cls(test_end - test_days - val_days, test_end - test_days, test_end)
 
@@ -151,21 +152,16 @@ def make_training_data(
     Raises:
         ValueError: if ``train_weeks`` is below 1, or nobody bought anything in those weeks.
     """
-    if train_weeks < 1:
-        raise ValueError(f"train_weeks must be 1 or more, not {train_weeks}")
-    examples = make_examples(log, max(0, as_of - 7 * train_weeks), as_of)
+    examples = make_examples(log, first_example_day(as_of, train_weeks), as_of)
     if not len(examples):
-        raise ValueError(
-            f"train_weeks={train_weeks} leaves no training example: there is no purchase in the "
-            f"{7 * train_weeks} days before {log.date(as_of)}; raise train_weeks"
-        )
+        raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=log.date(as_of)))
     encoders = Encoders.fit(articles, customers, log, as_of)
     if negatives_per_positive:
         try:
             negatives = sample_negatives(log, examples, as_of, negatives_per_positive, seed)
             examples = Examples(examples.customer, examples.article, examples.day, negatives)
         except NoNegativesError as error:
-            logger.warning("no sampled negatives, use_in_batch_negatives=False will not train: %s", error)
+            logger.warning(NO_NEGATIVES, error)
     return TrainingData(
         as_of=as_of,
         encoders=encoders,
@@ -173,6 +169,13 @@ def make_training_data(
         attributes=encoders.encode_customers(customers),
         examples=examples,
     )
+
+
+def first_example_day(as_of: int, train_weeks: int) -> int:
+    """The first day of the ``train_weeks`` before ``as_of``. Raises ValueError if they are below 1."""
+    if train_weeks < 1:
+        raise ValueError(f"train_weeks must be 1 or more, not {train_weeks}")
+    return max(0, as_of - 7 * train_weeks)
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ class Preprocessed:
         Raises:
             PreprocessedError: if the folder is missing, incomplete, altered or of another format.
         """
-        manifest = _read_manifest(directory)
+        manifest = read_manifest(directory)
         return cls(
             directory=directory,
             manifest=manifest,
@@ -236,9 +239,7 @@ def preprocess(
         "negatives_per_positive": negatives_per_positive,
         "seed": seed,
     }
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = new_partial(directory)
     with ThreadPoolExecutor(1) as pool:  # compressing and writing let go of Python's lock
         saving = pool.submit(_save_tables, tables, log, partial)
         training = make_training_data(
@@ -246,63 +247,24 @@ def preprocess(
         )
         training.save(partial / "training")
         saving.result()
-    identity = json.dumps([FORMAT, tables.fingerprint, parameters], sort_keys=True)
-    manifest = {
-        "format": FORMAT,
-        "fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
-        "raw_fingerprint": tables.fingerprint,
-        "parameters": parameters,
-        "split": asdict(split),
-        "last_date": log.date(log.last_day),
-        "counts": {
-            "articles": len(tables.articles),
-            "customers": len(tables.customers),
-            "purchases": len(log),
-            "examples": len(training.examples),
-        },
-        "findings": [asdict(finding) for finding in tables.report],
-        "files": file_entries(partial),
-    }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    _replace(directory, partial)
+    counts = count_rows(tables, len(log), len(training.examples))
+    facts = {"split": asdict(split), "last_date": log.date(log.last_day), "counts": counts}
+    put_in_place(directory, partial, tables, parameters, facts)
     return Preprocessed.load(directory)
 
 
+def count_rows(tables: RawTables, purchases: int, examples: int) -> dict[str, int]:
+    """The counts of the manifest."""
+    listings = {"articles": len(tables.articles), "customers": len(tables.customers)}
+    return {**listings, "purchases": purchases, "examples": examples}
+
+
 def _save_tables(tables: RawTables, log: PurchaseLog, folder: Path) -> None:
-    tables.articles.to_parquet(folder / "articles.parquet", index=False)
-    tables.customers.to_parquet(folder / "customers.parquet", index=False)
+    save_listings(tables, folder)
     log.save(folder / "log")
 
 
-def _replace(directory: Path, partial: Path) -> None:
-    """Put ``partial`` in the place of ``directory``; whoever has the old files mapped keeps them."""
-    old = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        if any(directory.iterdir()) and not (directory / MANIFEST).exists():
-            raise PreprocessedError(
-                f"{directory} holds something else than preprocessed data: name another preprocessed_dir"
-            )
-        directory.replace(old)
-    partial.replace(directory)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    again = "run notebook 02_preprocessing again"
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text())
-    except FileNotFoundError:
-        raise PreprocessedError(
-            f"{directory} holds no preprocessed data: run notebook 02_preprocessing first"
-        ) from None
-    except ValueError as error:
-        raise PreprocessedError(f"{directory / MANIFEST} is damaged ({error}): {again}") from error
-    if manifest.get("format") != FORMAT:
-        raise PreprocessedError(f"{directory} has format {manifest.get('format')}, this is {FORMAT}: {again}")
-    found = file_entries(directory, leave_out={MANIFEST})
-    for name, entry in manifest["files"].items():
-        if found.get(name) != entry:
-            what = "altered" if name in found else "missing"
-            raise PreprocessedError(f"{directory / name} is {what}: {again}")
-    return manifest
+def save_listings(tables: RawTables, folder: Path) -> None:
+    """Write the articles and the customers as Parquet."""
+    tables.articles.to_parquet(folder / "articles.parquet", index=False)
+    tables.customers.to_parquet(folder / "customers.parquet", index=False)

@@ -21,6 +21,11 @@ Int64 = npt.NDArray[np.int64]
 _ARRAYS = ("offsets", "article", "day", "price", "channel")
 
 
+def save_facts(directory: Path, first_date: np.datetime64, n_articles: int) -> None:
+    """Write ``log.json``, what a log is beside its arrays."""
+    (directory / "log.json").write_text(json.dumps({"first_date": str(first_date), "n_articles": n_articles}))
+
+
 def distinct(keys: Int64) -> Int64:
     """The distinct keys (none negative), ascending. ``np.unique`` hashes integers, which takes far longer here."""
     ordered = np.sort(keys)
@@ -206,8 +211,7 @@ class PurchaseLog:
         directory.mkdir(parents=True, exist_ok=True)
         for name in _ARRAYS:
             np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
-        facts = {"first_date": str(self.first_date), "n_articles": self.n_articles}
-        (directory / "log.json").write_text(json.dumps(facts))
+        save_facts(directory, self.first_date, self.n_articles)
 
     @classmethod
     def load(cls, directory: Path) -> PurchaseLog:

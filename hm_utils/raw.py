@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,12 +26,12 @@ from pandera.errors import SchemaErrors
 
 from hm_utils import schema
 from hm_utils.columns import Source, article_ids, file_errors, read_source, typed
-from hm_utils.schema import Finding, RawDataError, Table
+from hm_utils.schema import Finding, RawDataError
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
-_HOW_TO_GET = (
+HOW_TO_GET = (
     "Put Kaggle's articles.csv, customers.csv and transactions_train.csv there "
     "(kaggle competitions download -c h-and-m-personalized-fashion-recommendations, then unzip), "
     "or make a synthetic set: python -m hm_utils.sample --out {folder} --size sample"
@@ -93,14 +94,15 @@ def read_raw(data_dir: Path) -> RawTables:
     paths = input_files(data_dir)
     with ThreadPoolExecutor(1) as pool:  # hashing releases the GIL and reads what pyarrow is about to read
         digest = pool.submit(_hash_files, paths)
-        articles, article_source = _read_listing(schema.ARTICLES, paths, schema.ARTICLE_ID)
-        customers, customer_source = _read_listing(schema.CUSTOMERS, paths, schema.CUSTOMER_ID)
-        transactions, transaction_source = _read_transactions(paths, articles, customers)
+        sources = [read_source(schema.ARTICLES, paths["articles"])]
+        articles = listing_of(sources[0], schema.ARTICLE_ID)
+        sources.append(read_source(schema.CUSTOMERS, paths["customers"]))
+        customers = listing_of(sources[1], schema.CUSTOMER_ID)
+        sources.append(read_source(schema.TRANSACTIONS, paths["transactions"]))
+        transactions = _validated(sources[2], transactions_of(sources[2], articles, customers))
         file_hash = digest.result()
-    sources = (article_source, customer_source, transaction_source)
     report = [finding for source in sources for finding in source.findings]
-    for finding in report:
-        logger.log(logging.INFO if finding.action == schema.NOTED else logging.WARNING, "%s", finding)
+    log_report(report)
     return RawTables(
         articles=articles,
         customers=customers,
@@ -111,6 +113,12 @@ def read_raw(data_dir: Path) -> RawTables:
     )
 
 
+def log_report(report: Sequence[Finding]) -> None:
+    """Log what was dropped or mended as warnings."""
+    for finding in report:
+        logger.log(logging.INFO if finding.action == schema.NOTED else logging.WARNING, "%s", finding)
+
+
 def input_files(data_dir: Path) -> dict[str, Path]:
     """The file of each table (by table name); .csv goes before .csv.gz before .parquet.
 
@@ -118,7 +126,7 @@ def input_files(data_dir: Path) -> dict[str, Path]:
         RawDataError: if the folder or a table's file is missing.
     """
     folder = Path(data_dir)
-    help_ = _HOW_TO_GET.format(folder=data_dir)
+    help_ = HOW_TO_GET.format(folder=data_dir)
     if not folder.is_dir():
         raise RawDataError(f"there is no folder {folder}. {help_}")
     paths = {}
@@ -140,27 +148,30 @@ def fingerprint(data_dir: Path) -> str:
 
 
 def _hash_files(paths: dict[str, Path]) -> str:
-    total = hashlib.sha256()
-    for name in sorted(paths):
-        with file_errors(paths[name]), paths[name].open("rb") as file:
-            total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
+    return hash_of_hashes([(name, hash_file(paths[name])) for name in sorted(paths)])
 
 
-def _read_listing(table: Table, paths: dict[str, Path], key: str) -> tuple[pd.DataFrame, Source]:
-    """Read the articles or the customers: one row a thing, sorted by its id."""
-    source = read_source(table, paths[table.name])
-    frame = _validated(source, pd.DataFrame({name: typed(source, name) for name in table.columns}))
+def hash_file(path: Path) -> str:
+    """SHA-256 of a raw file's bytes."""
+    with file_errors(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of_hashes(hashes: Sequence[tuple[str, str]]) -> str:
+    """The fingerprint of files given as (table, SHA-256), in order of table."""
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in hashes).encode()).hexdigest()
+
+
+def listing_of(source: Source, key: str) -> pd.DataFrame:
+    """The articles or the customers: one row a thing, checked, sorted by its id."""
+    frame = _validated(source, pd.DataFrame({name: typed(source, name) for name in source.table.columns}))
     if not frame[key].is_monotonic_increasing:
         frame = frame.sort_values(key, ignore_index=True)
-    return frame, source
+    return frame
 
 
-def _read_transactions(
-    paths: dict[str, Path], articles: pd.DataFrame, customers: pd.DataFrame
-) -> tuple[pd.DataFrame, Source]:
-    table = schema.TRANSACTIONS
-    source = read_source(table, paths[table.name])
+def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
+    """The transactions with row numbers for ids, not checked yet; of the listings, the ids are read."""
     customer_ids = source.columns[schema.CUSTOMER_ID].distinct.cast(pa.string())
     data = {
         schema.T_DAT: typed(source, schema.T_DAT),
@@ -169,7 +180,7 @@ def _read_transactions(
         schema.PRICE: typed(source, schema.PRICE),
         schema.CHANNEL: typed(source, schema.CHANNEL),
     }
-    return _validated(source, pd.DataFrame(data, copy=False)), source
+    return pd.DataFrame(data, copy=False)
 
 
 def _rows_of(source: Source, key: str, ids: pa.Array, listing: pd.DataFrame) -> npt.NDArray[np.int32]:
@@ -178,10 +189,16 @@ def _rows_of(source: Source, key: str, ids: pa.Array, listing: pd.DataFrame) -> 
     return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
 
 
-_SOURCE_COLUMN = {schema.CUSTOMER: schema.CUSTOMER_ID, schema.ARTICLE: schema.ARTICLE_ID}
+SOURCE_COLUMN = {schema.CUSTOMER: schema.CUSTOMER_ID, schema.ARTICLE: schema.ARTICLE_ID}
 
 
 def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
+    kept = without_broken(source, frame)
+    refuse_if_broken(source.path, source.rows_read, len(kept), source.findings)
+    return kept
+
+
+def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
     """Apply the table's schema: drop or blank what breaks it, and report how many rows that was."""
     drop = np.zeros(len(frame), dtype=bool)
     try:
@@ -192,17 +209,21 @@ def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
                 raise  # a wrong type or a lost column: a mistake in this module, not in the data
             bad = error.check_output.index[~error.check_output.to_numpy(dtype=bool)].to_numpy()
             column, action = error.schema.name, error.check.description
-            source.found(_SOURCE_COLUMN.get(column, column), error.check.name, bad, action)
+            source.found(SOURCE_COLUMN.get(column, column), error.check.name, bad, action)
             if action == schema.DROP:
                 drop[bad] = True
             else:
                 frame.loc[bad, column] = np.nan
-    dropped = int(drop.sum()) + source.skipped
-    if dropped > schema.MAX_DROPPED_SHARE * source.rows_read:
-        broken = "; ".join(str(finding) for finding in source.findings if finding.action == schema.DROP)
+    return frame[~drop].reset_index(drop=True) if drop.any() else frame
+
+
+def refuse_if_broken(path: str | Path, rows_read: int, rows_kept: int, findings: Sequence[Finding]) -> None:
+    """Raise RawDataError if so many of a table's rows were dropped that the file must be wrong."""
+    dropped = rows_read - rows_kept
+    if dropped > schema.MAX_DROPPED_SHARE * rows_read:
+        broken = "; ".join(str(finding) for finding in findings if finding.action == schema.DROP)
         raise RawDataError(
-            f"{source.path}: {dropped:,} of {source.rows_read:,} rows break a rule, more than the "
+            f"{path}: {dropped:,} of {rows_read:,} rows break a rule, more than the "
             f"{schema.MAX_DROPPED_SHARE:.0%} that may be dropped. {broken}. "
             "Check that the file is whole and belongs with the other two"
         )
-    return frame[~drop].reset_index(drop=True) if drop.any() else frame

@@ -2,6 +2,7 @@
 
     python -m hm_utils.recommend --model artifacts/model --customers ids.txt --top-k 100 --output recs.parquet
     python -m hm_utils.recommend --model artifacts/model --customers all --submission submission.csv.gz
+    python -m hm_utils.recommend --model /shared/model --output recs.parquet --engine ray --num-workers 8
 
 The lists and scores are the ones that the service gives.
 """
@@ -14,9 +15,10 @@ import io
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TextIO, cast
@@ -27,6 +29,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from hm_utils.bundle import BundleError
+from hm_utils.cluster import ClusterError
+from hm_utils.engines import check_engine
 from hm_utils.purchases import Int32, Int64
 from hm_utils.recommender import Float32, Recommender
 
@@ -34,8 +38,11 @@ CHUNK = 4_096  # customers at a time
 MAX_TOP_K = 1_000
 SUBMITTED = 12  # articles a customer in the competition's file
 
+Lists = Iterator[tuple[Int64, Int32, Float32]]
+InChunks = Callable[[Recommender, Int64, int], Lists]
 
-def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int) -> Iterator[tuple[Int64, Int32, Float32]]:
+
+def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int) -> Lists:
     """Yield ``(rows, articles [n, top_k], scores [n, top_k])`` for a few thousand customers at a time, in order.
 
     A thread a core works on them: the search, numpy and torch let go of Python's lock. Only a few chunks are under
@@ -117,10 +124,17 @@ def open_text(path: Path, zipped: bool) -> TextIO:
     return path.open("w", encoding="ascii")
 
 
-def write(recommender: Recommender, rows: Int64, top_k: int, output: Path | None, submission: Path | None) -> None:
+def write(
+    recommender: Recommender,
+    rows: Int64,
+    top_k: int,
+    output: Path | None,
+    submission: Path | None,
+    in_chunks: InChunks = recommend_in_chunks,
+) -> None:
     """Write the recommendations as Parquet and as a submission, whichever is asked for; whole or not at all.
 
-    The Parquet file has ``top_k`` articles a customer, the submission always twelve.
+    The Parquet file has ``top_k`` articles a customer, the submission always twelve. ``in_chunks`` makes the lists.
     """
     depth = max(top_k, SUBMITTED) if submission else top_k
     with ExitStack() as files:
@@ -132,7 +146,7 @@ def write(recommender: Recommender, rows: Int64, top_k: int, output: Path | None
         if submission:
             text = files.enter_context(open_text(partial[submission], zipped=submission.suffix == ".gz"))
             text.write("customer_id,prediction\n")
-        for some, articles, scores in recommend_in_chunks(recommender, rows, depth):
+        for some, articles, scores in in_chunks(recommender, rows, depth):
             if output:
                 table = recommendation_table(recommender, some, articles[:, :top_k], scores[:, :top_k])
                 parquet = parquet or files.enter_context(pq.ParquetWriter(partial[output], table.schema))
@@ -154,13 +168,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--top-k", type=int, default=SUBMITTED, help="articles a customer in --output (%(default)s)")
     parser.add_argument("--output", type=Path, help="Parquet file: customer_id, article_id, rank, score")
     parser.add_argument("--submission", type=Path, help="the competition's file, .csv or .csv.gz")
+    parser.add_argument("--engine", default="local", help="local, or ray for a cluster (%(default)s)")
+    parser.add_argument("--num-workers", type=int, default=1, help="of --engine ray (%(default)s)")
     options = parser.parse_args(arguments)
     if not (options.output or options.submission):
         parser.error("say what to write: --output recs.parquet, --submission submission.csv.gz, or both")
     if not 1 <= options.top_k <= MAX_TOP_K:
         parser.error(f"--top-k must be 1 to {MAX_TOP_K}, not {options.top_k}")
     try:
-        recommender = Recommender.load(options.model)
+        check_engine(options.engine, options.num_workers)
+        model = options.model.resolve()  # once: the link may move on
+        recommender = Recommender.load(model)
         rows, unknown = read_customers(options.customers, recommender)
     except (BundleError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -171,7 +189,16 @@ def main(arguments: list[str] | None = None) -> int:
     if not len(rows):
         print("error: none of the customers is in the model, nothing was written", file=sys.stderr)
         return 1
-    write(recommender, rows, options.top_k, options.output, options.submission)
+    in_chunks: InChunks = recommend_in_chunks
+    if options.engine == "ray":
+        from hm_utils.cluster import recommending
+
+        in_chunks = partial(recommending.recommend_in_chunks, model=model, num_workers=options.num_workers)
+    try:
+        write(recommender, rows, options.top_k, options.output, options.submission, in_chunks)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -5,9 +5,11 @@ from itertools import groupby
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from hm_utils.dataset import BatchMaker, Examples, histories_as_of, make_examples, sample_negatives
+from hm_utils.dataset import BatchMaker, Examples, histories_as_of, make_examples, on_sale_by_week, sample_negatives
+from hm_utils.purchases import PurchaseLog
 from tests.data import ARTICLES, random_log, random_transactions
 
 START, END, LENGTH = 10, 40, 6
@@ -211,6 +213,31 @@ def test_sampled_negatives_were_on_sale_and_never_bought(log, examples):
             assert (customer, article) not in bought
             assert article in sold
     np.testing.assert_array_equal(negatives, sample_negatives(known, examples, END, per_positive=3, seed=0))
+
+
+def test_what_is_drawn_for_an_example_depends_on_no_other(log, examples):
+    whole = sample_negatives(log, examples, END, per_positive=3, seed=5)
+    on_sale = on_sale_by_week(log, START, END)
+    for some in (examples.customer < 20, examples.customer >= 20):
+        part = Examples(examples.customer[some], examples.article[some], examples.day[some])
+        drawn = sample_negatives(log, part, END, per_positive=3, seed=5, on_sale=on_sale)
+        np.testing.assert_array_equal(drawn, whole[some])
+    assert (whole != sample_negatives(log, examples, END, per_positive=3, seed=6)).mean() > 0.9
+
+
+def test_negatives_are_drawn_uniformly_from_what_was_on_sale():
+    # 5,000 customers buy article 0, one more the first twenty others, nobody the last.
+    bought = pd.DataFrame({"customer": np.append(np.arange(5_000), np.full(20, 5_000)), "price": 1.0})
+    bought["article"] = np.append(np.zeros(5_000, int), np.arange(1, 21))
+    bought = bought.assign(t_dat=pd.Timestamp("2020-08-04"), sales_channel_id=1)
+    log = PurchaseLog.from_transactions(bought, 5_001, 22)
+    drawn = sample_negatives(log, make_examples(log, 0, 1), 7, per_positive=4, seed=0)[:5_000]
+    counts = np.bincount(drawn.ravel(), minlength=22)
+    assert counts[0] == counts[21] == 0
+    assert ((counts[1:21] - 1_000) ** 2 / 1_000).sum() < 43.8, "chi-square of 19 degrees of freedom: p < 0.001"
+    assert abs(np.asarray(np.corrcoef(drawn.T))[np.triu_indices(4, 1)]).max() < 0.06, (
+        "the draws of an example hang together"
+    )
 
 
 def test_pair_batches_use_the_sampled_negatives(log, examples):

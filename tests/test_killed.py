@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from hm_utils.preprocessing import Preprocessed, PreprocessedError, preprocess
+from hm_utils.preprocessed_folder import PreprocessedError
+from hm_utils.preprocessing import Preprocessed, preprocess
 from hm_utils.raw import RawTables
 from tests.data import article_table, customer_table, random_transactions
 

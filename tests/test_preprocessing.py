@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from hm_utils.dataset import BatchMaker
-from hm_utils.preprocessing import Preprocessed, PreprocessedError, Split, make_training_data, preprocess
+from hm_utils.preprocessed_folder import PreprocessedError
+from hm_utils.preprocessing import Preprocessed, Split, make_training_data, preprocess
 from hm_utils.raw import RawTables
 from tests.data import DAYS, article_table, customer_table, random_log, random_transactions
 
@@ -138,7 +139,7 @@ def test_a_folder_of_something_else_is_left_alone(tables, tmp_path):
 
 def test_a_run_that_fails_leaves_the_old_folder(tables, folder, monkeypatch):
     before = Preprocessed.load(folder).fingerprint
-    monkeypatch.setattr("hm_utils.preprocessing.file_entries", lambda *_: 1 / 0)
+    monkeypatch.setattr("hm_utils.preprocessed_folder.file_entries", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         preprocess(tables, folder, val_days=4, test_days=5)
     monkeypatch.undo()

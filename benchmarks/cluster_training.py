@@ -30,10 +30,11 @@ import torch
 from benchmarks.measuring import machine, measured, save
 from benchmarks.quality import chosen_of, notebook_parameters
 from benchmarks.training import BUSY, describe, prepare
-from hm_utils.cluster import ClusterError, on_ray
+from hm_utils.cluster import ClusterError, require_ray
 from hm_utils.fit import open_inputs
 from hm_utils.paths import resolve
-from hm_utils.preprocessing import PreprocessedError, TrainingData
+from hm_utils.preprocessed_folder import PreprocessedError
+from hm_utils.preprocessing import TrainingData
 from hm_utils.raw import RawDataError
 from hm_utils.towers import TowerConfig
 from hm_utils.training import TrainingResult, TrainingSettings, train
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        on_ray("ray")
+        require_ray()
         measure(options)
     except (RawDataError, PreprocessedError, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from hm_utils import embedding_health
-from hm_utils.cluster import on_ray
+from hm_utils.cluster import require_ray
 from hm_utils.dataset import BatchMaker
+from hm_utils.engines import check_engine
 from hm_utils.features import CatalogueState
 from hm_utils.preprocessing import Preprocessed, TrainingData
 from hm_utils.purchases import PurchaseLog
@@ -47,10 +48,13 @@ def fit(
         engine: "local" trains in this process, "ray" on ``num_workers`` workers of a cluster, with the same results.
 
     Raises:
-        ClusterError: ``engine`` is neither, or Ray cannot train.
+        ValueError: ``engine`` is neither, or ``num_workers`` does not fit it.
+        ClusterError: Ray is not installed, or cannot train.
         FloatingPointError: the loss is not finite.
     """
-    if on_ray(engine):
+    check_engine(engine, num_workers)
+    if engine == "ray":
+        require_ray()
         from hm_utils.cluster.training import train_on_ray
 
         opens = partial(open_inputs, data.directory / "training", data.directory, settings)
@@ -74,7 +78,9 @@ def fit_everything(
     The other arguments and errors are :func:`fit`'s.
     """
     where = (checkpoint_path, f"{data.fingerprint}-refit")
-    if on_ray(engine):
+    check_engine(engine, num_workers)
+    if engine == "ray":
+        require_ray()
         from hm_utils.cluster.training import train_on_ray
 
         folder = checkpoint_path.absolute().with_name(checkpoint_path.name + ".training")

@@ -139,9 +139,9 @@ def test_without_ray_it_says_what_to_install(data, tmp_path, monkeypatch):
 
 
 def test_an_unknown_engine_is_refused(data, tmp_path):
-    with pytest.raises(ClusterError, match=r'engine must be "local" .* or "ray" .*, not \'spark\''):
+    with pytest.raises(ValueError, match=r'engine must be "local" .* or "ray" .*, not \'spark\''):
         fitted(data, tmp_path / "c.pt", engine="spark")
-    with pytest.raises(ClusterError, match="num_workers must be 1 or more, not 0"):
+    with pytest.raises(ValueError, match="num_workers must be 1 or more, not 0"):
         fitted(data, tmp_path / "c.pt", engine="ray", num_workers=0)
 
 

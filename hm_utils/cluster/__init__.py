@@ -26,7 +26,7 @@ def connected(num_workers: int) -> Iterator[None]:
     """
     if num_workers < 1:
         raise ClusterError(f"num_workers must be 1 or more, not {num_workers}")
-    _require_ray()
+    require_ray()
     import ray
 
     if ray.is_initialized():
@@ -43,20 +43,7 @@ def connected(num_workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def on_ray(engine: str) -> bool:
-    """Whether ``engine``, a notebook's parameter, asks for Ray.
-
-    Raises:
-        ClusterError: if it is neither "local" nor "ray", or Ray is not installed.
-    """
-    if engine not in ("local", "ray"):
-        raise ClusterError(f'engine must be "local" (this machine) or "ray" (a cluster), not {engine!r}')
-    if engine == "ray":
-        _require_ray()
-    return engine == "ray"
-
-
-def _require_ray() -> None:
+def require_ray() -> None:
     """Before ``ray`` is imported: say what to do if there is none."""
     if importlib.util.find_spec("ray") is None:
         raise ClusterError('engine="ray" needs Ray: install it with `make cluster-env`, or use engine="local"')

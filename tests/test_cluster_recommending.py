@@ -108,7 +108,7 @@ def test_rankings_and_metrics_are_equal_though_a_worker_is_killed(data, snapshot
         np.testing.assert_array_equal(ranked, alone)
         assert ranked.dtype == alone.dtype
         table = evaluate({"alone": alone, "ranked": ranked}, truth, data.log, split.val_end).table()
-        np.testing.assert_array_equal(table.loc["ranked"].to_numpy(), table.loc["alone"].to_numpy())
+        np.testing.assert_array_equal(table.loc["alone"].to_numpy(), table.loc["ranked"].to_numpy())
     assert mark.exists()
     assert recommending.rank(snapshot, truth.customers[:0], 30, **given).shape == (0, 30)
 

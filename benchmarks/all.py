@@ -24,6 +24,7 @@ def commands(data: Path, model: Path, size: str) -> dict[str, list[str]]:
     growth = ["growth"] if size == "full" else ["growth", "--rows", "0.1", "0.3", "1"]
     return {
         "reading": ["reading", "--data-dir", str(data)],
+        "cluster_preprocessing": ["cluster_preprocessing", "--data-dir", str(data)],
         "training": ["training", "--data-dir", str(data)],
         "cluster_training": ["cluster_training", "--data-dir", str(data)],
         "search": ["search", "--model", str(model)],

@@ -1,8 +1,8 @@
 """Answers leave in one piece: uvicorn's protocol, with the head and the body of an answer in one write.
 
-uvicorn writes the head, then the body. A process that is killed between the two leaves a head without a body, and a proxy
-that has passed the head on cannot ask another process. What is written in one turn of the event loop is joined here; an
-answer is then with the system whole, or not at all.
+uvicorn writes the head, then the body. A process that is killed between the two leaves a head without a body, and a
+proxy that has passed the head on cannot ask another process. What is written in one turn of the event loop is joined
+here; an answer is then with the system whole, or not at all.
 """
 
 from __future__ import annotations

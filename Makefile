@@ -54,7 +54,11 @@ run: $(STAMP) $(NEEDS_SAMPLE)  ## Run the four notebooks and publish a model (DA
 
 .PHONY: test
 test: lint $(CLUSTER_STAMP)  ## Run every check: lint, types, tests (PYTEST_ARGS=)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not cluster" $(PYTEST_ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(CLUSTER_STAMP)  ## Run the tests that start Ray (PYTEST_ARGS=)
+	$(PY) -m pytest -m cluster $(PYTEST_ARGS)
 
 .PHONY: serve
 serve: $(STAMP)  ## Serve the published model on http://localhost:8000 (ARTIFACTS_DIR= or MODEL=, HOST=, PORT=, WORKERS=)

@@ -17,6 +17,7 @@ from hm_utils.sample import write_sample
 TRAINING = {"num_epochs": "1", "batch_size": "256", "train_weeks": "8", "hidden_dims": "[16]", "device": "cpu"}
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 def test_the_notebooks_run_on_a_cluster(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +18,15 @@ from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.parts import find_parts
 from hm_utils.dataset import make_examples
 from hm_utils.engines import check_engine
-from hm_utils.paths import repository_root
 from hm_utils.preprocessing import Preprocessed
 from hm_utils.sample import write_sample
 from hm_utils.schema import RawDataError
 from tests.small_ray import small_ray
 
 SETTINGS = {"val_days": 5, "test_days": 6, "train_weeks": 6, "negatives_per_positive": 3, "seed": 7}
+
+
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -243,17 +243,3 @@ def test_a_worker_without_the_shared_folder_is_told(tmp_path):
 def test_an_engine_that_there_is_not_is_said(engine, num_workers):
     with pytest.raises(ValueError, match=r"engine must be|num_workers must be|needs engine=\"ray\""):
         check_engine(engine, num_workers)
-
-
-def test_one_machine_does_without_ray(folders, tmp_path):
-    code = f"""
-import sys
-sys.modules["ray"] = None  # as if it were not installed: an import of it fails
-import hm_utils.recommend, hm_utils.pipeline, hm_utils.inference, hm_utils.publishing, hm_utils.training
-import hm_utils.cluster.preprocessing, hm_utils.cluster.reading, hm_utils.cluster.recommending
-from pathlib import Path
-from hm_utils.preprocessing import preprocess
-from hm_utils.raw import read_raw
-preprocess(read_raw(Path({str(folders["one csv"])!r})), Path({str(tmp_path / "made")!r}), 5, 6, 6)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=repository_root(), timeout=100)

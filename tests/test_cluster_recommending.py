@@ -30,6 +30,8 @@ from tests.served import SCORING, random_replay
 from tests.small_ray import small_ray
 from tests.snapshots import HISTORY_LENGTH, snapshot_of
 
+pytestmark = pytest.mark.cluster
+
 
 @pytest.fixture(scope="module", autouse=True)
 def ray():

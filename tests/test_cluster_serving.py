@@ -80,6 +80,7 @@ def local_answers(folder: Path) -> dict[bytes, tuple[int, Any]]:
     return {posted(body): (answer.status_code, answer.json()) for body, answer in zip(BODIES, answers, strict=True)}
 
 
+@pytest.mark.cluster
 def test_a_replica_answers_as_the_service_without_serve(service: Running) -> None:
     expected = local_answers(service.first)
     with Client(service.port) as client:
@@ -95,6 +96,7 @@ def test_a_replica_answers_as_the_service_without_serve(service: Running) -> Non
     assert total >= len(BODIES) + 3
 
 
+@pytest.mark.cluster
 def test_a_killed_replica_drops_no_request(service: Running) -> None:
     messages = [posted(body) for body in BODIES[:20]]
     expected = local_answers(service.first)
@@ -107,6 +109,7 @@ def test_a_killed_replica_drops_no_request(service: Running) -> None:
         assert [json.loads(body) for body in bodies] == [expected[message][1]]
 
 
+@pytest.mark.cluster
 def test_a_new_model_and_a_rollout_drop_no_request_and_mix_no_versions(service: Running) -> None:
     """First the model, which the replicas take by themselves; then a deployment, which replaces both replicas."""
     wait_for(lambda: len(replicas(os.getpid())) == 2)

@@ -100,6 +100,7 @@ def ranks(request, tmp_path_factory):
     return [torch.load(folder / f"{rank}.found", weights_only=True) for rank in range(request.param)]
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("case", CASES)
 def test_loss_and_gradients_are_those_of_the_whole_batch(ranks, case):
     expected = gradients(case)
@@ -110,6 +111,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(ranks, case):
             torch.testing.assert_close(found[case][name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.cluster
 def test_all_workers_have_the_same_weights_to_the_last_bit_and_they_are_those_of_one_machine(ranks, tmp_path):
     alone = trained(tmp_path / "alone.pt")
     first = ranks[0]["trained"]
@@ -134,11 +136,13 @@ def test_one_worker_ends_with_the_bits_of_a_plain_run(tmp_path):
     assert worker["traffic"]["sent"] == 0
 
 
+@pytest.mark.cluster
 def test_all_workers_end_together_where_the_loss_is_not_finite(ranks):
     assert "lower learning_rate" in ranks[0]["lost"]
     assert {found["lost"] for found in ranks} == {ranks[0]["lost"]}
 
 
+@pytest.mark.cluster
 def test_what_is_sent_is_counted_beside_the_least(ranks):
     for found in ranks:
         traffic = found["trained"]["traffic"]

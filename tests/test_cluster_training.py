@@ -82,6 +82,7 @@ def open_and_kill(folder: Path, *arguments):
     return inputs, validate
 
 
+@pytest.mark.cluster
 def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here, data, tmp_path, monkeypatch):
     validated = tmp_path / "c.pt"
     fitted(data, validated)
@@ -103,6 +104,7 @@ def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here,
     assert sorted(path.name for path in tmp_path.glob("ray*")) == ["ray.pt"], "rubbish is left"
 
 
+@pytest.mark.cluster
 def test_the_notebook_trains_on_two_workers(ray_here, tmp_path, capsys):
     write_sample(tmp_path / "raw", "tiny")
     preprocess(read_raw(tmp_path / "raw"), tmp_path / "preprocessed", train_weeks=8)

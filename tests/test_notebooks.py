@@ -17,7 +17,7 @@ from hm_utils.parameters import declared_parameters
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ["01_eda", "02_preprocessing", "03_training", "04_evaluation"]
 MAX_LINES = 12  # of a code cell, imports and blank lines aside; the parameters cell has a line for each parameter
-MAX_LINES_OF_ALL = 17  # of any code cell, with everything
+MAX_LINES_OF_ALL = 15  # of any code cell but that of the parameters, with everything
 MAX_FUNCTION_LINES = 5
 
 # One name means one thing everywhere: these are promised to the user.
@@ -128,8 +128,8 @@ def test_cells_are_short_and_define_little(notebook: NotebookNode) -> None:
     for cell in code_cells(notebook):
         where = cell.source[:80]
         assert cell.source.strip(), "an empty cell"
-        assert len(cell.source.splitlines()) <= MAX_LINES_OF_ALL, f"too long: {where!r}"
         if not is_parameters(cell):
+            assert len(cell.source.splitlines()) <= MAX_LINES_OF_ALL, f"too long: {where!r}"
             imports = [node for node in python(cell).body if isinstance(node, ast.Import | ast.ImportFrom)]
             importing = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in imports)
             written = sum(bool(line.strip()) for line in cell.source.splitlines())

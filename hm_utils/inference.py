@@ -171,8 +171,10 @@ class Snapshot:
 
     def customers(self, rows: Int32) -> Float32:
         """``[n, vector_dim]`` unit vectors of customers."""
+        return self._encoded(rows, self.histories(rows, self.history_length))
+
+    def _encoded(self, rows: Int32, histories: Histories) -> Float32:
         device = str(self.model.log_scale.device)
-        histories = self.histories(rows, self.history_length)
         return encode_customers(self.model.user_tower, self.article_vectors, self.attributes[rows], histories, device)
 
     def histories(self, rows: Int32, length: int) -> Histories:
@@ -181,8 +183,9 @@ class Snapshot:
 
     def queries(self, rows: Int32, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n, d + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
-        share = popularity_share(self.histories(rows, 1), scoring)
-        return fold_customers(weigh_names(self.customers(rows), self.model.config.name_dim, scoring.name), share)
+        histories = self.histories(rows, self.history_length)
+        users = weigh_names(self._encoded(rows, histories), self.model.config.name_dim, scoring.name)
+        return fold_customers(users, popularity_share(histories, scoring))
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n_articles, d + 2]`` unit vectors to search, popularity folded in; d is with or without the names."""

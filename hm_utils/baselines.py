@@ -35,7 +35,7 @@ PRIOR_SALES = 1_000.0  # what everybody's sales weigh beside a band's own; on th
 def random_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     """k articles at random out of those on sale: the floor."""
     rng = np.random.default_rng(as_of)
-    articles = rng.permutation(np.flatnonzero(_on_sale(log, as_of)))
+    articles = rng.permutation(np.flatnonzero(on_sale(log, as_of)))
     n = min(k, len(articles))
     ranked = np.full((len(customers), k), -1, dtype=np.int32)
     if n:
@@ -234,7 +234,7 @@ def _own_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int
     sales = recent_sales(log, as_of)
     # Bought on the same day, the better seller comes first: too small to matter where weights differ.
     score = weights.data + 1e-6 * sales[article] / max(sales.max(), 1.0)
-    score[~_on_sale(log, as_of)[article]] = 0.0
+    score[~on_sale(log, as_of)[article]] = 0.0
     return _ranked(row, article, score, len(customers), k)
 
 
@@ -253,7 +253,7 @@ def _recent_best_sellers(
     return chain(recent[None], ever[None], k=k)[0]
 
 
-def _on_sale(log: PurchaseLog, as_of: int) -> npt.NDArray[np.bool_]:
+def on_sale(log: PurchaseLog, as_of: int) -> npt.NDArray[np.bool_]:
     """``[n_articles]`` whether anybody bought the article in the last ``ON_SALE_DAYS``."""
     return log.sales_between(as_of - ON_SALE_DAYS, as_of) > 0
 

@@ -35,7 +35,7 @@ DETAILS = {
     "price": "price",
     "new_in_shop": "new_in_shop",
 }
-NEW_IN_SHOP_DAYS = 14  # since an article's first sale
+NEW_IN_SHOP_DAYS = 14  # since an article's first sale, here and in the evaluation
 SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name")
 ARTICLE_ID = re.compile(r"[0-9]{10}")
 COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recent_sales"]))

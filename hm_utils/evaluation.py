@@ -23,6 +23,8 @@ import pandas as pd
 
 from hm_utils import metrics
 from hm_utils.baselines import AGE_BANDS, age_bands, history_rows
+from hm_utils.catalogue import NEW_IN_SHOP_DAYS
+from hm_utils.kinds import ACTIVE_DAYS
 from hm_utils.metrics import Bool, Float
 from hm_utils.purchases import Baskets, Int32, PurchaseLog
 
@@ -31,8 +33,6 @@ COVERAGE, NOVELTY, DIVERSITY = OF_LISTS = ("coverage@12", "novelty@12", "diversi
 # What two articles may share, for the diversity of a list: what it is, its pattern, its colour, where it hangs.
 DIVERSITY_COLUMNS = ("product_type_no", "graphical_appearance_no", "colour_group_code", "section_no")
 NOVELTY_DAYS = 28  # before the test days: how many customers bought an article in these says how well it is known
-ACTIVE_DAYS = 30  # a customer who has not bought for so long is dormant
-NEW_IN_SHOP_DAYS = 14  # an article first sold in these days before the test, or in the test, is new in the shop
 EVERYONE = "everyone"
 MIN_CUSTOMERS = 30  # of a slice, for an interval: the bootstrap of fewer is too narrow (of one, it has no width)
 RESAMPLES = 1_000

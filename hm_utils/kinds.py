@@ -12,7 +12,7 @@ from hm_utils.purchases import Int32, PurchaseLog
 Kind = Literal["frequent", "dormant", "young", "never_bought", "any"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-ACTIVE_DAYS = 30  # as in the evaluation: a customer who has not bought for so long is dormant
+ACTIVE_DAYS = 30  # a customer who has not bought for so long is dormant, here and in the evaluation
 FREQUENT_SHARE = 0.9  # of those who bought, so many bought less
 YOUNG_BELOW = 25  # years
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hm_utils.baselines import on_sale
 from hm_utils.inference import Snapshot
+from hm_utils.purchases import Int64
 
 MOST_ARTICLES = 3_000
-ON_SALE_DAYS = 28
 
 
 def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFrame:
@@ -20,10 +21,7 @@ def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFr
     Returns:
         Columns ``x``, ``y``, ``group``, a row an article; attribute ``shown`` is the share of the variance on the map.
     """
-    log, as_of = snapshot.log, snapshot.as_of
-    rows = np.flatnonzero(log.sales_between(as_of - ON_SALE_DAYS, as_of))
-    if len(rows) > MOST_ARTICLES:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ARTICLES, replace=False))
+    rows = _some_on_sale(snapshot, seed)
     tastes = snapshot.article_vectors[rows, : snapshot.model.config.output_dim].astype(np.float64)
     centred = tastes - tastes.mean(axis=0)
     variance, axes = np.linalg.eigh(centred.T @ centred)
@@ -35,10 +33,7 @@ def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFr
 
 def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed: int = 0) -> tuple[float, float]:
     """How often an article's k nearest by taste, of those on sale, share its group; and how often any two do."""
-    log, as_of = snapshot.log, snapshot.as_of
-    rows = np.flatnonzero(log.sales_between(as_of - ON_SALE_DAYS, as_of))
-    if len(rows) > MOST_ARTICLES:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ARTICLES, replace=False))
+    rows = _some_on_sale(snapshot, seed)
     tastes = snapshot.article_vectors[rows, : snapshot.model.config.output_dim]
     codes = pd.factorize(groups.to_numpy()[rows])[0]
     cosines = tastes @ tastes.T
@@ -46,3 +41,11 @@ def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed
     near = np.argpartition(-cosines, min(k, len(rows) - 1) - 1, axis=1)[:, :k]
     share = np.bincount(codes) / len(codes)
     return float((codes[near] == codes[:, None]).mean()), float(np.square(share).sum())
+
+
+def _some_on_sale(snapshot: Snapshot, seed: int) -> Int64:
+    """Rows of the articles on sale, ascending; ``MOST_ARTICLES`` at random where there are more."""
+    rows = np.flatnonzero(on_sale(snapshot.log, snapshot.as_of))
+    if len(rows) > MOST_ARTICLES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ARTICLES, replace=False))
+    return rows

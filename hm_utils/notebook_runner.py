@@ -180,12 +180,8 @@ class _Engine(NBClientEngine):
             # Asked politely, a kernel takes seconds to go and may print a traceback; by then it has nothing to lose.
             shutdown_kernel="immediate",
         )  # fmt: skip
-        # OpenMP's threads wait for each other many times a step. Spinning all the while takes the core from whoever
-        # has work: beside a busy process, training did 2,000 examples/s. Asleep at once, the second core is no use:
-        # 13,600 of 20,300 on an idle machine. Spinning for some microseconds it did 9,600 and 19,400.
-        environment = {"GOMP_SPINCOUNT": "1000", **os.environ}
         # Another backend in the user's environment would leave the reports without figures.
-        environment.pop("MPLBACKEND", None)
+        environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         return client.execute(env=environment)
 
 

@@ -1,6 +1,6 @@
-"""What the service goes through in bad months: reloads, a killed worker, and a hundred thousand odd requests.
+"""What the service goes through in bad months: reloads, a killed worker, and odd requests by the hundred thousand.
 
-    python -m benchmarks.soak --model artifacts/model [--reloads 50] [--requests 100000] [--json soak.json]
+    python -m benchmarks.soak --model artifacts/model [--reloads 50] [--requests 200000] [--json soak.json]
 
 * reloads: the model and another version of it (purchases count more) take turns under load. Each answer is compared
   with what each version says of that customer: it must be all of one of them.
@@ -44,7 +44,7 @@ from hm_utils.recommender import Recommender
 CONNECTIONS = 8
 ASKED, CUSTOMERS = 2_000, 200  # customers looked at, and those whose answers tell one version from the other
 LONGEST = 600.0  # seconds of any part
-PARTS = 5  # of the odd requests: memory is measured after each
+PARTS = 10  # of the odd requests: memory is measured after each
 
 Answers = dict[str, list[dict[str, Any]]]  # each customer's list
 
@@ -273,7 +273,7 @@ def odd(model: Path, requests: int) -> dict[str, Any]:
     return {
         **{f"status {status}": count for status, count in sorted(statuses.items())},
         "server errors": errors,
-        "own memory after each fifth, MiB": [round(1024 * gib, 1) for gib in own],
+        "own memory after each tenth, MiB": [round(1024 * gib, 1) for gib in own],
         "resident memory at the end GiB": resident,
     }
 
@@ -284,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="artifacts/model", help="folder of a published model (%(default)s)")
     parser.add_argument("--reloads", type=int, default=50, help="(%(default)s)")
-    parser.add_argument("--requests", type=int, default=100_000, help="odd ones (%(default)s)")
+    parser.add_argument("--requests", type=int, default=200_000, help="odd ones (%(default)s)")
     parser.add_argument("--seconds", type=float, default=10, help="of load around the kill (%(default)s)")
     parser.add_argument("--json", type=Path, help="write everything here too")
     options = parser.parse_args(arguments)

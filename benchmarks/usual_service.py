@@ -53,7 +53,7 @@ def recommend(request: RecommendRequest) -> RecommendResponse:
     queries, related = model.encoded_queries(shopper), relatives(shopper.histories, model._siblings)
     wanted = request.top_k + len(request.exclude_items)
     articles, scores = best(
-        model._index.search, model._index.vectors, model._scale, queries, related, model.scoring, wanted
+        model._index.search, model._index.vectors, model._times, queries, related, model.scoring, wanted
     )
     rows = (
         dict(zip(model.article_ids.tolist(), range(len(model.article_ids)), strict=True))

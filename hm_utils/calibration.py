@@ -15,7 +15,7 @@ from hm_utils import metrics
 from hm_utils.inference import Snapshot
 from hm_utils.popularity import COUNTED
 from hm_utils.purchases import Baskets, Int32
-from hm_utils.scoring import TOWERS_ALONE, Scoring, best, fold_customers, scores_of
+from hm_utils.scoring import TOWERS_ALONE, Scoring, best, factor, fold_customers, scores_of
 
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -128,8 +128,9 @@ def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     vectors, queries = snapshot.index_vectors(), fold_customers(users)
     depth = min(CANDIDATES, len(vectors))
     related = snapshot.relatives(customers)
-    articles, scores = best(snapshot.search(vectors), vectors, snapshot.scale, queries, related, TOWERS_ALONE, depth)
-    scores_of_related = scores_of(vectors, snapshot.scale, queries, related.articles)
+    times = factor(vectors, snapshot.scale)
+    articles, scores = best(snapshot.search(vectors), vectors, times, queries, related, TOWERS_ALONE, depth)
+    scores_of_related = scores_of(vectors, times, queries, related.articles)
     found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)

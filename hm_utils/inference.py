@@ -24,6 +24,7 @@ from hm_utils.scoring import (
     Search,
     Siblings,
     best,
+    factor,
     fold_articles,
     fold_customers,
     popularity_share,
@@ -212,8 +213,8 @@ class Snapshot:
         return articles, scores
 
     def _score(self, vectors: Float32, rows: Int32, k: int, scoring: Scoring) -> tuple[Int32, Float32]:
-        related = self.relatives(rows)
-        return best(self.search(vectors), vectors, self.scale, self.queries(rows, scoring), related, scoring, k)
+        times, related = factor(vectors, self.scale), self.relatives(rows)
+        return best(self.search(vectors), vectors, times, self.queries(rows, scoring), related, scoring, k)
 
     def relatives(self, rows: Int32) -> Relatives:
         """What customers had bought, and the siblings of that which are on sale."""

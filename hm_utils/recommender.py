@@ -51,6 +51,7 @@ from hm_utils.scoring import (
     Scoring,
     Siblings,
     best,
+    factor,
     fold_customers,
     popularity_share,
     relatives,
@@ -111,7 +112,7 @@ class Recommender:
         self.scoring = scoring
         self._siblings = siblings
         self._stored_queries = stored_queries
-        self._scale = float(model.scale.detach())
+        self._times = factor(index.vectors, float(model.scale.detach()))
         self._article_vectors = article_vectors
 
     @property
@@ -260,7 +261,7 @@ class Recommender:
             related = related.among(allowed)
 
         def search(k: int) -> tuple[Int32, Float32]:
-            return best(index.search, self._index.vectors, self._scale, queries, related, self.scoring, k)
+            return best(index.search, self._index.vectors, self._times, queries, related, self.scoring, k)
 
         found, scores = search(top_k)
         if allowed is not None or not len(excluded):
@@ -300,7 +301,7 @@ class Recommender:
     def _scores(self, shoppers: Shoppers, articles: Int32) -> Float32:
         """``[n, len(articles)]`` of the same articles for every shopper."""
         wanted = np.broadcast_to(articles, (len(shoppers), len(articles)))
-        scores = scores_of(self._index.vectors, self._scale, self.queries(shoppers), wanted)
+        scores = scores_of(self._index.vectors, self._times, self.queries(shoppers), wanted)
         related = relatives(shoppers.histories, self._siblings)
         same = related.articles[:, None, :] == wanted[:, :, None]
         return scores + (same * related.bonus(self.scoring)[:, None, :]).sum(axis=2)

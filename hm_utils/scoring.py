@@ -249,18 +249,20 @@ def own_articles(histories: Histories) -> Histories:
 
 
 def _first_of_each(values: Int32, mask: Bool) -> Bool:
-    """``[n, h]`` where the mask is true and the value is not yet in the row."""
-    same = values[:, :, None] == values[:, None, :]
-    earlier = mask[:, None, :] & np.tri(values.shape[1], k=-1, dtype=bool)
-    return mask & ~(same & earlier).any(axis=2)
+    """``[n, h]`` where the mask is true and the value, from 0, is not yet in the row."""
+    if not mask.any():
+        return mask
+    values = np.where(mask, values, -1)
+    first = (values[:, :, None] == values[:, None, :]).argmax(axis=2)
+    return mask & (first == np.arange(values.shape[1]))
 
 
-def scores_of(vectors: Float32, scale: float, queries: Float32, articles: Int32) -> Float32:
+def scores_of(vectors: Float32, times: float, queries: Float32, articles: Int32) -> Float32:
     """``[n, c]`` scores of each customer's ``articles`` without the repurchase terms; 0 where there is none (-1).
 
     Args:
         vectors, queries: folded.
-        scale: of the cosine.
+        times: from :func:`factor`.
     """
     scores = np.zeros(articles.shape, dtype=np.float32)
     row, column = np.nonzero(articles >= 0)
@@ -268,11 +270,11 @@ def scores_of(vectors: Float32, scale: float, queries: Float32, articles: Int32)
         pairs = row[start : start + PAIRS], column[start : start + PAIRS]
         # One dot product a pair: a score does not depend on what else is in the batch, to the last bit.
         scores[pairs] = np.vecdot(vectors[articles[pairs]], queries[pairs[0]])
-    return scores * np.float32(factor(vectors, scale))
+    return scores * np.float32(times)
 
 
 def best(
-    search: Search, vectors: Float32, scale: float, queries: Float32, related: Relatives, scoring: Scoring, k: int
+    search: Search, vectors: Float32, times: float, queries: Float32, related: Relatives, scoring: Scoring, k: int
 ) -> tuple[Int32, Float32]:
     """The k best articles by the whole score: those that a search of the folded vectors finds, and the relatives.
 
@@ -280,7 +282,7 @@ def best(
         search: folded queries, how many → article rows ``[n, k]``, best first and -1 where there are no
             more, and their dot products, -inf there.
         vectors, queries: folded; the articles' with ``scoring.popularity`` times log popularity.
-        scale: of the cosine.
+        times: from :func:`factor`.
         related: from :func:`relatives`.
 
     Returns:
@@ -288,12 +290,12 @@ def best(
     """
     if not scoring.has_repurchase:
         found, dots = search(queries, k)
-        return found, dots * np.float32(factor(vectors, scale))
+        return found, dots * np.float32(times)
     # What has a bonus below 0 moves down, perhaps out of the list: as many more are looked at. For everybody
     # alike, as the depth must not depend on who else is in the batch.
     found, dots = search(queries, k + OWN_LENGTH + (MOST_SIBLINGS if scoring.sibling < 0 else 0))
-    scores = dots * np.float32(factor(vectors, scale))
-    return add_repurchase(found, scores, related, scores_of(vectors, scale, queries, related.articles), scoring, k)
+    own_scores = scores_of(vectors, times, queries, related.articles)
+    return add_repurchase(found, dots * np.float32(times), related, own_scores, scoring, k)
 
 
 def add_repurchase(

@@ -145,7 +145,8 @@ def test_scores_of_some_articles_are_those_of_the_search():
     ).articles
     vectors, queries, scale = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS), 12.0
     bonus = np.random.default_rng(2).gamma(2.0, size=ARTICLES).astype(np.float32)
-    scores = scores_of(fold_articles(vectors, bonus, scale), scale, fold_customers(queries), articles)
+    folded = fold_articles(vectors, bonus, scale)
+    scores = scores_of(folded, factor(folded, scale), fold_customers(queries), articles)
     expected = np.take_along_axis(scale * queries @ vectors.T + bonus, np.maximum(articles, 0), axis=1)
     there = articles >= 0
     assert there.any()

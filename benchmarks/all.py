@@ -30,6 +30,7 @@ def commands(data: Path, model: Path, size: str) -> dict[str, list[str]]:
         "search": ["search", "--model", str(model)],
         "recommending": ["recommending", "--model", str(model)],
         "serving": ["serving", "--model", str(model)],
+        "cluster_serving": ["cluster_serving", "--model", str(model)],
         "soak": ["soak", "--model", str(model)],
         "page": ["page", "--model", str(model)],
         "growth": growth,

@@ -230,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(pd.DataFrame(report["rows"]).set_index("").to_string(float_format="{:,.2f}".format), flush=True)
     report["events"] = events(model, options.kills)
     save(options.json, report)
-    print(pd.DataFrame(report["events"]).T.to_string(float_format="{:,.3f}".format))
+    seen = pd.DataFrame(list(report["events"].values()), index=list(report["events"]))
+    print(seen.to_string(float_format="{:,.2f}".format, na_rep="–"))
     return 0
 
 

@@ -29,7 +29,7 @@ from ray.util.queue import Queue
 from hm_utils.checkpoint import load_checkpoint, save_whole
 from hm_utils.cluster import ClusterError, connected
 from hm_utils.cluster.batches import ShardMaker
-from hm_utils.cluster.step import TorchWorkers
+from hm_utils.cluster.step import TorchWorkers, Traffic
 from hm_utils.resuming import RunFiles
 from hm_utils.towers import TowerConfig, TwoTower
 from hm_utils.training import TrainingInputs, TrainingResult, TrainingSettings, Validate, train
@@ -152,13 +152,15 @@ def _train(task: Task) -> dict[str, Any]:
         logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(task.records))
     torch.set_num_threads(task.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     inputs, own_validation = task.open_inputs(rank == 0 and task.validated)
-    inputs = replace(inputs, batches=ShardMaker.of(inputs.batches, rank, workers))
+    # One worker has nobody to exchange with: it runs the plain loop.
+    exchange = TorchWorkers() if workers > 1 else None
+    if exchange:
+        inputs = replace(inputs, batches=ShardMaker.of(inputs.batches, rank, workers))
 
     def validate(model: TwoTower) -> dict[str, float]:
         metrics = own_validation(model) if own_validation else {}
         return ray.train.collective.broadcast_from_rank_zero(metrics)
 
-    exchange = TorchWorkers()
     device = str(ray.train.torch.get_device())
     try:
         result = train(
@@ -175,7 +177,7 @@ def _train(task: Task) -> dict[str, Any]:
     except FloatingPointError as error:  # on all workers in the same step: training again would end there again
         return {"error": str(error)}
     facts = {"history": result.history, "best_epoch": result.best_epoch, "resumed_from": result.resumed_from}
-    return {**facts, "traffic": exchange.traffic.a_step()}
+    return {**facts, "traffic": (exchange.traffic if exchange else Traffic()).a_step()}
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,13 @@ def train_on_ray(
         try:
             found = trainer.fit().return_value  # type: ignore[attr-defined]
         except ray.train.TrainingFailedError as error:
+            hint = (
+                "\nThe workers do not reach each other: does a machine's own name resolve to loopback? Then set "
+                "GLOO_SOCKET_IFNAME to its network's interface before `ray start`"
+            )
             raise ClusterError(
-                f"training on Ray failed: {error}\nFinished epochs are kept in {kept}: run again to go on from there"
+                f"training on Ray failed: {error}{hint if 'connectFullMesh' in str(error) else ''}\n"
+                f"Finished epochs are kept in {kept}: run again to go on from there"
             ) from error
     shutil.rmtree(kept, ignore_errors=True)
     if "error" in found:

@@ -260,7 +260,8 @@ def formatted(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
         mean = f"{numbers['mean']:.{digits}f}"
         if "low" not in numbers or np.isnan(numbers["low"]):
             return mean
-        return f"{mean} [{numbers['low']:.{digits}f}, {numbers['high']:.{digits}f}]"
+        # The inner space does not break: in a narrow column the interval goes below the mean as a whole.
+        return f"{mean} [{numbers['low']:.{digits}f},\N{NO-BREAK SPACE}{numbers['high']:.{digits}f}]"
 
     names = table.columns.get_level_values(0).unique()
     return pd.DataFrame({name: table[name].apply(cell, axis=1) for name in names}, index=table.index)

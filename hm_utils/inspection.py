@@ -162,7 +162,7 @@ def show_customers(recommender: Recommender, data: Preprocessed, customers: int,
             {
                 "bought, latest first": pd.Series(names[bought].to_list()),
                 "recommended": pd.Series(names[ranked[ranked >= 0]].to_list()),
-                "score": pd.Series(score[ranked >= 0]).round(2),
+                "score": pd.Series([f"{each:.2f}" for each in score[ranked >= 0]], dtype=str),
             }
         )
         table.index = pd.MultiIndex.from_product([[str(data.customers["customer_id"][row])[:8]], table.index + 1])

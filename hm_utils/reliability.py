@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,8 @@ def _scores(
     """For some customers at a time: their scores ``[n, n_articles]``, and of each purchase the customer's place among
     them, the article, and its share of what the customer bought."""
     truth = truth.sample(max(MIN_CUSTOMERS, PAIRS // snapshot.log.n_articles), seed)
+    # What popularity is to newcomers was fitted for their order, on a scale of its own, and not for probabilities.
+    scoring = replace(scoring, newcomers=1.0)
     vectors = snapshot.index_vectors(scoring)
     scale = np.float32(factor(vectors, snapshot.scale))
     for start in range(0, len(truth), CHUNK):

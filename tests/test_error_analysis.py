@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,6 +127,15 @@ def test_probabilities_add_up_and_a_better_temperature_is_found(snapshot, truth,
     check_figure(evaluation_plots.reliability(curves))
     check_figure(evaluation_plots.reliability(curves.head(0)))
     assert np.isnan(mean_ratio(curves.head(0)))
+
+
+def test_probabilities_are_on_one_scale_for_newcomers_too(snapshot, truth, monkeypatch):
+    monkeypatch.setattr("hm_utils.reliability.MIN_PURCHASES", 0)
+    hidden = snapshot.without_histories()
+    usual, strong = (
+        reliability(hidden, replace(SCORING, newcomers=times), {"it": 1.0}, truth) for times in (1.0, 15.0)
+    )
+    pd.testing.assert_frame_equal(usual, strong)
 
 
 def test_lists_to_read(rankings, truth, log):

@@ -359,10 +359,10 @@ def test_formatted_for_reading(evaluation: Evaluation) -> None:
     assert table.index.tolist() == list(evaluation.rankings)
     numbers: Any = evaluation.table().loc["popularity"]
     mean, low, high = numbers["MAP@12"]
-    assert table.loc["popularity", "MAP@12"] == f"{mean:.4f} [{low:.4f}, {high:.4f}]"
+    assert table.loc["popularity", "MAP@12"] == f"{mean:.4f} [{low:.4f},\N{NO-BREAK SPACE}{high:.4f}]"
     assert table.loc["popularity", "coverage@12"] == f"{numbers['coverage@12', 'mean']:.4f}"
     slices: Any = formatted(evaluation.slices(), digits=2)
-    assert slices.loc[("dormant", "nothing"), "NDCG@12"] == "0.00 [0.00, 0.00]"
+    assert slices.loc[("dormant", "nothing"), "NDCG@12"] == "0.00 [0.00,\N{NO-BREAK SPACE}0.00]"
     assert slices.loc[("dormant", "nothing"), "customers"] == f"{evaluation.parts['dormant'].customers.sum():,}"
     beside: Any = side_by_side(evaluation.slices(), "recall@100", ["nothing", "popularity"])
     assert beside.columns.tolist() == ["customers", "nothing", "popularity"]

@@ -39,7 +39,7 @@ def lists_table(
         customer = truth.customers[place]
         end = int(log.history_ends(np.array([customer]), as_of)[0])
         history = np.arange(end - 1, max(int(log.offsets[customer]), end - k) - 1, -1)
-        past = [f"{escape(names[log.article[row]])} <small>{as_of - log.day[row]} d</small>" for row in history]
+        past = [f"{escape(names[log.article[row]])} <small>{as_of - log.day[row]}&nbsp;d</small>" for row in history]
         more = end - int(log.offsets[customer]) - len(history)
         bought = truth.articles[truth.offsets[place] : truth.offsets[place + 1]]
         own = set(log.article[int(log.offsets[customer]) : end].tolist())

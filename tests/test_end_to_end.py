@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -28,6 +29,7 @@ from tests.test_article_map import unpacked
 
 PARAMETERS = {"num_epochs": 5, "batch_size": 256, "train_weeks": 8, "hidden_dims": [64], "device": "cpu"}
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOTEBOOKS = ("01_eda", "02_preprocessing", "03_training", "04_evaluation")
 
 pytestmark = pytest.mark.slow
@@ -85,6 +87,22 @@ def test_the_reports_open_offline_and_say_in_words_what_they_show(folders):
     assert {"epochs", "MAP@12", "recall@100", "MAP@12, best baseline"} <= set(manifest["metrics"])
     assert f"{manifest['metrics']['MAP@12']:.4f}" in (run / "index.html").read_text()
     assert all(notebook["peak_gib"] > 0 for notebook in manifest["notebooks"])
+
+
+WIDER = """() => [document.documentElement, ...document.querySelectorAll(".output, .figure, .formula")]
+    .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText.slice(0, 80))"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium")
+def test_nothing_is_wider_than_its_report(folders):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    (run,) = (folders[1] / "runs").glob("*/")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
+        report = chromium.new_page(viewport={"width": 1024, "height": 800})
+        for name in NOTEBOOKS:
+            report.goto((run / f"{name}.html").as_uri())
+            assert report.evaluate(WIDER) == [], name
 
 
 def test_no_cell_warns_or_fails(folders):

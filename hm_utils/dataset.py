@@ -179,7 +179,7 @@ def _streams(log: PurchaseLog, examples: Examples, members: Int64, seed: int) ->
     """``[m]`` where the random numbers of each example begin, far from one another."""
     day = examples.day[members].astype(np.int64)
     key = (day * log.n_customers + examples.customer[members]) * log.n_articles + examples.article[members]
-    return _split_mix(_split_mix(np.full(len(key), seed).astype(np.uint64), 0) + key.astype(np.uint64), 0)
+    return _split_mix(_split_mix(np.array([seed]).astype(np.uint64), 0) + key.astype(np.uint64), 0)
 
 
 def _drawn(pool: Int64, streams: UInt64, numbers: Int64) -> Int64:

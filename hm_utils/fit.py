@@ -52,9 +52,7 @@ def fit(
         ClusterError: Ray is not installed, or cannot train.
         FloatingPointError: the loss is not finite.
     """
-    check_engine(engine, num_workers)
-    if engine == "ray":
-        require_ray()
+    if _on_ray(engine, num_workers):
         from hm_utils.cluster.training import train_on_ray
 
         opens = partial(open_inputs, data.directory / "training", data.directory, settings)
@@ -78,9 +76,7 @@ def fit_everything(
     The other arguments and errors are :func:`fit`'s.
     """
     where = (checkpoint_path, f"{data.fingerprint}-refit")
-    check_engine(engine, num_workers)
-    if engine == "ray":
-        require_ray()
+    if _on_ray(engine, num_workers):
         from hm_utils.cluster.training import train_on_ray
 
         folder = checkpoint_path.absolute().with_name(checkpoint_path.name + ".training")
@@ -104,3 +100,11 @@ def open_inputs(
     log = PurchaseLog.load(preprocessed / "log")
     inputs = training_inputs(log, TrainingData.load(training), settings)
     return inputs, watched_validation(Preprocessed.load(preprocessed), inputs, settings) if validates else None
+
+
+def _on_ray(engine: str, num_workers: int) -> bool:
+    """Whether a cluster trains; raises as :func:`fit` does, before Ray is imported."""
+    check_engine(engine, num_workers)
+    if engine == "ray":
+        require_ray()
+    return engine == "ray"

@@ -135,9 +135,7 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         return ShardedTables(
             articles=articles,
             customers=customers,
-            transactions=pd.DataFrame(
-                columns=[schema.T_DAT, schema.CUSTOMER, schema.ARTICLE, schema.PRICE, schema.CHANNEL]
-            ),
+            transactions=pd.DataFrame(columns=LOG_COLUMNS),
             report=report,
             rows_read={"articles": article_source.rows_read, "customers": source.rows_read, "transactions": rows_read},
             fingerprint=hash_of_hashes(list(zip(tables, hashes, strict=True))),

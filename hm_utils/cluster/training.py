@@ -42,6 +42,10 @@ Open = Callable[[bool], tuple[TrainingInputs, Validate | None]]
 MAX_FAILURES = 3  # times that workers are replaced before the run fails
 MAX_WAITS = 10  # minutes to wait for workers to start, for example until the cluster has grown
 STATE = "state.pt"  # in a checkpoint of Ray's
+NOT_CONNECTED = (
+    "\nThe workers do not reach each other: does a machine's own name resolve to loopback? Then set GLOO_SOCKET_IFNAME "
+    "to its network's interface before `ray start`"
+)
 
 
 @dataclass(frozen=True)
@@ -128,12 +132,9 @@ def train_on_ray(
         try:
             found = trainer.fit().return_value  # type: ignore[attr-defined]
         except ray.train.TrainingFailedError as error:
-            hint = (
-                "\nThe workers do not reach each other: does a machine's own name resolve to loopback? Then set "
-                "GLOO_SOCKET_IFNAME to its network's interface before `ray start`"
-            )
+            hint = NOT_CONNECTED if "connectFullMesh" in str(error) else ""
             raise ClusterError(
-                f"training on Ray failed: {error}{hint if 'connectFullMesh' in str(error) else ''}\n"
+                f"training on Ray failed: {error}{hint}\n"
                 f"Finished epochs are kept in {kept}: run again to go on from there"
             ) from error
     shutil.rmtree(kept, ignore_errors=True)

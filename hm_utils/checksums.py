@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,4 +18,6 @@ def file_entry(path: Path) -> dict[str, Any]:
 def file_entries(folder: Path, leave_out: Container[str] = ()) -> dict[str, dict[str, Any]]:
     """:func:`file_entry` of every file below ``folder``, by its relative name, in order of name."""
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: file_entry(path) for name, path in sorted(names.items()) if name not in leave_out}
+    wanted = {name: path for name, path in sorted(names.items()) if name not in leave_out}
+    with ThreadPoolExecutor() as pool:  # hashing lets go of Python's lock
+        return dict(zip(wanted, pool.map(file_entry, wanted.values()), strict=True))

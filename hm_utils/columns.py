@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,9 +116,12 @@ def read_source(table: Table, path: Path) -> Source:
         arrow = _read_parquet(source) if path.suffix == ".parquet" else _read_csv(source)
         if arrow.num_rows == 0:
             raise RawDataError(_NO_ROWS.format(path=path))
-        for name in table.columns:
-            source.columns[name] = encode(arrow.column(name))
-            arrow = arrow.drop_columns([name])  # let go of each column as soon as it is converted
+        columns = [arrow.column(name) for name in table.columns]
+        del arrow  # so that each column can go as soon as it is converted
+        with ThreadPoolExecutor() as pool:
+            encoded = pool.map(encode, columns)
+            columns.clear()
+            source.columns = dict(zip(table.columns, encoded, strict=True))
     logger.info("read %s rows of %s in %.1f s", f"{source.rows_read:,}", path.name, time.perf_counter() - started)
     return source
 

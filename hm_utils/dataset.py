@@ -103,10 +103,11 @@ def make_examples(log: PurchaseLog, start: int, end: int) -> Examples:
     """One example for each distinct (customer, article) of each day ``start <= day < end``."""
     rows = log.rows_between(start, end)
     day = log.day[rows].astype(np.int64)
-    key = (day * log.n_customers + log.customer[rows]) * log.n_articles + log.article[rows]
-    order = np.argsort(key, kind="stable")
-    rows = rows[order[np.diff(key[order], prepend=-1) > 0]]
-    return Examples(log.customer[rows], log.article[rows], log.day[rows])
+    baskets, article = np.divmod(
+        distinct((day * log.n_customers + log.customer[rows]) * log.n_articles + log.article[rows]), log.n_articles
+    )
+    day, customer = np.divmod(baskets, log.n_customers)
+    return Examples(customer.astype(np.int32), article.astype(np.int32), day.astype(np.int16))
 
 
 class NoNegativesError(ValueError):

@@ -60,8 +60,8 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, column: pd.Series, min_count: int = 1) -> Vocabulary:
-        counts = column.dropna().astype(str).value_counts()
-        return cls(tuple(sorted(counts.index[counts >= min_count])))
+        counts = column.value_counts()
+        return cls(tuple(sorted(counts.index[counts >= min_count].astype(str))))
 
     @property
     def size(self) -> int:
@@ -70,11 +70,10 @@ class Vocabulary:
 
     def encode(self, column: pd.Series) -> Int32:
         """``[n]`` codes of a column's values."""
-        text = column.astype("str")
-        codes = pd.Index(self.values).get_indexer(pd.Index(text)).astype(np.int32) + FIRST_CODE
+        places, distinct = pd.factorize(column)  # -1 where missing
+        codes = pd.Index(self.values).get_indexer(pd.Index(distinct).astype(str)).astype(np.int32) + FIRST_CODE
         codes[codes < FIRST_CODE] = UNKNOWN
-        codes[column.isna().to_numpy()] = MISSING
-        return codes
+        return np.append(codes, np.int32(MISSING))[places]
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,12 @@ class Encoders:
     price_edges: tuple[float, ...]
 
     @classmethod
-    def fit(cls, articles: pd.DataFrame, customers: pd.DataFrame, log: PurchaseLog, as_of: int) -> Encoders:
+    def fit(
+        cls, articles: pd.DataFrame, customers: pd.DataFrame, log: PurchaseLog, as_of: int, prices: Float32
+    ) -> Encoders:
         """Fit on the articles sold and the customers who bought strictly before day ``as_of``.
+
+        ``prices`` are those of :func:`mean_prices` on that day.
 
         Raises:
             ValueError: if nothing was bought before ``as_of``.
@@ -97,7 +100,7 @@ class Encoders:
         if not sales.any():
             raise ValueError(f"nothing was bought before day {as_of} ({log.date(as_of)}): there is nothing to fit on")
         buyers = customers[log.history_ends(np.arange(log.n_customers), as_of) > log.offsets[:-1]]
-        return cls.fit_on(as_of, articles[sales > 0], buyers, mean_prices(log, as_of))
+        return cls.fit_on(as_of, articles[sales > 0], buyers, prices)
 
     @classmethod
     def fit_on(cls, as_of: int, sold: pd.DataFrame, buyers: pd.DataFrame, prices: Float32) -> Encoders:

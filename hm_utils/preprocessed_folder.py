@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,16 @@ class PreprocessedError(RuntimeError):
     """Preprocessed data cannot be used; the message says why and what to do."""
 
 
-def new_partial(directory: Path) -> Path:
-    """An empty folder beside ``directory``, to write into before it takes its place."""
+@contextmanager
+def new_partial(directory: Path) -> Iterator[Path]:
+    """An empty folder beside ``directory``, to write into before :func:`put_in_place`; gone at the end of the block."""
     partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir(parents=True)
-    return partial
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def put_in_place(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,20 +155,28 @@ def make_training_data(
     examples = make_examples(log, first_example_day(as_of, train_weeks), as_of)
     if not len(examples):
         raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=log.date(as_of)))
-    encoders = Encoders.fit(articles, customers, log, as_of)
-    if negatives_per_positive:
-        try:
-            negatives = sample_negatives(log, examples, as_of, negatives_per_positive, seed)
-            examples = Examples(examples.customer, examples.article, examples.day, negatives)
-        except NoNegativesError as error:
-            logger.warning(NO_NEGATIVES, error)
-    return TrainingData(
-        as_of=as_of,
-        encoders=encoders,
-        categories=encoders.encode_articles(articles, mean_prices(log, as_of)),
-        attributes=encoders.encode_customers(customers),
-        examples=examples,
-    )
+    with ThreadPoolExecutor(1) as pool:  # sorting and looking up let go of Python's lock
+        drawing = pool.submit(_with_negatives, examples, log, as_of, negatives_per_positive, seed)
+        prices = mean_prices(log, as_of)
+        encoders = Encoders.fit(articles, customers, log, as_of, prices)
+        return TrainingData(
+            as_of=as_of,
+            encoders=encoders,
+            categories=encoders.encode_articles(articles, prices),
+            attributes=encoders.encode_customers(customers),
+            examples=drawing.result(),
+        )
+
+
+def _with_negatives(examples: Examples, log: PurchaseLog, as_of: int, per_positive: int, seed: int) -> Examples:
+    """The examples with what :func:`make_training_data` says of negatives."""
+    if not per_positive:
+        return examples
+    try:
+        return replace(examples, negatives=sample_negatives(log, examples, as_of, per_positive, seed))
+    except NoNegativesError as error:
+        logger.warning(NO_NEGATIVES, error)
+        return examples
 
 
 def first_example_day(as_of: int, train_weeks: int) -> int:
@@ -230,8 +238,6 @@ def preprocess(
     Raises:
         ValueError: if the days do not leave anything to train on.
     """
-    log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
-    split = Split.last_days(log, val_days, test_days)
     parameters = {
         "val_days": val_days,
         "test_days": test_days,
@@ -239,17 +245,21 @@ def preprocess(
         "negatives_per_positive": negatives_per_positive,
         "seed": seed,
     }
-    partial = new_partial(directory)
-    with ThreadPoolExecutor(1) as pool:  # compressing and writing let go of Python's lock
-        saving = pool.submit(_save_tables, tables, log, partial)
+    # Compressing, writing and sorting let go of Python's lock.
+    with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
+        saving = [pool.submit(save_listings, tables, partial)]
+        log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
+        saving.append(pool.submit(log.save, partial / "log"))
+        split = Split.last_days(log, val_days, test_days)
         training = make_training_data(
             tables.articles, tables.customers, log, split.train_end, train_weeks, negatives_per_positive, seed
         )
         training.save(partial / "training")
-        saving.result()
-    counts = count_rows(tables, len(log), len(training.examples))
-    facts = {"split": asdict(split), "last_date": log.date(log.last_day), "counts": counts}
-    put_in_place(directory, partial, tables, parameters, facts)
+        for each in saving:
+            each.result()
+        counts = count_rows(tables, len(log), len(training.examples))
+        facts = {"split": asdict(split), "last_date": log.date(log.last_day), "counts": counts}
+        put_in_place(directory, partial, tables, parameters, facts)
     return Preprocessed.load(directory)
 
 
@@ -257,11 +267,6 @@ def count_rows(tables: RawTables, purchases: int, examples: int) -> dict[str, in
     """The counts of the manifest."""
     listings = {"articles": len(tables.articles), "customers": len(tables.customers)}
     return {**listings, "purchases": purchases, "examples": examples}
-
-
-def _save_tables(tables: RawTables, log: PurchaseLog, folder: Path) -> None:
-    save_listings(tables, folder)
-    log.save(folder / "log")
 
 
 def save_listings(tables: RawTables, folder: Path) -> None:

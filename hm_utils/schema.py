@@ -209,7 +209,9 @@ TRANSACTIONS = Table(
                 "float32",
                 _rule("is a price of 0 or more", DROP, lambda price: price >= 0, empty_fails=True),
             ),
-            CHANNEL: _column("int8", _rule("is 1 (store) or 2 (online)", DROP, lambda channel: channel.isin(CHANNELS))),
+            CHANNEL: _column(
+                "int8", _rule("is 1 (store) or 2 (online)", DROP, lambda number: number.between(*CHANNELS))
+            ),
         }
     ),
 )

@@ -41,7 +41,7 @@ def test_whole_numbers_mean_the_same_whatever_their_type():
 
 def test_an_article_first_sold_after_the_cut_is_unknown(tables):
     articles, customers, log = tables
-    encoders = Encoders.fit(articles, customers, log, CUT)
+    encoders = Encoders.fit(articles, customers, log, CUT, mean_prices(log, CUT))
     codes = encoders.encode_articles(articles, mean_prices(log, CUT))[:, 0]
     sold = log.sales_between(0, CUT) > 0
     assert sold.any()
@@ -55,20 +55,21 @@ def test_vocabularies_are_of_training_days_alone(tables):
     late = log.sales_between(0, CUT) == 0
     odd = articles.copy()
     odd.loc[late, "product_group_name"] = "Seen only after the cut"
-    encoders = Encoders.fit(odd, customers, log, CUT)
+    encoders = Encoders.fit(odd, customers, log, CUT, mean_prices(log, CUT))
     assert "Seen only after the cut" not in encoders.article["product_group_name"].values  # noqa: PD011
     never = np.diff(log.before(CUT).offsets) == 0
     strange = customers.copy()
     strange.loc[never, "club_member_status"] = "NEW"
     assert never.any()
-    assert "NEW" not in Encoders.fit(articles, strange, log, CUT).customer["club_member_status"].values  # noqa: PD011
+    encoders = Encoders.fit(articles, strange, log, CUT, mean_prices(log, CUT))
+    assert "NEW" not in encoders.customer["club_member_status"].values  # noqa: PD011
 
 
 def test_whole_log_and_physically_cut_log_give_the_same(tables):
     articles, customers, log = tables
     cut = log.before(CUT)
-    whole_encoders = Encoders.fit(articles, customers, log, CUT)
-    cut_encoders = Encoders.fit(articles, customers, cut, CUT)
+    whole_encoders = Encoders.fit(articles, customers, log, CUT, mean_prices(log, CUT))
+    cut_encoders = Encoders.fit(articles, customers, cut, CUT, mean_prices(cut, CUT))
     assert whole_encoders.article == cut_encoders.article
     assert whole_encoders.customer == cut_encoders.customer
     assert whole_encoders.price_edges == cut_encoders.price_edges
@@ -120,14 +121,14 @@ def test_customers_without_any_attribute_are_encoded(tables):
     articles, customers, log = tables
     empty = customers.assign(**{name: None for name in customers.columns if name != "customer_id"})
     empty["age"] = empty["age"].astype("float32")
-    codes = Encoders.fit(articles, empty, log, CUT).encode_customers(empty)
+    codes = Encoders.fit(articles, empty, log, CUT, mean_prices(log, CUT)).encode_customers(empty)
     assert codes.shape == (CUSTOMERS, 6)
     assert (codes == MISSING).all()
 
 
 def test_codes_fit_their_tables_and_survive_saving(tables, tmp_path):
     articles, customers, log = tables
-    encoders = Encoders.fit(articles, customers, log, CUT)
+    encoders = Encoders.fit(articles, customers, log, CUT, mean_prices(log, CUT))
     encoders.save(tmp_path)
     loaded = Encoders.load(tmp_path)
     prices = mean_prices(log, CUT)
@@ -142,4 +143,4 @@ def test_codes_fit_their_tables_and_survive_saving(tables, tmp_path):
 def test_nothing_to_fit_on_is_said(tables):
     articles, customers, log = tables
     with pytest.raises(ValueError, match="nothing was bought before day 0"):
-        Encoders.fit(articles, customers, log, 0)
+        Encoders.fit(articles, customers, log, 0, mean_prices(log, 0))

@@ -144,3 +144,4 @@ def test_a_run_that_fails_leaves_the_old_folder(tables, folder, monkeypatch):
         preprocess(tables, folder, val_days=4, test_days=5)
     monkeypatch.undo()
     assert Preprocessed.load(folder).fingerprint == before
+    assert not list(folder.parent.glob(".*.partial"))  # a full disk would stay full

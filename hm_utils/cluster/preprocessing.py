@@ -87,8 +87,14 @@ def preprocess(
             as_of,
             first_example_day(as_of, train_weeks),
         )
-        partial = new_partial(directory)
-        with ThreadPoolExecutor(1) as pool:
+        parameters = {
+            "val_days": val_days,
+            "test_days": test_days,
+            "train_weeks": train_weeks,
+            "negatives_per_positive": negatives_per_positive,
+            "seed": seed,
+        }
+        with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
             saving = pool.submit(save_listings, tables, partial)
             counted, examples = write_log(tables, plan, partial / "log")
             if not sum(shard.examples.sum() for shard in counted):
@@ -97,17 +103,10 @@ def preprocess(
             encoders, prices = _fit(tables, plan, counted, partial / "log")
             _write_training(tables, plan, counted, examples, encoders, prices, negatives_per_positive, seed, partial)
             saving.result()
-        parameters = {
-            "val_days": val_days,
-            "test_days": test_days,
-            "train_weeks": train_weeks,
-            "negatives_per_positive": negatives_per_positive,
-            "seed": seed,
-        }
-        n_examples = int(sum(shard.examples.sum() for shard in counted))
-        counts = count_rows(tables, int(tables.sizes.sum()), n_examples)
-        facts = {"split": asdict(split), "last_date": last, "counts": counts}
-        put_in_place(directory, partial, tables, parameters, facts)
+            n_examples = int(sum(shard.examples.sum() for shard in counted))
+            counts = count_rows(tables, int(tables.sizes.sum()), n_examples)
+            facts = {"split": asdict(split), "last_date": last, "counts": counts}
+            put_in_place(directory, partial, tables, parameters, facts)
     return Preprocessed.load(directory)
 
 

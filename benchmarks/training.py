@@ -8,15 +8,19 @@ four train the same towers with the same loss and optimizers, as `hm_utils.train
 * ours: `BatchMaker` cuts the batches out of the memory-mapped log.
 * ceiling: the same on batches that were made before. What is missing to it is what feeding costs.
 * dataloader: a `torch.utils.data.Dataset`, an example an item, that slices the same arrays with numpy; `DataLoader`
-  shuffles and collates them, with 0 and with 2 workers, and the better is in the table. Its batches are of examples
-  of any day and tear baskets apart, so one has more distinct articles for the item tower ("articles a step").
+  shuffles and collates them, with 0 and with 2 workers, and the better is in the table. In the usual way the item
+  tower encodes the articles of a batch as they come, an example's own and its padded history's ("articles a step"),
+  with torch's own choice of how to multiply. "our step" encodes the distinct articles and looks them up, and
+  multiplies as ours does (`hm_utils.training.quick_products`): what is left of the difference is what an example at a
+  time costs, and that batches of any day, which tear baskets apart, have more distinct articles.
 * naive: a `Dataset` that finds the customer's history by comparing every row of a DataFrame of the purchases. What
   is compared is integers, which is quicker than Kaggle's ids of 64 letters. A batch may take longer than the whole
   measurement, so single examples are timed, and a batch is taken to last 512 times as long. No same-basket context.
 * tfrs: TensorFlow Recommenders' retrieval task on arrays of finished histories (`benchmarks.tfrs`, which says how its
-  towers differ; needs `make bench-env`). Its peak is of its own process.
+  towers differ; needs `make bench-env`), with the articles of a batch as they come, and once. Its peak is of its own
+  process.
 
-The clock starts after a few steps, with the catalogue's state and the popularity of every day at hand, as they are from
+The clock starts after a hundred steps, when memory is where it stays, with the catalogue's state and the popularity of every day at hand, as they are from
 the second epoch on; a later epoch's shuffling counts. All rows are run in turn, and again for every further
 round; of a row's runs the table shows the fastest. Peak memory is without a DataLoader's workers.
 """
@@ -32,6 +36,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -50,9 +55,8 @@ from benchmarks.quality import chosen_of, notebook_parameters
 from hm_utils.dataset import Batch, BatchMaker, Examples, gather_histories
 from hm_utils.features import CatalogueState
 from hm_utils.paths import repository_root, resolve
-from hm_utils.preprocessed_folder import PreprocessedError
 from hm_utils.preprocessing import Preprocessed, preprocess
-from hm_utils.raw import RawDataError, read_raw
+from hm_utils.raw import read_raw
 from hm_utils.towers import TwoTower
 from hm_utils.training import (
     STEPS_PER_AVERAGE,
@@ -61,6 +65,7 @@ from hm_utils.training import (
     TrainingSettings,
     batch_loss,
     polynomial_decay_average,
+    quick_products,
 )
 
 logger = logging.getLogger(__name__)
@@ -70,9 +75,12 @@ ROWS = ("ours", "ceiling", "dataloader", "naive", "tfrs")
 TFRS_PYTHON = Path(".venv-tfrs/bin/python")
 OURS = "ours: BatchMaker"
 LOADER = "DataLoader, array Dataset"
+TFRS = "TensorFlow Recommenders"
+ONCE = ", articles once"  # TensorFlow Recommenders, in what it encodes a step like ours
+OUR_STEP = ", our step"
 WORKERS = (0, 2)
 
-WARM_UP = 5  # steps before the clock starts
+WARM_UP = 100  # steps before the clock starts: until memory is where it stays
 MADE_BEFORE = 100  # batches of the ceiling, which come again and again
 MOST_FOR_TFRS = 500_000  # examples handed over: more would take memory and change nothing
 PARTS = ("batch, ms", "forward, ms", "backward, ms", "update, ms")
@@ -145,12 +153,12 @@ class _TimedBackward:
         self.seconds = time.perf_counter() - start
 
 
-def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: int = WARM_UP) -> dict[str, float]:
+def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: int | None = None) -> dict[str, float]:
     """Train on the batches of ``feed`` as an epoch of `hm_utils.training` does.
 
     Args:
         seconds: to go on for after the warm-up, a step at least; a feed that ends first ends the training too.
-        warm_up: steps that are trained and not counted.
+        warm_up: steps that are trained and not counted, by default ``WARM_UP``.
 
     Returns:
         examples/s, the milliseconds of ``PARTS``, the mean number of distinct articles a step, ``train_loss`` (mean
@@ -160,6 +168,7 @@ def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: in
         FloatingPointError: the loss is not finite.
     """
     model, inputs = setup.model, setup.inputs
+    warm_up = WARM_UP if warm_up is None else warm_up
     averaged = AveragedModel(model, multi_avg_fn=polynomial_decay_average)
     optimizers = Optimizers(model, setup.settings.learning_rate)
     spent, total, examples, articles, steps = np.zeros(len(PARTS)), 0.0, 0, 0, 0
@@ -211,13 +220,15 @@ def endless(batches: BatchMaker, rng: np.random.Generator) -> Iterator[Batch]:
 
 def ours(task: Task) -> dict[str, float]:
     setup = Setup.of(task)
-    return train_steps(setup, endless(setup.batches, setup.generator()), task.seconds)
+    with quick_products():
+        return train_steps(setup, endless(setup.batches, setup.generator()), task.seconds)
 
 
 def ceiling(task: Task) -> dict[str, float]:
     setup = Setup.of(task)
     made = list(islice(setup.batches.epoch(setup.generator()), MADE_BEFORE))
-    return train_steps(setup, cycle(made), task.seconds)
+    with quick_products():
+        return train_steps(setup, cycle(made), task.seconds)
 
 
 # ---- a Dataset and a DataLoader ------------------------------------------------------------------
@@ -272,12 +283,13 @@ class ArrayDataset(Dataset[Item]):
         return {"customer": customer, "article": article, "day": day, **history}
 
 
-def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor]) -> Batch:
+def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor], once: bool) -> Batch:
     """What `BatchMaker.make` makes, of collated items.
 
     Args:
         batches: whose negatives and sampling probabilities are used.
         collated: the items' fields with a first dimension ``n``.
+        once: the batch's ``items`` are its distinct articles, as in `BatchMaker`'s; otherwise all as they come.
     """
     fields = {name: column.numpy() for name, column in collated.items()}
     # Collating makes 64 bits of Python's integers; half of that is quicker to compare.
@@ -286,7 +298,10 @@ def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor]) -> Batch:
     share, popularity = batches.share_and_popularity(days)
     expected = (n - 1) * share[articles]
     collisions = (articles[None, :] == articles[:, None]) | (customers[None, :] == customers[:, None])
-    items, places = np.unique(np.concatenate([articles, history.ravel()]), return_inverse=True)
+    items = np.concatenate([articles, history.ravel()])
+    places = np.arange(len(items))
+    if once:
+        items, places = np.unique(items, return_inverse=True)
     return Batch(
         day=int(days.min()),
         items=items,
@@ -309,7 +324,7 @@ def _seed_worker(worker: int) -> None:
     cast(ArrayDataset, info.dataset).rng = np.random.default_rng(info.seed)
 
 
-def dataloader(task: Task, workers: int) -> dict[str, float]:
+def dataloader(task: Task, workers: int, our_step: bool) -> dict[str, float]:
     setup = Setup.of(task)
     loader = DataLoader(
         ArrayDataset(setup.batches),
@@ -323,9 +338,10 @@ def dataloader(task: Task, workers: int) -> dict[str, float]:
     def feed() -> Iterator[Batch]:
         while True:
             for collated in loader:
-                yield to_batch(setup.batches, collated)
+                yield to_batch(setup.batches, collated, once=our_step)
 
-    return train_steps(setup, feed(), task.seconds)
+    with quick_products() if our_step else nullcontext():
+        return train_steps(setup, feed(), task.seconds)
 
 
 # ---- a Dataset that searches the purchases for every example -------------------------------------
@@ -375,7 +391,7 @@ def naive(task: Task) -> dict[str, float]:
     def feed() -> Iterator[Batch]:
         found = cycle(items)
         while True:
-            yield to_batch(setup.batches, default_collate(list(islice(found, batch_size))))
+            yield to_batch(setup.batches, default_collate(list(islice(found, batch_size))), once=False)
 
     found = train_steps(setup, feed(), task.seconds / 4)
     found["batch, ms"] += 1_000 * per_example * batch_size
@@ -418,11 +434,12 @@ def write_arrays(task: Task, folder: Path) -> dict[str, Any]:
     return {}
 
 
-def tfrs(task: Task, python: Path, arrays: Path) -> dict[str, Any]:
+def tfrs(task: Task, python: Path, arrays: Path, once: bool) -> dict[str, Any]:
     """Run `benchmarks.tfrs` in its environment; what it says."""
     output = arrays / "result.json"
     command = [str(python), "-m", "benchmarks.tfrs", "--arrays", str(arrays), "--output", str(output)]
     command += ["--seconds", str(task.seconds), "--threads", str(task.threads)]
+    command += ["--articles-once"] if once else []
     subprocess.run(command, cwd=repository_root(), check=True, stdout=sys.stderr)
     return dict(json.loads(output.read_text()))
 
@@ -444,11 +461,18 @@ def describe(folder: Path) -> dict[str, Any]:
     return {"examples": examples, "articles": data.log.n_articles, "purchases": len(data.log)}
 
 
+def loader_name(step: str, workers: int) -> str:
+    """What a row of the DataLoader is called; ``step`` is ``OUR_STEP`` or "", the usual one."""
+    return f"{LOADER}{step}, {workers} workers"
+
+
 def table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
     """A line a row, its fastest run; of the DataLoader's numbers of workers the faster."""
     best = {name: max(runs, key=lambda run: run["examples/s"]) for name, runs in rows.items()}
-    loaders = [name for name in best if name.startswith(LOADER)]
-    slower = sorted(loaders, key=lambda name: best[name]["examples/s"])[:-1]
+    slower = []
+    for step in ("", OUR_STEP):
+        loaders = [name for workers in WORKERS if (name := loader_name(step, workers)) in best]
+        slower += sorted(loaders, key=lambda name: best[name]["examples/s"])[:-1]
     frame = pd.DataFrame.from_dict({name: run for name, run in best.items() if name not in slower}, orient="index")
     frame["× ours"] = frame["examples/s"] / (best[OURS]["examples/s"] if OURS in best else np.nan)
     return frame.reindex(columns=["examples/s", "× ours", *PARTS, "articles a step", "peak GiB"])
@@ -472,7 +496,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         measure(options)
-    except (RawDataError, PreprocessedError) as error:
+    except RuntimeError as error:  # a process that could not read its data, or died
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -495,17 +519,23 @@ def measure(options: argparse.Namespace) -> None:
             folder = resolve(options.preprocessed)
         else:
             folder = Path(scratch) / "preprocessed"
-            prepare(resolve(options.data_dir), folder, parameters)
+            measured(prepare, resolve(options.data_dir), folder, parameters)  # a child's peak begins at its parent's
         task = Task(folder, parameters, options.seconds, options.threads)
         arrays = Path(scratch) / "arrays"
         runs: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
             "ours": {OURS: partial(measured, ours, task)},
             "ceiling": {"ceiling: batches made before": partial(measured, ceiling, task)},
             "dataloader": {
-                f"{LOADER}, {workers} workers": partial(measured, dataloader, task, workers) for workers in WORKERS
+                loader_name(step, workers): partial(measured, dataloader, task, workers, step == OUR_STEP)
+                for step in ("", OUR_STEP)
+                for workers in WORKERS
             },
             "naive": {"Dataset that scans a DataFrame": partial(measured, naive, task)},
-            "tfrs": {} if without_tfrs else {"TensorFlow Recommenders": partial(tfrs, task, python, arrays)},
+            "tfrs": {
+                TFRS + once: partial(tfrs, task, python, arrays, once == ONCE)
+                for once in ("", ONCE)
+                if not without_tfrs
+            },
         }
         if "tfrs" in options.only and not without_tfrs:
             measured(write_arrays, task, arrays)

@@ -357,9 +357,10 @@ class BatchMaker:
 
     def numbered(self, articles: Int32) -> tuple[Int32, Int64]:
         """The distinct articles, ascending, and the place of each of ``articles`` among them."""
-        place = np.zeros(self.log.n_articles, dtype=np.int64)
-        place[articles] = 1
-        items = np.flatnonzero(place)  # several times quicker than np.unique, which sorts
+        there = np.zeros(self.log.n_articles, dtype=bool)
+        there[articles] = True
+        items = np.flatnonzero(there)  # several times quicker than np.unique, which sorts
+        place = np.empty(self.log.n_articles, dtype=np.int64)
         place[items] = np.arange(len(items))
         return items.astype(np.int32), place[articles]
 

@@ -83,9 +83,9 @@ def encode_customers(
     for start in range(0, n, chunk):
         rows = np.arange(start, min(start + chunk, n))
         if len(rows) < ROWS_TOGETHER:
-            rows = _whole(rows)
+            rows = whole(rows, ROWS_TOGETHER)
         articles, places = np.unique(histories.articles[rows], return_inverse=True)
-        articles = _whole(articles)
+        articles = whole(articles, ROWS_TOGETHER)
         encoded = tower(
             torch.from_numpy(attributes[rows]).to(device),
             torch.from_numpy(article_vectors[articles]).to(device),
@@ -97,9 +97,9 @@ def encode_customers(
     return np.concatenate(vectors)
 
 
-def _whole(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same, the last repeated up to a multiple of ``ROWS_TOGETHER``."""
-    return np.append(rows, np.repeat(rows[-1:], -len(rows) % ROWS_TOGETHER))
+def whole(rows: npt.NDArray[Any], together: int) -> npt.NDArray[Any]:
+    """The same, the last repeated up to a multiple of ``together``."""
+    return np.append(rows, np.repeat(rows[-1:], -len(rows) % together))
 
 
 @dataclass(frozen=True)

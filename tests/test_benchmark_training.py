@@ -20,7 +20,7 @@ from hm_utils.dataset import Batch, histories_as_of
 from hm_utils.preprocessing import preprocess
 from hm_utils.raw import read_raw
 from hm_utils.sample import write_sample
-from hm_utils.training import Optimizers, _run_epoch, polynomial_decay_average
+from hm_utils.training import Optimizers, _run_epoch, polynomial_decay_average, quick_products
 
 HERE = ("ours", "ceiling", "dataloader", "naive")  # the rows that need no other environment
 
@@ -57,7 +57,9 @@ class ConstantDraws:
 def test_every_row_is_measured_and_written(sample, tmp_path, monkeypatch, capsys):
     calls = []
 
-    def here(work, *arguments):  # a process each would import everything six times
+    monkeypatch.setattr(training, "WARM_UP", 5)
+
+    def here(work, *arguments):  # a process each would import everything eight times
         calls.append(work)
         pickle.dumps((work, arguments))
         return {"peak GiB": 0.5, **work(*arguments)}
@@ -66,14 +68,15 @@ def test_every_row_is_measured_and_written(sample, tmp_path, monkeypatch, capsys
     arguments = ["--data-dir", str(sample), "--only", *HERE, "--seconds", "0.01", "--rounds", "2", "--threads", "1"]
     assert training.main([*arguments, "--json", str(tmp_path / "out.json")]) == 0
 
-    one_round = [training.ours, training.ceiling, training.dataloader, training.dataloader, training.naive]
+    assert calls.pop(0) is training.prepare
+    one_round = [training.ours, training.ceiling, *4 * [training.dataloader], training.naive]
     assert calls == 2 * one_round, "the rows are not run in turn"
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["threads"] == 1
     assert report["parameters"]["batch_size"] == 512
     assert report["data"]["examples"] > 0
     rows = report["rows"]
-    assert len(rows) == 5
+    assert len(rows) == 7
     assert all(len(runs) == 2 for runs in rows.values())
     for name, run in ((name, run) for name, runs in rows.items() for run in runs):
         assert run["steps"] >= 1
@@ -90,7 +93,7 @@ def test_every_row_is_measured_and_written(sample, tmp_path, monkeypatch, capsys
             assert 0 < run["examples/s"] * run["seconds"] / run["steps"] <= 512 * (1 + 1e-9)
 
     shown = training.table(rows)
-    assert len(shown) == 4
+    assert len(shown) == 5
     said = capsys.readouterr().out
     assert shown.to_string(float_format="{:,.2f}".format, na_rep="–") in said
 
@@ -105,11 +108,13 @@ def test_the_table_shows_the_fastest_run_and_the_better_number_of_workers():
     def runs(*speeds: float) -> list[dict[str, float]]:
         return [{"examples/s": speed, "peak GiB": speed / 10} for speed in speeds]
 
-    few, many = (f"{training.LOADER}, {workers} workers" for workers in (0, 2))
-    shown = training.table({training.OURS: runs(3, 8, 5), few: runs(4, 1), many: runs(2, 3), "other": runs(16)})
-    assert shown["examples/s"].to_dict() == {training.OURS: 8, few: 4, "other": 16}
-    assert shown["× ours"].tolist() == [1, 0.5, 2]
-    assert shown["peak GiB"].tolist() == [0.8, 0.4, 1.6]
+    few, many = (training.loader_name("", workers) for workers in (0, 2))
+    few_ours, many_ours = (training.loader_name(training.OUR_STEP, workers) for workers in (0, 2))
+    rows = {few: runs(4, 1), many: runs(2, 3), few_ours: runs(5), many_ours: runs(6), "other": runs(16)}
+    shown = training.table({training.OURS: runs(3, 8, 5), **rows})
+    assert shown["examples/s"].to_dict() == {training.OURS: 8, few: 4, many_ours: 6, "other": 16}
+    assert shown["× ours"].tolist() == [1, 0.5, 0.75, 2]
+    assert shown["peak GiB"].tolist() == [0.8, 0.4, 0.6, 1.6]
     assert training.table({many: runs(2)})["× ours"].isna().all()
 
 
@@ -126,7 +131,8 @@ def test_the_steps_are_those_of_an_epoch_of_training(task, monkeypatch):
         return made[0]
 
     monkeypatch.setattr(training, "AveragedModel", keep)
-    found = training.train_steps(mine, mine.batches.epoch(mine.generator()), float("inf"), warm_up=0)
+    with quick_products():
+        found = training.train_steps(mine, mine.batches.epoch(mine.generator()), float("inf"), warm_up=0)
     assert found["steps"] == len(mine.batches) > 3
     assert found["train_loss"] == pytest.approx(record["train_loss"])
     for expected, weights in ((theirs.model, mine.model), (averaged, made[0])):
@@ -165,12 +171,20 @@ def test_the_dataloaders_batches_hold_what_ours_hold(setup, number):
     dataset = training.ArrayDataset(batches)
     dataset.rng = ConstantDraws(number)  # type: ignore[assignment]
     collated = next(iter(DataLoader(dataset, batch_size=300, sampler=chosen.tolist())))
-    found = training.to_batch(batches, collated)
+    found = training.to_batch(batches, collated, once=True)
     for each in fields(Batch):
         np.testing.assert_array_equal(getattr(found, each.name), getattr(expected, each.name), err_msg=each.name)
     basket = (found.days_since == 0) & found.mask
     assert found.mask.any() == (number >= 0.3)
     assert basket.any() == (number == 0.5)
+
+    as_they_come = training.to_batch(batches, collated, once=False)
+    assert len(as_they_come.items) == 300 * 21 > 2 * len(found.items)
+    for places in ("positives", "negatives", "history"):
+        one, other = getattr(as_they_come, places), getattr(found, places)
+        np.testing.assert_array_equal(as_they_come.items[one], found.items[other])
+    losses = [training.batch_loss(setup.model, batch, setup.inputs, "cpu").item() for batch in (as_they_come, found)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5), "the usual way trains something else"
 
 
 def test_without_randomness_all_histories_are_the_same(setup):
@@ -181,7 +195,7 @@ def test_without_randomness_all_histories_are_the_same(setup):
     for dataset in (training.ArrayDataset(batches), training.ScanDataset(batches)):
         assert len(dataset) == len(batches.examples)
         collated = default_collate([dataset[index] for index in chosen.tolist()])
-        found = training.to_batch(batches, collated)
+        found = training.to_batch(batches, collated, once=True)
         for batch in (ours, found):
             assert batch.items[batch.positives].tolist() == batches.examples.article[chosen].tolist()
         assert found.customers.tolist() == ours.customers.tolist()
@@ -238,7 +252,8 @@ def test_tensorflow_is_run_in_its_environment_and_says_how_fast_it_was(task, tmp
     monkeypatch.setattr(training, "measured", lambda work, *arguments: dict(work(*arguments)))
     python = ["--tfrs-python", str(tmp_path / "python"), "--preprocessed", str(task.folder)]
     assert training.main(["--only", "tfrs", *python, "--seconds", "3", "--threads", "2", "--rounds", "1"]) == 0
-    (command,) = commands
+    usual, command = commands
+    assert command == [*usual, "--articles-once"]
     assert command[:3] == [str(tmp_path / "python"), "-m", "benchmarks.tfrs"]
     assert command[command.index("--seconds") + 1] == "3.0"
     assert command[command.index("--threads") + 1] == "2"

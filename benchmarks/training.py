@@ -81,7 +81,7 @@ OUR_STEP = ", our step"
 WORKERS = (0, 2)
 
 WARM_UP = 100  # steps before the clock starts: until memory is where it stays
-MADE_BEFORE = 100  # batches of the ceiling, which come again and again
+MADE_BEFORE = 1_000  # batches of the ceiling: fewer, which come again and again, would stay in the processor's caches
 MOST_FOR_TFRS = 500_000  # examples handed over: more would take memory and change nothing
 PARTS = ("batch, ms", "forward, ms", "backward, ms", "update, ms")
 

@@ -20,9 +20,10 @@ four train the same towers with the same loss and optimizers, as `hm_utils.train
   towers differ; needs `make bench-env`), with the articles of a batch as they come, and once. Its peak is of its own
   process.
 
-The clock starts after a hundred steps, when memory is where it stays, with the catalogue's state and the popularity of every day at hand, as they are from
-the second epoch on; a later epoch's shuffling counts. All rows are run in turn, and again for every further
-round; of a row's runs the table shows the fastest. Peak memory is without a DataLoader's workers.
+The clock starts after a hundred steps, when memory is where it stays, with the catalogue's state and the popularity of
+every day at hand, as they are from the second epoch on; a later epoch's shuffling counts. All rows are run in turn, and
+again for every further round; of a row's runs the table shows the fastest. Peak memory is without a DataLoader's
+workers.
 """
 
 from __future__ import annotations

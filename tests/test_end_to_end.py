@@ -351,10 +351,11 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     data = Preprocessed.load(artifacts / "preprocessed")
     checkpoint = (artifacts / "checkpoints" / "two_tower.pt").resolve().with_name("refit.pt")
     as_of = data.log.last_day + 1
-    encoders = type(data.training.encoders).fit(data.articles, data.customers, data.log, as_of)
+    prices = mean_prices(data.log, as_of)
+    encoders = type(data.training.encoders).fit(data.articles, data.customers, data.log, as_of, prices)
     snapshot = Snapshot.take(
         load_checkpoint(checkpoint),
-        encoders.encode_articles(data.articles, mean_prices(data.log, as_of)),
+        encoders.encode_articles(data.articles, prices),
         CatalogueState(data.log).as_of(as_of),
         encoders.encode_customers(data.customers),
         data.log,

@@ -77,8 +77,8 @@ TFRS_PYTHON = Path(".venv-tfrs/bin/python")
 OURS = "ours: BatchMaker"
 LOADER = "DataLoader, array Dataset"
 TFRS = "TensorFlow Recommenders"
-ONCE = ", articles once"  # TensorFlow Recommenders, in what it encodes a step like ours
-OUR_STEP = ", our step"
+OUR_STEP = ", our step"  # of the DataLoader's rows; the others take the usual one
+ONCE = ", articles once"  # of TensorFlow Recommenders'
 WORKERS = (0, 2)
 
 WARM_UP = 100  # steps before the clock starts: until memory is where it stays

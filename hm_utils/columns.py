@@ -118,7 +118,7 @@ def read_source(table: Table, path: Path) -> Source:
             raise RawDataError(_NO_ROWS.format(path=path))
         columns = [arrow.column(name) for name in table.columns]
         del arrow  # so that each column can go as soon as it is converted
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(pa.cpu_count()) as pool:  # a task of a cluster sets that to one
             encoded = pool.map(encode, columns)
             columns.clear()
             source.columns = dict(zip(table.columns, encoded, strict=True))

@@ -95,11 +95,11 @@ def read_raw(data_dir: Path) -> RawTables:
     with ThreadPoolExecutor() as pool:  # pyarrow and hashing let go of Python's lock
         digest = pool.submit(_hash_files, paths)
         reading = [pool.submit(read_source, table, paths[table.name]) for table in schema.TABLES]
-        sources = [each.result() for each in reading[:2]]
-        articles = listing_of(sources[0], schema.ARTICLE_ID)
-        customers = listing_of(sources[1], schema.CUSTOMER_ID)
-        sources.append(reading[2].result())
-        transactions = _validated(sources[2], transactions_of(sources[2], articles, customers))
+        articles = listing_of(reading[0].result(), schema.ARTICLE_ID)
+        customers = listing_of(reading[1].result(), schema.CUSTOMER_ID)
+        log = reading[2].result()
+        transactions = _validated(log, transactions_of(log, articles, customers))
+        sources = [each.result() for each in reading]
         file_hash = digest.result()
     report = [finding for source in sources for finding in source.findings]
     log_report(report)

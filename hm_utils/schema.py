@@ -210,7 +210,7 @@ TRANSACTIONS = Table(
                 _rule("is a price of 0 or more", DROP, lambda price: price >= 0, empty_fails=True),
             ),
             CHANNEL: _column(
-                "int8", _rule("is 1 (store) or 2 (online)", DROP, lambda number: number.between(*CHANNELS))
+                "int8", _rule("is 1 (store) or 2 (online)", DROP, lambda channel: channel.between(*CHANNELS))
             ),
         }
     ),

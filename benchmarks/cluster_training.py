@@ -36,7 +36,7 @@ from hm_utils.paths import resolve
 from hm_utils.preprocessed_folder import PreprocessedError
 from hm_utils.preprocessing import TrainingData
 from hm_utils.raw import RawDataError
-from hm_utils.towers import TowerConfig
+from hm_utils.towers import TOWER_SIZES, TowerConfig
 from hm_utils.training import TrainingResult, TrainingSettings, train
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Task:
         return self.folder / "training"
 
     def towers(self) -> TowerConfig:
-        sizes = [self.parameters[name] for name in ("embedding_dim", "hidden_dims", "output_dim")]
+        sizes = [self.parameters[name] for name in TOWER_SIZES]
         return TrainingData.load(self.training).tower_config(*sizes)
 
 

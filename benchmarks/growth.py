@@ -68,7 +68,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     from hm_utils.publishing import index_for_serving
     from hm_utils.recommender import Recommender
     from hm_utils.scoring import Scoring
-    from hm_utils.towers import TwoTower
+    from hm_utils.towers import TOWER_SIZES, TwoTower
     from hm_utils.training import Optimizers, TrainingInputs, TrainingSettings, batch_loss
 
     data, settings, rng = Preprocessed.load(folder), TrainingSettings(), np.random.default_rng(0)
@@ -77,7 +77,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     batches = BatchMaker(log.before(as_of), training.examples, BATCH_SIZE, HISTORY_LENGTH)
     torch.manual_seed(0)
     parameters = notebook_parameters({})
-    sizes = [parameters[name] for name in ("embedding_dim", "hidden_dims", "output_dim")]
+    sizes = [parameters[name] for name in TOWER_SIZES]
     model = TwoTower(training.tower_config(*sizes)).train()
     optimizers = Optimizers(model, settings.learning_rate)
     inputs = TrainingInputs(batches, training.categories, state, training.attributes)

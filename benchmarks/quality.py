@@ -57,7 +57,7 @@ from hm_utils.purchases import Baskets, Int32
 from hm_utils.raw import read_raw
 from hm_utils.refit import refit
 from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
-from hm_utils.towers import IDENTITY_COLUMNS, ItemTower, TowerConfig, UserTower
+from hm_utils.towers import IDENTITY_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
 from hm_utils.training import TrainingInputs, TrainingSettings, train
 from hm_utils.validation import MONITOR, validation
 
@@ -231,7 +231,7 @@ def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_ref
     """Train as notebook 03 does and rank as notebook 04 does; with ``and_refit``, once more as it is published."""
     ablation = ablation or Ablation()
     data, log, as_of = bench.data, bench.data.log, bench.as_of
-    sizes = [bench.parameters[name] for name in ("embedding_dim", "hidden_dims", "output_dim")]
+    sizes = [bench.parameters[name] for name in TOWER_SIZES]
     settings = TrainingSettings(**{**chosen_of(TrainingSettings, bench.parameters), "seed": seed, **ablation.settings})
     arguments = {**chosen_of(BatchMaker, bench.parameters), **ablation.batches}
     checkpoint = bench.folder / "two_tower.pt"

@@ -58,7 +58,7 @@ from hm_utils.features import CatalogueState
 from hm_utils.paths import repository_root, resolve
 from hm_utils.preprocessing import Preprocessed, preprocess
 from hm_utils.raw import read_raw
-from hm_utils.towers import TwoTower
+from hm_utils.towers import TOWER_SIZES, TwoTower
 from hm_utils.training import (
     STEPS_PER_AVERAGE,
     Optimizers,
@@ -134,7 +134,7 @@ class Setup:
         for day in days.tolist():
             inputs.state.as_of(day)
         torch.manual_seed(settings.seed)
-        sizes = [task.parameters[name] for name in ("embedding_dim", "hidden_dims", "output_dim")]
+        sizes = [task.parameters[name] for name in TOWER_SIZES]
         return cls(TwoTower(training.tower_config(*sizes)).train(), inputs, settings)
 
     def generator(self) -> np.random.Generator:
@@ -429,7 +429,7 @@ def write_arrays(task: Task, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    config = training.tower_config(*(parameters[name] for name in ("embedding_dim", "hidden_dims", "output_dim")))
+    config = training.tower_config(*(parameters[name] for name in TOWER_SIZES))
     settings = {**asdict(config), "batch_size": parameters["batch_size"]}
     (folder / "settings.json").write_text(json.dumps(settings))
     return {}

@@ -136,7 +136,7 @@ def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
     towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
     cosine = np.where(candidates >= 0, towers, -np.inf)
-    names = slice(-snapshot.model.config.name_dim, None)
+    names = slice(-snapshot.model.config.names_dim, None)
     name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
     none = np.zeros_like(scores)
     terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.sibling))

@@ -13,7 +13,7 @@ import torch
 
 from hm_utils.towers import TowerConfig, TwoTower
 
-FORMAT = 6  # raise it when today's code would misread older weights
+FORMAT = 7  # raise it when today's code would misread older weights
 
 
 class CheckpointError(RuntimeError):

@@ -15,7 +15,8 @@ from hm_utils.towers import IDENTITY_COLUMNS, TowerConfig
 def two_towers(config: TowerConfig, history_length: int) -> Figure:
     """What goes into each tower, what comes out, and how the two meet."""
     figure, axes = plt.subplots(figsize=(WIDTH, 5.4))
-    axes.set(title="Two towers, one space", xlim=(-0.5, 100.5), ylim=(0, 72))
+    several = f": {config.ensemble_size} such pairs, their vectors side by side" if config.ensemble_size > 1 else ""
+    axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(0, 72))
     axes.set_axis_off()
     dim, taste, name = config.embedding_dim, config.output_dim, config.name_dim
     hidden = " → ".join(f"{width:,}" for width in config.hidden_dims) or "none"

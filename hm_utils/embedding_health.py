@@ -48,8 +48,8 @@ def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, f
     Alignment is the distance to what was bought; beside it, to what another customer of the batch bought.
     """
     users, items = encode(model, batch, inputs)
-    tastes = items[:, : model.config.output_dim] / (1 - NAME_SHARE) ** 0.5
-    of_users = users[:, : model.config.output_dim]
+    tastes = items[:, : model.config.tastes_dim] / (1 - NAME_SHARE) ** 0.5
+    of_users = users[:, : model.config.tastes_dim]
     of_users = of_users / np.maximum(np.linalg.norm(of_users, axis=1, keepdims=True), 1e-9)
     numbers = {
         "distance, bought": alignment(users, items[batch.positives]),
@@ -133,12 +133,12 @@ def identity_norms(model: TwoTower, training: TrainingData) -> pd.DataFrame:
     """
     codes = training.categories[:, 0]
     known = np.flatnonzero(codes >= FIRST_CODE)
-    weight = model.item_tower.identity.table.weight.detach().numpy()
-    norms = np.linalg.norm(weight[codes[known]], axis=1)
+    tables = [tower.identity.table.weight.detach().numpy() for tower in model.item_tower.towers]
+    norms = np.mean([np.linalg.norm(table[codes[known]], axis=1) for table in tables], axis=0)
     bought = np.bincount(training.examples.article, minlength=len(codes))[known]
     decade = np.where(bought > 0, np.floor(np.log10(np.maximum(bought, 1))), -1).astype(int)
     table = pd.DataFrame({"decade": decade, "norm": norms}).groupby("decade")["norm"].agg(["size", "median"])
     names = ["0" if place < 0 else f"{10**place:,}–{10 ** (place + 1) - 1:,}" for place in table.index]
     frame = pd.DataFrame({"articles": table["size"].to_numpy(), "norm": table["median"].to_numpy()}, index=names)
-    frame.attrs["start"] = START * weight.shape[1] ** 0.5
+    frame.attrs["start"] = START * model.config.embedding_dim**0.5
     return frame

@@ -32,7 +32,7 @@ from hm_utils.scoring import (
     weigh_names,
     with_names,
 )
-from hm_utils.towers import ItemTower, TwoTower, UserTower
+from hm_utils.towers import ItemEnsemble, TwoTower, UserEnsemble
 
 Float32 = npt.NDArray[np.float32]
 # Products with a matrix take so many of its rows at once, and round those that are left over otherwise. Without a rest,
@@ -44,7 +44,7 @@ PRODUCT_COLUMN = ARTICLE_COLUMNS.index("product_code")
 
 @torch.inference_mode()
 def encode_articles(
-    tower: ItemTower, categories: Int32, state: Float32, device: str = "cpu", chunk: int = 16_384
+    tower: ItemEnsemble, categories: Int32, state: Float32, device: str = "cpu", chunk: int = 16_384
 ) -> Float32:
     """``[n_articles, vector_dim]`` unit vectors of the whole catalogue, as of the day of ``state``."""
     tower.eval()
@@ -62,7 +62,7 @@ def encode_articles(
 
 @torch.inference_mode()
 def encode_customers(
-    tower: UserTower,
+    tower: UserEnsemble,
     article_vectors: Float32,
     attributes: Int32,
     histories: Histories,
@@ -185,13 +185,13 @@ class Snapshot:
     def queries(self, rows: Int32, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n, d + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
         histories = self.histories(rows, self.history_length)
-        users = weigh_names(self._encoded(rows, histories), self.model.config.name_dim, scoring.name)
+        users = weigh_names(self._encoded(rows, histories), self.model.config.names_dim, scoring.name)
         return fold_customers(users, popularity_share(histories, scoring))
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n_articles, d + 2]`` unit vectors to search, popularity folded in; d is with or without the names."""
         bonus = np.float32(scoring.popularity) * self.popularity
-        vectors = with_names(self.article_vectors, self.model.config.name_dim, scoring.name)
+        vectors = with_names(self.article_vectors, self.model.config.names_dim, scoring.name)
         return fold_articles(vectors, bonus, self.scale)
 
     def score(

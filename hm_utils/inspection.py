@@ -75,17 +75,22 @@ def describe_batch(batch: Batch, log: PurchaseLog) -> pd.Series:
 
 
 def count_parameters(model: TwoTower) -> pd.Series:
-    """Number of weights by part of the model."""
+    """Number of weights by part of the model, of all pairs of towers together."""
     counts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
-        part = ".".join(name.split(".")[:2]).replace("_tower", " tower").replace(".", ": ").replace("_", " ")
+        tower, *place = name.split(".")
+        part = ": ".join([tower, *place[2:3]]).replace("_", " ")  # tower.towers.0.part.…
         counts[part] = counts.get(part, 0) + parameter.numel()
     return pd.Series({**counts, "all": sum(counts.values())})
 
 
 def recency_weights(model: TwoTower) -> pd.Series:
-    """The share of the pool that a purchase of each age gets, in a history with one purchase of every age."""
-    weights = torch.softmax(model.user_tower.recency_weight.weight.detach().squeeze(1), dim=0)
+    """The share of the pool that a purchase of each age gets, in a history with one purchase of every age.
+
+    Of an ensemble, the mean of its towers.
+    """
+    towers = [tower.recency_weight.weight.detach().squeeze(1) for tower in model.user_tower.towers]
+    weights = torch.softmax(torch.stack(towers), dim=1).mean(dim=0)
     edges = [0, *DAYS_SINCE_EDGES]
     names = [_age(low, high - 1) for low, high in zip(edges, [*edges[1:], 0], strict=True)]
     return pd.Series(weights.numpy(), index=pd.Index(names, name="age of the purchase"), name="weight")
@@ -103,7 +108,7 @@ def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, artic
     """The k articles of other products with the nearest tastes, for the best-sellers of the last training week."""
     as_of = data.training.as_of
     vectors = encode_articles(model.item_tower, data.training.categories, state.as_of(as_of))
-    tastes = vectors[:, : model.config.output_dim] / (1 - NAME_SHARE) ** 0.5
+    tastes = vectors[:, : model.config.tastes_dim] / (1 - NAME_SHARE) ** 0.5
     sales = data.log.sales_between(as_of - 7, as_of)
     products = data.articles["product_code"].to_numpy()
     tables = []

@@ -11,6 +11,7 @@ preprocessed/
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -100,8 +101,10 @@ class TrainingData:
     attributes: Int32
     examples: Examples
 
-    def tower_config(self, embedding_dim: int, hidden_dims: list[int], output_dim: int) -> TowerConfig:
-        """The towers that fit these vocabularies."""
+    def tower_config(
+        self, embedding_dim: int, hidden_dims: Sequence[int], output_dim: int, ensemble_size: int = 1
+    ) -> TowerConfig:
+        """The towers that fit these vocabularies; what is asked for is in ``TOWER_SIZES``."""
         return TowerConfig(
             article_sizes=tuple(self.encoders.article_sizes),
             n_state=len(STATE_COLUMNS),
@@ -109,6 +112,7 @@ class TrainingData:
             embedding_dim=embedding_dim,
             hidden_dims=tuple(hidden_dims),
             output_dim=output_dim,
+            ensemble_size=ensemble_size,
         )
 
     def categories_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> Int32:

@@ -31,6 +31,7 @@ from hm_utils.recommender import Recommender
 from hm_utils.refit import Refit
 from hm_utils.replay import write_replay
 from hm_utils.scoring import Scoring, Siblings
+from hm_utils.towers import TOWER_SIZES
 
 logger = logging.getLogger(__name__)
 
@@ -121,15 +122,15 @@ def publish_model(
         )
         write_replay(folder, replay)
         logger.info("laying out the map of the articles")
-        taste = read_checkpoint(refit.checkpoint_path)["tower_config"]["output_dim"]
-        write_map(folder, layout(refit.snapshot.article_vectors[:, :taste]), data.articles)
+        tastes = refit.snapshot.article_vectors[:, : refit.result.model.config.tastes_dim]
+        write_map(folder, layout(tastes), data.articles)
         Recommender.open(folder, {}).store_queries(folder / "queries.npy")
         recommender = Recommender.open(folder, {})
         rows = np.random.default_rng(0).choice(
             recommender.n_customers, min(GOLDEN_CUSTOMERS, recommender.n_customers), replace=False
         )
         checkpoint = read_checkpoint(refit.checkpoint_path)
-        widths = {name: checkpoint["tower_config"][name] for name in ("embedding_dim", "hidden_dims", "output_dim")}
+        sizes = {name: checkpoint["tower_config"][name] for name in TOWER_SIZES}
         return {
             "data": {
                 "fingerprint": data.fingerprint,
@@ -140,7 +141,7 @@ def publish_model(
             # Apart, as one name says different things: the seed of the weights is not that of the bootstrap.
             "parameters": {
                 "preprocessing": data.manifest["parameters"],
-                "training": {**checkpoint["settings"], **widths},
+                "training": {**checkpoint["settings"], **sizes},
                 "evaluation": parameters,
             },
             "metrics": {

@@ -221,7 +221,7 @@ class Recommender:
     def encoded_queries(self, shoppers: Shoppers) -> Float32:
         """The same by the user tower; to the last bit on the machine that published the model."""
         share = popularity_share(shoppers.histories, self.scoring)
-        return fold_customers(weigh_names(self.encode(shoppers), self._config.name_dim, self.scoring.name), share)
+        return fold_customers(weigh_names(self.encode(shoppers), self._config.names_dim, self.scoring.name), share)
 
     def store_queries(self, path: Path) -> None:
         """Write everybody's :meth:`queries`, for :meth:`open` to find."""
@@ -309,15 +309,15 @@ class Recommender:
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles whose taste is closest to that of one, best first, and their cosines."""
         query = np.zeros((1, self._index.vectors.shape[1]), dtype=np.float32)
-        query[0, : self._config.output_dim] = self._tastes(np.array([article]))
+        query[0, : self._config.tastes_dim] = self._tastes(np.array([article]))
         found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
-        length = np.linalg.norm(self._index.vectors[article, : self._config.output_dim])
+        length = np.linalg.norm(self._index.vectors[article, : self._config.tastes_dim])
         other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
         return found[0, other], dots[0, other] / length
 
     def _tastes(self, articles: npt.NDArray[np.integer]) -> Float32:
-        """``[n, output_dim]`` unit vectors of what kind of articles they are, without their names."""
-        tastes = self._article_vectors[articles, : self._config.output_dim]
+        """``[n, tastes_dim]`` unit vectors of what kind of articles they are, without their names."""
+        tastes = self._article_vectors[articles, : self._config.tastes_dim]
         return tastes / np.linalg.norm(tastes, axis=1, keepdims=True)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hm_utils.features import CatalogueState
 from hm_utils.fit import fit_everything
 from hm_utils.inference import Snapshot
 from hm_utils.preprocessing import Preprocessed, TrainingData, make_training_data
+from hm_utils.towers import TOWER_SIZES
 from hm_utils.training import TrainingResult, TrainingSettings
 
 
@@ -64,8 +65,7 @@ def refit(
         0 if settings.use_in_batch_negatives else parameters["negatives_per_positive"],
         parameters["seed"],
     )
-    towers = checkpoint["tower_config"]
-    config = training.tower_config(towers["embedding_dim"], towers["hidden_dims"], towers["output_dim"])
+    config = training.tower_config(*(checkpoint["tower_config"][name] for name in TOWER_SIZES))
     result = fit_everything(data, training, config, settings, refit_path, engine, num_workers)
     snapshot = Snapshot.take(
         result.model,

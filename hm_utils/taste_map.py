@@ -22,7 +22,7 @@ def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFr
         Columns ``x``, ``y``, ``group``, a row an article; attribute ``shown`` is the share of the variance on the map.
     """
     rows = _some_on_sale(snapshot, seed)
-    tastes = snapshot.article_vectors[rows, : snapshot.model.config.output_dim].astype(np.float64)
+    tastes = snapshot.article_vectors[rows, : snapshot.model.config.tastes_dim].astype(np.float64)
     centred = tastes - tastes.mean(axis=0)
     variance, axes = np.linalg.eigh(centred.T @ centred)
     places = centred @ axes[:, -2:][:, ::-1]
@@ -34,7 +34,7 @@ def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFr
 def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed: int = 0) -> tuple[float, float]:
     """How often an article's k nearest by taste, of those on sale, share its group; and how often any two do."""
     rows = _some_on_sale(snapshot, seed)
-    tastes = snapshot.article_vectors[rows, : snapshot.model.config.output_dim]
+    tastes = snapshot.article_vectors[rows, : snapshot.model.config.tastes_dim]
     codes = pd.factorize(groups.to_numpy()[rows])[0]
     cosines = tastes @ tastes.T
     np.fill_diagonal(cosines, -np.inf)

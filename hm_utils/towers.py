@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
 
 # The first columns of an article's categories are its id and its product code.
 IDENTITY_COLUMNS = 2
+
+# Of a TowerConfig, what is chosen, in the order of ``TrainingData.tower_config``; the rest follows from the data.
+TOWER_SIZES = ("embedding_dim", "hidden_dims", "output_dim", "ensemble_size")
 
 # Of an article vector's squared length, what is its name: the rest is its taste.
 NAME_SHARE = 0.25
@@ -35,8 +39,9 @@ class TowerConfig:
         customer_sizes: number of codes of each customer attribute.
         embedding_dim: width of every embedding.
         hidden_dims: widths of the towers' hidden layers.
-        output_dim: width of the taste, the part of the shared space where similar articles are close.
-        name_dim: width of the name, the part where each article has a direction of its own.
+        output_dim: width of a taste, the part of the shared space where similar articles are close.
+        name_dim: width of a name, the part where each article has a direction of its own.
+        ensemble_size: pairs of towers, trained side by side.
     """
 
     article_sizes: tuple[int, ...]
@@ -46,11 +51,44 @@ class TowerConfig:
     hidden_dims: tuple[int, ...] = (128,)
     output_dim: int = 128
     name_dim: int = 128
+    ensemble_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.ensemble_size < 1:
+            raise ValueError(f"ensemble_size must be 1 or more, not {self.ensemble_size}")
+
+    @property
+    def tastes_dim(self) -> int:
+        """Width of the tastes of all pairs."""
+        return self.ensemble_size * self.output_dim
+
+    @property
+    def names_dim(self) -> int:
+        """Width of the names of all pairs."""
+        return self.ensemble_size * self.name_dim
 
     @property
     def vector_dim(self) -> int:
-        """Width of the shared space: taste, then name."""
-        return self.output_dim + self.name_dim
+        """Width of the shared space: tastes, then names."""
+        return self.tastes_dim + self.names_dim
+
+    def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Unit vectors of each pair of towers ``[n, output_dim + name_dim]`` as one, ``[n, vector_dim]``.
+
+        It is a unit vector too, and the dot product of two is the mean of the pairs' dot products.
+        """
+        if len(vectors) == 1:
+            return vectors[0]
+        tastes, names = zip(*(each.split([self.output_dim, self.name_dim], dim=1) for each in vectors), strict=True)
+        return torch.cat([*tastes, *names], dim=1) / len(vectors) ** 0.5
+
+    def apart(self, vectors: Tensor) -> list[Tensor]:
+        """The unit vectors of each pair of towers again."""
+        if self.ensemble_size == 1:
+            return [vectors]
+        both = vectors.split([self.tastes_dim, self.names_dim], dim=1)
+        tastes, names = (part.chunk(self.ensemble_size, dim=1) for part in both)
+        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(tastes, names, strict=True)]
 
 
 def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
@@ -109,7 +147,15 @@ class ItemTower(nn.Module):
         self.register_buffer("signs", 2 * torch.randint(2, shape, dtype=torch.int8) - 1)
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
-        """``categories`` ``[n, columns]`` long, ``state`` ``[n, n_state]`` → ``[n, vector_dim]``, L2-normalised."""
+        """Encode articles.
+
+        Args:
+            categories: ``[n, columns]`` long, their codes.
+            state: ``[n, n_state]`` of the day.
+
+        Returns:
+            ``[n, output_dim + name_dim]``, L2-normalised.
+        """
         who = self.identity(categories[:, :IDENTITY_COLUMNS])
         what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.state(state)
         hidden = self.norm(torch.cat([who, what], dim=1))
@@ -159,13 +205,13 @@ class UserTower(nn.Module):
 
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
-            items: ``[m, vector_dim]`` item vectors.
+            items: ``[m, output_dim + name_dim]`` item vectors.
             history: ``[n, length]`` long, rows of ``items``: the purchases, the nearest in time first.
             days_since: ``[n, length]`` long, days between the purchase and the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
         Returns:
-            ``[n, vector_dim]``, L2-normalised.
+            ``[n, output_dim + name_dim]``, L2-normalised.
         """
         # Names are not learned, so no gradient goes there.
         taste, name = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
@@ -190,14 +236,49 @@ class UserTower(nn.Module):
         return F.pad(F.normalize(vector, dim=1), (0, 1))
 
 
-class TwoTower(nn.Module):
-    """The towers and the scale that turns their cosine into a logit."""
+class ItemEnsemble(nn.Module):
+    """The item towers of all pairs, each with weights and names of its own; their vectors side by side."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.config = config
-        self.item_tower = ItemTower(config)
-        self.user_tower = UserTower(config)
+        towers: Any = nn.ModuleList(ItemTower(config) for _ in range(config.ensemble_size))
+        self.towers: Sequence[ItemTower] = towers
+
+    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+        """As :meth:`ItemTower.forward`, ``[n, vector_dim]``."""
+        return self.config.side_by_side([tower(categories, state) for tower in self.towers])
+
+
+class UserEnsemble(nn.Module):
+    """The user towers of all pairs, each of which reads the vectors of its own item tower."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        towers: Any = nn.ModuleList(UserTower(config) for _ in range(config.ensemble_size))
+        self.towers: Sequence[UserTower] = towers
+
+    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+        """As :meth:`UserTower.forward`, ``[n, vector_dim]``."""
+        pairs = zip(self.towers, self.config.apart(items), strict=True)
+        return self.config.side_by_side([tower(attributes, own, history, days_since, mask) for tower, own in pairs])
+
+
+class TwoTower(nn.Module):
+    """The towers and the scale that turns their cosine into a logit.
+
+    With an ``ensemble_size`` above 1 there are several pairs of towers, which differ in the weights that they start
+    with. Each learns by itself, from its own loss (``training.batch_loss``), and where they disagree they err in
+    different ways: the mean of their logits is better than each (Hansen & Salamon, PAMI 1990; Lakshminarayanan et al.,
+    NeurIPS 2017). It is one dot product still, of their vectors side by side.
+    """
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.item_tower = ItemEnsemble(config)
+        self.user_tower = UserEnsemble(config)
         self.log_scale = nn.Parameter(torch.tensor(20.0).log())
         # Only the pair loss reads it: most random pairs are no purchases, whatever their cosine.
         self.pair_bias = nn.Parameter(torch.tensor(-5.0))

@@ -177,17 +177,22 @@ def batch_loss(
         items = workers.with_shared(items, batch)
     popularity = COUNTED * tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
-    positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
-    if batch.log_expected_count is None or batch.collisions is None:
-        negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
-        loss = pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
-    else:
-        loss = sampled_softmax_loss(
+
+    def loss_of(users: Tensor, items: Tensor) -> Tensor:
+        positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
+        if batch.log_expected_count is None or batch.collisions is None:
+            negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
+            return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
+        return sampled_softmax_loss(
             positive_logits,
             torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
             tensor(batch.log_expected_count),
             tensor(batch.collisions),
         )
+
+    # Each pair of towers by itself: none can leave to the others what it should learn.
+    each = zip(model.config.apart(users), model.config.apart(items), strict=True)
+    loss = torch.stack([loss_of(*vectors) for vectors in each]).mean()
     return workers.of_whole(loss, batch) if workers else loss
 
 
@@ -388,8 +393,8 @@ class Optimizers:
     """
 
     def __init__(self, model: TwoTower, learning_rate: float) -> None:
-        sparse = list(model.item_tower.identity.parameters())
-        quick = [model.log_scale, model.user_tower.name_weight.weight]
+        sparse = [table for tower in model.item_tower.towers for table in tower.identity.parameters()]
+        quick = [model.log_scale, *(tower.name_weight.weight for tower in model.user_tower.towers)]
         special = {id(parameter) for parameter in (*sparse, *quick)}
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in model.parameters() if id(parameter) not in special]},

@@ -111,7 +111,9 @@ def embedding_health(numbers: pd.DataFrame, best_epoch: int | None = None) -> Fi
             if len(columns) > 1:
                 words = str(name).split(", ")[1]
                 end = (numbers.index[-1], numbers[name].iloc[-1])
-                axes.annotate(words, end, (-4, 6), textcoords="offset points", ha="right", color=colour)
+                falls = numbers[name].iloc[-1] < numbers[name].iloc[-2:].mean()  # and comes from above
+                offset = (-4, -14 if falls else 6)
+                axes.annotate(words, end, offset, textcoords="offset points", ha="right", color=colour)
         axes.set(title=titles.get(kind, kind), xlabel="epoch", xlim=(0.5, numbers.index.max() + 0.5))
         if kind == "gradient":
             axes.set_yscale("log")
@@ -149,9 +151,10 @@ def dimensions_and_norms(variance: npt.NDArray, norms: pd.DataFrame) -> Figure:
     right.bar(range(len(norms)), norms["norm"], color=MAIN, width=0.7)
     right.set_xticks(range(len(norms)), list(norms.index))
     right.axhline(norms.attrs["start"], color=OTHER, linewidth=1.4)
+    right.set_xlim(-0.5, len(norms) + 0.3)  # beside the bars there is room for words
     right.annotate(
-        "at the start", (-0.45, norms.attrs["start"]), (0, 4), textcoords="offset points", color="white", fontsize=9
-    )  # fmt: skip
+        "at the\nstart", (len(norms) - 0.45, norms.attrs["start"]), (0, 4), textcoords="offset points", color=OTHER
+    )
     right.set_ylim(0, max(norms["norm"].max(), norms.attrs["start"]) * 1.15)
     right.set(title="Length of an id's embedding", xlabel="purchases in the training examples", ylabel="median length")
     right.tick_params(axis="x", labelsize=8)

@@ -12,14 +12,16 @@ from hm_utils.towers import TwoTower
 from tests.data import article_table, customer_table
 
 HISTORY_LENGTH = 5
+ENSEMBLE_SIZE = 2  # the notebooks' tests have one pair of towers
 
 
-def random_towers(training: TrainingData) -> TwoTower:
+def random_towers(training: TrainingData, ensemble_size: int = ENSEMBLE_SIZE) -> TwoTower:
     torch.manual_seed(0)
-    model = TwoTower(training.tower_config(8, [16], 8)).eval()
+    model = TwoTower(training.tower_config(8, [16], 8, ensemble_size)).eval()
     # New embeddings are so small beside the state that all articles are nearly alike; these tell them apart.
-    torch.nn.init.normal_(model.item_tower.identity.table.weight)
-    torch.nn.init.normal_(model.item_tower.categories.table.weight)
+    for tower in model.item_tower.towers:
+        torch.nn.init.normal_(tower.identity.table.weight)
+        torch.nn.init.normal_(tower.categories.table.weight)
     return model
 
 

@@ -130,7 +130,7 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
     rows = np.repeat(np.flatnonzero((last >= 0).any(axis=1)).astype(np.int32), 150)
-    names = snapshot.model.config.output_dim
+    names = snapshot.model.config.tastes_dim
     vectors, users = snapshot.article_vectors, snapshot.customers(rows)
     taste, name = (users[:, part] @ vectors[:, part].T for part in (slice(names), slice(names, None)))
     bought = last[rows] >= 0

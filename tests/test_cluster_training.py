@@ -55,7 +55,7 @@ def data(tmp_path_factory) -> Preprocessed:
 
 
 def fitted(data: Preprocessed, path: Path, **where):
-    config = data.training.tower_config(8, [16], 8)
+    config = data.training.tower_config(8, [16], 8, ensemble_size=2)
     return fit(data, training_inputs(data.log, data.training, SETTINGS), config, SETTINGS, path, **where)
 
 
@@ -98,7 +98,7 @@ def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here,
         assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
     kept, ours = weights(plain.model), weights(result.model)
     assert ours.keys() == kept.keys()
-    for name in ("item_tower.identity.table.weight", "user_tower.mlp.0.weight", "log_scale"):
+    for name in ("item_tower.towers.0.identity.table.weight", "user_tower.towers.0.mlp.0.weight", "log_scale"):
         torch.testing.assert_close(ours[name], kept[name], rtol=1e-2, atol=1e-3)
     assert read_checkpoint(tmp_path / "ray.pt").keys() == read_checkpoint(tmp_path / "plain.pt").keys()
     assert sorted(path.name for path in tmp_path.glob("ray*")) == ["ray.pt"], "rubbish is left"
@@ -115,6 +115,7 @@ def test_the_notebook_trains_on_two_workers(ray_here, tmp_path, capsys):
         "hidden_dims": [16],
         "embedding_dim": 8,
         "output_dim": 8,
+        "ensemble_size": 2,
         "device": "cpu",
         "engine": "ray",
         "num_workers": 2,
@@ -129,8 +130,10 @@ def test_the_notebook_trains_on_two_workers(ray_here, tmp_path, capsys):
     shown = json.dumps(nbformat.read(executed, as_version=4))
     assert "Training on **2 workers of Ray**" in shown
     assert "of 2 is kept" in shown
-    history = read_checkpoint(tmp_path / "checkpoints" / "two_tower.pt")["history"]
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "two_tower.pt")
+    history = checkpoint["history"]
     assert history[0]["recall@100"] > 0.1
+    assert checkpoint["tower_config"]["ensemble_size"] == 2
     assert any(name.startswith("health: ") for name in history[0])
 
 

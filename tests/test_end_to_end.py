@@ -27,7 +27,14 @@ from hm_utils.sample import write_sample
 from tests.html_checks import check_page
 from tests.test_article_map import unpacked
 
-PARAMETERS = {"num_epochs": 5, "batch_size": 256, "train_weeks": 8, "hidden_dims": [64], "device": "cpu"}
+PARAMETERS = {
+    "num_epochs": 5,
+    "batch_size": 256,
+    "train_weeks": 8,
+    "hidden_dims": [64],
+    "ensemble_size": 2,
+    "device": "cpu",
+}
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOTEBOOKS = ("01_eda", "02_preprocessing", "03_training", "04_evaluation")
@@ -124,6 +131,7 @@ def test_the_manifest_tells_how_good_the_model_is_and_what_made_it(recommender):
     assert parameters["preprocessing"]["val_days"] == 7
     assert parameters["training"]["batch_size"] == PARAMETERS["batch_size"]
     assert parameters["training"]["hidden_dims"] == PARAMETERS["hidden_dims"]
+    assert parameters["training"]["ensemble_size"] == PARAMETERS["ensemble_size"]
     assert parameters["evaluation"] == {"seed": 42}
 
 

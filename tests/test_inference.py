@@ -55,7 +55,7 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     past = log.before(40)
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
-    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.output_dim
+    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.tastes_dim
     parts = (slice(width), slice(width, None))
     taste, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))

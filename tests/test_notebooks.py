@@ -27,6 +27,7 @@ DEFAULTS = {
     "learning_rate": 0.001,
     "use_in_batch_negatives": True,
     "output_dim": 128,
+    "ensemble_size": 1,
     "patience": 3,
     "val_days": 7,
     "test_days": 7,

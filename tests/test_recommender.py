@@ -137,7 +137,7 @@ def test_somebody_without_a_history_gets_no_reasons(recommender):
 
 
 def test_similar_articles_are_those_of_the_closest_taste(recommender):
-    width = recommender._config.output_dim
+    width = recommender._config.tastes_dim
     tastes = recommender._article_vectors[:, :width].astype(np.float64)
     tastes /= np.linalg.norm(tastes, axis=1, keepdims=True)
     for article in (0, 7, ARTICLES - 1):

@@ -1,4 +1,6 @@
-"""The towers: unit vectors, and indifference to padding."""
+"""The towers: unit vectors, and indifference to padding; and several pairs of them."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_padding_changes_nothing(model):
 def test_the_pool_is_the_weighted_sum_of_the_history(model):
     """The pooled vector, recency and newest purchase, written out: what the tower's network is given."""
     attributes, items, history, days, mask = customer_batch()
-    tower = model.user_tower
+    tower = model.user_tower.towers[0]
     torch.nn.init.normal_(tower.content_weight.weight)
     torch.nn.init.normal_(tower.no_history)
     given = []
@@ -107,20 +109,60 @@ def test_an_article_points_to_itself_by_its_name_and_hides_it_with_its_id(model)
 def test_a_customer_points_to_the_names_of_what_they_bought(model):
     """The name of a customer is the sum of their articles', weighted by how long ago; never the hidden one's."""
     attributes, items, history, days, mask = customer_batch()
-    torch.nn.init.uniform_(model.user_tower.name_weight.weight, 0.5, 2.0)
+    torch.nn.init.uniform_(model.user_tower.towers[0].name_weight.weight, 0.5, 2.0)
     users = model.user_tower(attributes, items, history, days, mask)
     for row in range(len(history)):
-        buckets = torch.bucketize(days[row, mask[row]], model.user_tower.edges, right=True)
+        buckets = torch.bucketize(days[row, mask[row]], model.user_tower.towers[0].edges, right=True)
         names = items[history[row, mask[row]], CONFIG.output_dim : -1]
-        expected = (model.user_tower.name_weight(buckets) * names).sum(0)
+        expected = (model.user_tower.towers[0].name_weight(buckets) * names).sum(0)
         found = users[row, CONFIG.output_dim : -1]
         torch.testing.assert_close(found * expected.norm(), expected * found.norm())
     assert (users[:, -1] == 0).all()
     assert (users[0, CONFIG.output_dim :] == 0).all()
 
 
+def test_vectors_side_by_side_have_the_mean_of_the_dot_products_and_come_apart_again():
+    config = replace(CONFIG, ensemble_size=3)
+    torch.manual_seed(0)
+    one, other = torch.nn.functional.normalize(torch.randn(2, 3, 4, 43), dim=-1)  # of three pairs, four vectors each
+    joined = config.side_by_side(list(one))
+    assert joined.shape == (4, config.vector_dim) == (4, 129)
+    torch.testing.assert_close(joined.norm(dim=1), torch.ones(4))
+    mean = torch.stack([(u * v).sum(dim=1) for u, v in zip(one, other, strict=True)]).mean(dim=0)
+    torch.testing.assert_close((joined * config.side_by_side(list(other))).sum(dim=1), mean)
+    for found, expected in zip(config.apart(joined), one, strict=True):
+        torch.testing.assert_close(found, expected)
+    # The tastes of all pairs come first, then their names.
+    tastes = torch.cat([each[:, : CONFIG.output_dim] for each in one], dim=1)
+    torch.testing.assert_close(joined[:, : config.tastes_dim] * 3**0.5, tastes)
+
+
+def test_the_pairs_of_an_ensemble_know_nothing_of_each_other():
+    torch.manual_seed(1)
+    config = replace(CONFIG, ensemble_size=3)
+    several = TwoTower(config).eval()
+    articles = torch.randint(4, (10, 4)), torch.randn(10, 3)
+    attributes, _, *histories = customer_batch()
+    items = several.item_tower(*articles)
+    users = several.user_tower(attributes, items, *histories)
+    for place in range(3):
+        alone = TwoTower(CONFIG).eval()
+        alone.item_tower.towers[0].load_state_dict(several.item_tower.towers[place].state_dict())
+        alone.user_tower.towers[0].load_state_dict(several.user_tower.towers[place].state_dict())
+        own = alone.item_tower(*articles)
+        torch.testing.assert_close(config.apart(items)[place], own)
+        torch.testing.assert_close(config.apart(users)[place], alone.user_tower(attributes, own, *histories))
+    first, second, _ = config.apart(items)
+    assert (first - second).norm(dim=1).min() > 0.1  # taste and name: both start elsewhere
+
+
+def test_an_ensemble_has_a_pair():
+    with pytest.raises(ValueError, match="ensemble_size must be 1 or more, not 0"):
+        replace(CONFIG, ensemble_size=0)
+
+
 def test_every_day_has_its_bucket(model):
-    bucket = torch.bucketize(torch.tensor([0, 1, 2, 7, 450, 451, 9_999]), model.user_tower.edges, right=True)
+    bucket = torch.bucketize(torch.tensor([0, 1, 2, 7, 450, 451, 9_999]), model.user_tower.towers[0].edges, right=True)
     assert bucket.tolist() == [0, 1, 2, 5, 15, 16, len(DAYS_SINCE_EDGES)]
 
 

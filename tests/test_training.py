@@ -364,6 +364,47 @@ def test_an_article_not_yet_sold_has_its_other_categories(with_a_new_article):
 
 
 @pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
+def test_each_pair_of_an_ensemble_learns_by_itself(parts, use_in_batch_negatives):
+    log, training = parts
+    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives)
+    inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
+    batch = batches.make(np.arange(64), np.random.default_rng(0))
+    several = random_towers(training, ensemble_size=3)
+    loss = batch_loss(several, batch, inputs, "cpu")
+    loss.backward()
+    losses = []
+    for both in zip(several.item_tower.towers, several.user_tower.towers, strict=True):
+        alone = random_towers(training, ensemble_size=1)
+        for tower, like in zip((alone.item_tower.towers[0], alone.user_tower.towers[0]), both, strict=True):
+            tower.load_state_dict(like.state_dict())
+        own = batch_loss(alone, batch, inputs, "cpu")
+        own.backward()
+        losses.append(own.item())
+        for tower, like in zip((alone.item_tower.towers[0], alone.user_tower.towers[0]), both, strict=True):
+            for expected, found in zip(tower.parameters(), like.parameters(), strict=True):
+                assert found.grad is not None
+                assert expected.grad is not None
+                torch.testing.assert_close(3 * found.grad.to_dense(), expected.grad.to_dense(), rtol=1e-4, atol=1e-6)
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert np.ptp(losses) > 0.01
+
+
+def test_every_weight_of_an_ensemble_is_trained(parts):
+    """The optimizers know the ids and the weights of names of every pair."""
+    log, training = parts
+    settings = TrainingSettings(batch_size=64, history_length=LENGTH, device="cpu")
+    batches = BatchMaker(log, training.examples, 64, LENGTH)
+    inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
+    model = random_towers(training, ensemble_size=2).train()
+    before = weights(model)
+    optimizers = training_module.Optimizers(model, settings.learning_rate)
+    optimizers.step(batch_loss(model, batches.make(np.arange(64), np.random.default_rng(0)), inputs, "cpu"))
+    still = {name for name, _ in model.named_parameters() if torch.equal(before[name], model.state_dict()[name])}
+    of_no_effect = {f"user_tower.towers.{place}.content_weight.bias" for place in range(2)}  # a softmax does not see it
+    assert still - of_no_effect == {"pair_bias"}, "the loss of sampled pairs alone moves it"
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
 def test_popularity_is_in_the_logits(with_a_new_article, use_in_batch_negatives):
     def loss(popularity=None, scale=None):
         return first_loss(with_a_new_article, 30, None, popularity, use_in_batch_negatives, scale)

@@ -149,7 +149,7 @@ def dimensions_and_norms(variance: npt.NDArray, norms: pd.DataFrame) -> Figure:
     left.set_ylim(0, 1.03)
     left.yaxis.set_major_formatter(PercentFormatter(1))
     right.bar(range(len(norms)), norms["norm"], color=MAIN, width=0.7)
-    right.set_xticks(range(len(norms)), list(norms.index))
+    right.set_xticks(range(len(norms)), [str(decade).replace("–", "–\n") for decade in norms.index])
     right.axhline(norms.attrs["start"], color=OTHER, linewidth=1.4)
     right.set_xlim(-0.5, len(norms) + 0.3)  # beside the bars there is room for words
     right.annotate(

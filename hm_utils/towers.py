@@ -242,7 +242,7 @@ class ItemEnsemble(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.config = config
-        towers: Any = nn.ModuleList(ItemTower(config) for _ in range(config.ensemble_size))
+        towers: Any = nn.ModuleList(ItemTower(config) for _ in range(config.ensemble_size))  # of no type
         self.towers: Sequence[ItemTower] = towers
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ class UserEnsemble(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.config = config
-        towers: Any = nn.ModuleList(UserTower(config) for _ in range(config.ensemble_size))
+        towers: Any = nn.ModuleList(UserTower(config) for _ in range(config.ensemble_size))  # of no type
         self.towers: Sequence[UserTower] = towers
 
     def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
@@ -270,8 +270,8 @@ class TwoTower(nn.Module):
 
     With an ``ensemble_size`` above 1 there are several pairs of towers, which differ in the weights that they start
     with. Each learns by itself, from its own loss (``training.batch_loss``), and where they disagree they err in
-    different ways: the mean of their logits is better than each (Hansen & Salamon, PAMI 1990; Lakshminarayanan et al.,
-    NeurIPS 2017). It is one dot product still, of their vectors side by side.
+    different ways: the mean of their logits tends to be better than each (Hansen & Salamon, PAMI 1990;
+    Lakshminarayanan et al., NeurIPS 2017). It is one dot product still, of their vectors side by side.
     """
 
     def __init__(self, config: TowerConfig) -> None:

@@ -177,18 +177,16 @@ def batch_loss(
         items = workers.with_shared(items, batch)
     popularity = COUNTED * tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
+    # Both, or of examples with negatives of their own neither.
+    corrections = [tensor(array) for array in (batch.log_expected_count, batch.collisions) if array is not None]
 
     def loss_of(users: Tensor, items: Tensor) -> Tensor:
         positive_logits = model.scale * (users * items.index_select(0, positives)).sum(dim=1) + popularity[positives]
-        if batch.log_expected_count is None or batch.collisions is None:
+        if not corrections:
             negative_logits = model.scale * torch.einsum("nd,nkd->nk", users, items[negatives]) + popularity[negatives]
             return pair_loss(positive_logits + model.pair_bias, negative_logits + model.pair_bias)
-        return sampled_softmax_loss(
-            positive_logits,
-            torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T),
-            tensor(batch.log_expected_count),
-            tensor(batch.collisions),
-        )
+        negative_logits = torch.addmm(popularity[negatives], model.scale * users, items.index_select(0, negatives).T)
+        return sampled_softmax_loss(positive_logits, negative_logits, *corrections)
 
     # Each pair of towers by itself: none can leave to the others what it should learn.
     each = zip(model.config.apart(users), model.config.apart(items), strict=True)

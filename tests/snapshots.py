@@ -12,7 +12,7 @@ from hm_utils.towers import TwoTower
 from tests.data import article_table, customer_table
 
 HISTORY_LENGTH = 5
-ENSEMBLE_SIZE = 2  # the notebooks' tests have one pair of towers
+ENSEMBLE_SIZE = 2  # the tests of training have one pair of towers
 
 
 def random_towers(training: TrainingData, ensemble_size: int = ENSEMBLE_SIZE) -> TwoTower:

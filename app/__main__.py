@@ -11,7 +11,7 @@ import tempfile
 import uvicorn
 
 from app.logs import log_config
-from app.metrics import MULTIPROCESS
+from app.middleware.metrics import MULTIPROCESS
 from app.settings import Settings, SettingsError, read_settings
 
 

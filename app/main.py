@@ -11,19 +11,19 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
-from app import demo, operation, page
-from app.answers import UnknownError
-from app.errors import internal_error, invalid_request, store_down, unknown
-from app.limits import RESPONSES, Limits
 from app.logs import logger
-from app.pool import Pool
-from app.reload import Reloader
-from app.routes import router
-from app.service import Service
-from app.serving import Load, load_recommender
+from app.middleware.application import Service
+from app.middleware.errors import internal_error, invalid_request, store_down, unknown
+from app.middleware.limits import RESPONSES, Limits
+from app.middleware.worker_pool import Pool
+from app.routes import demo, operation, page
+from app.routes.recommend import router
+from app.serving.answers import UnknownError
+from app.serving.model import Load, load_recommender
+from app.serving.reload import Reloader
+from app.serving.request_batching import Together
 from app.settings import Settings, misspelt, photos, read_settings
-from app.together import Together
-from hm_utils.vector_store import VectorStoreError
+from hm_utils.retrieval.milvus import VectorStoreError
 
 MAX_BODY = 128 * 1024  # bytes; the longest valid request, a thousand customers, has about 70,000
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hm_utils.paths import resolve
+from hm_utils.files import resolve
 from hm_utils.sample import SIZES, write_sample
 
 

@@ -32,9 +32,9 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.measuring import machine, measured, save
-from hm_utils.environment import peak_gib
-from hm_utils.paths import resolve
-from hm_utils.preprocessing import Preprocessed
+from hm_utils.data.preprocessing import Preprocessed
+from hm_utils.files import resolve
+from hm_utils.pipeline.notebook_facts import peak_gib
 
 FILES = ("articles.csv", "customers.csv", "transactions_train.csv")
 OBJECT_STORE = 4 << 30  # bytes, of the Ray that is started
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 def on_one_machine(folder: Path, out: Path) -> dict[str, Any]:
     """Preprocess ``folder`` into ``out`` as notebook 02 does."""
-    from hm_utils.preprocessing import preprocess
-    from hm_utils.raw import read_raw
+    from hm_utils.data.preprocessing import preprocess
+    from hm_utils.data.raw import read_raw
 
     start = time.perf_counter()
     tables = read_raw(folder)

@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from app.cluster import start, stop
+from app.cluster.__main__ import start, stop
 from app.settings import Settings
 from benchmarks.measuring import machine, save
 from benchmarks.serving import load, posted, serving, write_bodies
 from benchmarks.soak import point, publish_two
-from hm_utils.paths import resolve
+from hm_utils.files import resolve
 
 CONNECTIONS, CUSTOMERS = 16, 200
 SETTLED = 2.0  # seconds of load before and after what happens

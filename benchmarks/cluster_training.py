@@ -8,7 +8,7 @@ process of its own, with all cores and with one; the workers of a row of Ray sha
 machine two workers say what working together costs, not what a second machine brings.
 
 "sent" is what a worker sends in a step; "the least" is what it would have to send with rings and nothing twice
-(`hm_utils.cluster.step.Traffic`). All rows are run in turn, once a round. Needs `make cluster-env`.
+(`hm_utils.cluster.gradient_exchange.Traffic`). All rows are run in turn, once a round. Needs `make cluster-env`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from benchmarks.measuring import machine, measured, save
 from benchmarks.quality import chosen_of, notebook_parameters
 from benchmarks.training import BUSY, describe, prepare
 from hm_utils.cluster import ClusterError, require_ray
-from hm_utils.fit import open_inputs
-from hm_utils.paths import resolve
-from hm_utils.preprocessed_folder import PreprocessedError
-from hm_utils.preprocessing import TrainingData
-from hm_utils.raw import RawDataError
-from hm_utils.towers import TOWER_SIZES, TowerConfig
-from hm_utils.training import TrainingResult, TrainingSettings, train
+from hm_utils.data.preprocessed_folder import PreprocessedError
+from hm_utils.data.preprocessing import TrainingData
+from hm_utils.data.raw import RawDataError
+from hm_utils.files import resolve
+from hm_utils.model.towers import TOWER_SIZES, TowerConfig
+from hm_utils.training.fit import open_inputs
+from hm_utils.training.loop import TrainingResult, TrainingSettings, train
 
 logger = logging.getLogger(__name__)
 

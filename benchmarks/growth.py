@@ -48,8 +48,8 @@ def make_sample(folder: Path, customers: int, articles: int, days: int) -> dict[
 
 
 def preprocess_sample(raw: Path, folder: Path) -> dict[str, Any]:
-    from hm_utils.preprocessing import preprocess
-    from hm_utils.raw import read_raw
+    from hm_utils.data.preprocessing import preprocess
+    from hm_utils.data.raw import read_raw
 
     data = preprocess(read_raw(raw), folder)
     return {"rows": len(data.log), "examples": len(data.training.examples)}
@@ -60,16 +60,16 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
     import pyarrow as pa
     import torch
 
-    from hm_utils.catalogue import Catalogue
-    from hm_utils.dataset import BatchMaker
-    from hm_utils.features import CatalogueState
-    from hm_utils.inference import Snapshot
-    from hm_utils.preprocessing import Preprocessed
-    from hm_utils.publishing import index_for_serving
-    from hm_utils.recommender import Recommender
-    from hm_utils.scoring import Scoring
-    from hm_utils.towers import TOWER_SIZES, TwoTower
-    from hm_utils.training import Optimizers, TrainingInputs, TrainingSettings, batch_loss
+    from hm_utils.data.examples import BatchMaker
+    from hm_utils.data.features import CatalogueState
+    from hm_utils.data.preprocessing import Preprocessed
+    from hm_utils.model.scoring import Scoring
+    from hm_utils.model.snapshot import Snapshot
+    from hm_utils.model.towers import TOWER_SIZES, TwoTower
+    from hm_utils.serving.catalogue import Catalogue
+    from hm_utils.serving.publishing import index_for_serving
+    from hm_utils.serving.recommender import Recommender
+    from hm_utils.training.loop import Optimizers, TrainingInputs, TrainingSettings, batch_loss
 
     data, settings, rng = Preprocessed.load(folder), TrainingSettings(), np.random.default_rng(0)
     log, training, as_of = data.log, data.training, data.split.train_end

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hm_utils.environment import peak_gib
+from hm_utils.pipeline.notebook_facts import peak_gib
 
 
 def measured(work: Callable[..., Mapping[str, Any]], *arguments: Any) -> dict[str, Any]:

@@ -27,12 +27,12 @@ import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
 from app.main import create_app
-from app.page import FILES
+from app.routes.page import FILES
 from app.settings import Settings
 from benchmarks.measuring import machine, save
-from hm_utils.article_map import pack
-from hm_utils.paths import resolve
-from hm_utils.recommender import Recommender
+from hm_utils.files import resolve
+from hm_utils.serving.article_map import pack
+from hm_utils.serving.recommender import Recommender
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1280, 900

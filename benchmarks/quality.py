@@ -8,7 +8,7 @@ Everything is measured in this run, on the same split and for every customer who
 * ours: the two-tower as notebook 03 trains and 04 evaluates it, alone and with repurchase; and refitted on the
   validation days too, for the epochs that they chose, as it is published. The baselines and the peers learn from
   these days as well.
-* baselines: those of `hm_utils.baselines`, and the oracle where the data is a sample.
+* baselines: those of `hm_utils.evaluation.baselines`, and the oracle where the data is a sample.
 * peers: RecTools' SASRec and implicit's item-item (`benchmarks.peers`, needs `make bench-env`). Their settings are
   chosen on the validation days; they are then fitted on everything before the test days.
 * ablation: the two-tower with repurchase with one part switched off, trained and calibrated anew, less the whole one.
@@ -42,24 +42,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import SETTINGS, TOP_K
-from hm_utils import dataset, inference, training
-from hm_utils.baselines import BASELINES, chain, popularity_by_age, recent_popularity
-from hm_utils.calibration import calibrate
-from hm_utils.dataset import BatchMaker
-from hm_utils.evaluation import EVERYONE, evaluate
-from hm_utils.features import MISSING, UNKNOWN, CatalogueState
-from hm_utils.inference import Snapshot
-from hm_utils.parameters import ParameterError, check, declared_parameters
-from hm_utils.paths import repository_root, resolve
-from hm_utils.preprocessing import Preprocessed, preprocess
-from hm_utils.publishing import PUBLISHED
-from hm_utils.purchases import Baskets, Int32
-from hm_utils.raw import read_raw
-from hm_utils.refit import refit
+from hm_utils.data import examples
+from hm_utils.data.examples import BatchMaker
+from hm_utils.data.features import MISSING, UNKNOWN, CatalogueState
+from hm_utils.data.preprocessing import Preprocessed, preprocess
+from hm_utils.data.purchases import Baskets, Int32
+from hm_utils.data.raw import read_raw
+from hm_utils.evaluation.baselines import BASELINES, chain, popularity_by_age, recent_popularity
+from hm_utils.evaluation.comparison import EVERYONE, evaluate
+from hm_utils.files import repository_root, resolve
+from hm_utils.model import snapshot
+from hm_utils.model.snapshot import Snapshot
+from hm_utils.model.towers import IDENTITY_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
+from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
 from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
-from hm_utils.towers import IDENTITY_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
-from hm_utils.training import TrainingInputs, TrainingSettings, train
-from hm_utils.validation import MONITOR, validation
+from hm_utils.serving.publishing import PUBLISHED
+from hm_utils.training import loop
+from hm_utils.training.calibration import calibrate
+from hm_utils.training.loop import TrainingInputs, TrainingSettings, train
+from hm_utils.training.refit import refit
+from hm_utils.training.validation import MONITOR, validation
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ FULL = "two-tower"
 ALONE = "MAP@12 alone"
 AS_IF_NEW = {"MAP@12 as if new": "MAP@12", "recall@100 as if new": "recall@100"}
 
-# Columns of the table: metric and slice of `hm_utils.evaluation`.
+# Columns of the table: metric and slice of `hm_utils.evaluation.comparison`.
 COLUMNS = {
     "MAP@12": ("MAP@12", EVERYONE),
     "recall@100": ("recall@100", EVERYONE),
@@ -133,20 +135,18 @@ ABLATIONS: dict[str, Ablation] = {
     "without customer attributes": Ablation(blank=((UserTower, "forward", {"attributes": torch.zeros_like}),)),
     "without context": Ablation(batches={"context_share": 0.0}),
     "without logQ": Ablation(
-        blank=((training, "sampled_softmax_loss", {"log_expected_count": torch.zeros_like}),),
+        blank=((loop, "sampled_softmax_loss", {"log_expected_count": torch.zeros_like}),),
     ),
     "without history dropout": Ablation(batches={"history_dropout": 0.0}),
     "without counted popularity": Ablation(
         blank=(
-            (dataset, "log_popularity", {"sales": np.zeros_like}),
-            (inference, "log_popularity", {"sales": np.zeros_like}),
+            (examples, "log_popularity", {"sales": np.zeros_like}),
+            (snapshot, "log_popularity", {"sales": np.zeros_like}),
         )
     ),
-    "without popularity in training": Ablation(constants=((training, "COUNTED", 0.0),)),
-    "without halving popularity in training": Ablation(constants=((training, "COUNTED", 1.0),)),
-    "without averaged weights": Ablation(
-        constants=((training, "AVERAGE_POWER", 1e12), (training, "STEPS_PER_AVERAGE", 1))
-    ),
+    "without popularity in training": Ablation(constants=((loop, "COUNTED", 0.0),)),
+    "without halving popularity in training": Ablation(constants=((loop, "COUNTED", 1.0),)),
+    "without averaged weights": Ablation(constants=((loop, "AVERAGE_POWER", 1e12), (loop, "STEPS_PER_AVERAGE", 1))),
 }
 
 

@@ -44,8 +44,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.measuring import machine, measured, save
-from hm_utils.environment import peak_gib
-from hm_utils.paths import repository_root, resolve
+from hm_utils.files import repository_root, resolve
+from hm_utils.pipeline.notebook_facts import peak_gib
 
 # What only one row needs is imported in its function, before its clock starts: no row carries another's libraries.
 
@@ -95,9 +95,9 @@ def result(clock: Clock, make_histories: Callable[[], int], counts: Run) -> Run:
 
 def ours(folder: Path, out: Path, settings: Settings) -> Run:
     """Preprocess ``folder`` into ``out`` as notebook 02 does."""
-    from hm_utils.dataset import gather_histories
-    from hm_utils.preprocessing import preprocess
-    from hm_utils.raw import read_raw
+    from hm_utils.data.examples import gather_histories
+    from hm_utils.data.preprocessing import preprocess
+    from hm_utils.data.raw import read_raw
 
     names = ("val_days", "test_days", "train_weeks", "negatives_per_positive", "seed")
     clock = Clock()
@@ -211,7 +211,7 @@ class OnSale:
 
 def with_pandas(folder: Path, out: Path, settings: Settings, encoder: str, engine: Literal["c", "pyarrow"]) -> Run:
     """``encoder`` is LabelEncoder or factorize, ``engine`` is `read_csv`'s."""
-    from hm_utils.features import AGE_EDGES, ARTICLE_COLUMNS, CUSTOMER_COLUMNS, PRICE_BUCKETS
+    from hm_utils.data.features import AGE_EDGES, ARTICLE_COLUMNS, CUSTOMER_COLUMNS, PRICE_BUCKETS
 
     label_encoder = import_module("sklearn.preprocessing").LabelEncoder if encoder == "LabelEncoder" else None
 
@@ -300,7 +300,7 @@ def with_pandas(folder: Path, out: Path, settings: Settings, encoder: str, engin
 
 
 def with_polars(folder: Path, out: Path, settings: Settings) -> Run:
-    from hm_utils.features import AGE_EDGES, ARTICLE_COLUMNS, CUSTOMER_COLUMNS, PRICE_BUCKETS
+    from hm_utils.data.features import AGE_EDGES, ARTICLE_COLUMNS, CUSTOMER_COLUMNS, PRICE_BUCKETS
 
     # By name, as the types must be right whether it is installed or not.
     pl: Any = import_module("polars")
@@ -416,8 +416,8 @@ def run(name: str, folder: Path, settings: Settings) -> Run:
 
 def notebook_settings() -> Settings:
     """What the notebooks and `preprocess` take by default."""
-    from hm_utils.parameters import declared_parameters
-    from hm_utils.preprocessing import preprocess
+    from hm_utils.data.preprocessing import preprocess
+    from hm_utils.pipeline.parameters import declared_parameters
 
     paths = [repository_root() / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS]
     declared = {name: each.default for path in paths for name, each in declared_parameters(path).items()}

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measuring import machine, measured, save
-from hm_utils.paths import resolve
+from hm_utils.files import resolve
 from hm_utils.recommend import SUBMITTED, write
-from hm_utils.recommender import Recommender
+from hm_utils.serving.recommender import Recommender
 
 
 def recommend_to_all(model: Path, most: int | None) -> dict[str, Any]:

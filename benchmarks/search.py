@@ -7,7 +7,7 @@ What is searched is a published model's index vectors, and the queries are the v
 Recall is the share of the true 100 best that an index finds; an article within 1e-6 of the 100th best score is one
 of them. Of every index the cheapest setting that reaches the recall on these queries is measured:
 
-* ours: `hm_utils.index` with the leaves that `hm_utils.index_tuning` chooses, as `hm_utils.publishing` does. Every
+* ours: `retrieval.index` with the leaves that `retrieval.index_tuning` chooses, as publishing does. Every
   answer is checked, scored exactly and put in order.
 * ScaNN: the library alone, as its documentation builds it, with more ways to cut the tree and to reorder.
 * exact: PyTorch's matrix product and `topk`, our `ExactIndex`, faiss Flat.
@@ -49,12 +49,12 @@ import pandas as pd
 import torch
 
 from benchmarks.measuring import machine, measured, save
-from hm_utils.bundle import BundleError
-from hm_utils.index import ExactIndex, Float32, Index, ScannIndex, _captured_stderr, build_index, load_index
-from hm_utils.index_tuning import choose_leaves
-from hm_utils.paths import resolve
-from hm_utils.recommender import Recommender
-from hm_utils.scoring import fold_articles, fold_customers
+from hm_utils.files import resolve
+from hm_utils.model.scoring import fold_articles, fold_customers
+from hm_utils.retrieval.index import ExactIndex, Float32, Index, ScannIndex, _captured_stderr, build_index, load_index
+from hm_utils.retrieval.index_tuning import choose_leaves
+from hm_utils.serving.bundle import BundleError
+from hm_utils.serving.recommender import Recommender
 
 logger = logging.getLogger(__name__)
 
@@ -154,16 +154,16 @@ class Candidate:
 
 
 class Ours(Candidate):
-    """`hm_utils.index`: ScaNN, or exact search where there is no ScaNN or the vectors are few."""
+    """`hm_utils.retrieval.index`: ScaNN, or exact search where there is no ScaNN or the vectors are few."""
 
-    needs = "hm_utils.index"
+    needs = "hm_utils.retrieval.index"
     index: Index
 
     def build(self, vectors: Float32) -> None:
         self.index = build_index(vectors)
 
     def tune(self, queries: Float32, target: float) -> Setting:
-        """What publishing does: the setting is chosen by `hm_utils.index_tuning`."""
+        """What publishing does: the setting is chosen by `hm_utils.retrieval.index_tuning`."""
         self.index = choose_leaves(self.index, queries, K, target).index
         if not isinstance(self.index, ScannIndex):
             return {}

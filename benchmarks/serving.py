@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measuring import machine, save
-from hm_utils.paths import resolve
+from hm_utils.files import resolve
 
 BODIES = 20_000
 EXCLUDED = 5

@@ -37,9 +37,9 @@ from tqdm import tqdm
 from benchmarks.measuring import machine, save
 from benchmarks.odd_requests import odd_requests
 from benchmarks.serving import exchange, memory, posted, serving
-from hm_utils import bundle
-from hm_utils.paths import resolve
-from hm_utils.recommender import Recommender
+from hm_utils.files import resolve
+from hm_utils.serving import bundle
+from hm_utils.serving.recommender import Recommender
 
 CONNECTIONS = 8
 ASKED, CUSTOMERS = 2_000, 200  # customers looked at, and those whose answers tell one version from the other

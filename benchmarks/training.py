@@ -3,7 +3,7 @@
     python -m benchmarks.training [--data-dir data/raw] [--only ours ceiling dataloader naive] [--json out.json]
 
 Every row reads the same preprocessed data, with the notebooks' default settings, in a process of its own. The first
-four train the same towers with the same loss and optimizers, as `hm_utils.training` does an epoch:
+four train the same towers with the same loss and optimizers, as `hm_utils.training.loop` does an epoch:
 
 * ours: `BatchMaker` cuts the batches out of the memory-mapped log.
 * ceiling: the same on batches that were made before. What is missing to it is what feeding costs.
@@ -11,7 +11,7 @@ four train the same towers with the same loss and optimizers, as `hm_utils.train
   shuffles and collates them, with 0 and with 2 workers, and the better is in the table. In the usual way the item
   tower encodes the articles of a batch as they come, an example's own and its padded history's ("articles a step"),
   with torch's own choice of how to multiply. "our step" encodes the distinct articles and looks them up, and
-  multiplies as ours does (`hm_utils.training.quick_products`): what is left of the difference is what an example at a
+  multiplies as ours does (`loop.quick_products`): what is left of the difference is what an example at a
   time costs, and that batches of any day, which tear baskets apart, have more distinct articles.
 * naive: a `Dataset` that finds the customer's history by comparing every row of a DataFrame of the purchases. What
   is compared is integers, which is quicker than Kaggle's ids of 64 letters. A batch may take longer than the whole
@@ -53,13 +53,13 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 
 from benchmarks.measuring import machine, measured, save
 from benchmarks.quality import chosen_of, notebook_parameters
-from hm_utils.dataset import Batch, BatchMaker, Examples, gather_histories
-from hm_utils.features import CatalogueState
-from hm_utils.paths import repository_root, resolve
-from hm_utils.preprocessing import Preprocessed, preprocess
-from hm_utils.raw import read_raw
-from hm_utils.towers import TOWER_SIZES, TwoTower
-from hm_utils.training import (
+from hm_utils.data.examples import Batch, BatchMaker, Examples, gather_histories
+from hm_utils.data.features import CatalogueState
+from hm_utils.data.preprocessing import Preprocessed, preprocess
+from hm_utils.data.raw import read_raw
+from hm_utils.files import repository_root, resolve
+from hm_utils.model.towers import TOWER_SIZES, TwoTower
+from hm_utils.training.loop import (
     STEPS_PER_AVERAGE,
     Optimizers,
     TrainingInputs,
@@ -155,7 +155,7 @@ class _TimedBackward:
 
 
 def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: int | None = None) -> dict[str, float]:
-    """Train on the batches of ``feed`` as an epoch of `hm_utils.training` does.
+    """Train on the batches of ``feed`` as an epoch of `hm_utils.training.loop` does.
 
     Args:
         seconds: to go on for after the warm-up, a step at least; a feed that ends first ends the training too.
@@ -253,7 +253,7 @@ class ArrayDataset(Dataset[Item]):
     """The examples of a `BatchMaker`, one at a time, with the histories that it gives them.
 
     An item is ``customer``, ``article``, ``day`` (numbers), and ``history``, ``days_since``, ``mask``
-    (``[history_length]``, as in :class:`hm_utils.dataset.Histories`).
+    (``[history_length]``, as in :class:`hm_utils.data.examples.Histories`).
     """
 
     def __init__(self, batches: BatchMaker, seed: int = 0) -> None:

@@ -19,8 +19,8 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from app.schemas import Recommendation, RecommendRequest, RecommendResponse
-from hm_utils.recommender import Recommender
-from hm_utils.scoring import best, relatives
+from hm_utils.model.scoring import best, relatives
+from hm_utils.serving.recommender import Recommender
 
 folder = Path(os.environ.get("HM_MODEL", "artifacts/model"))
 

@@ -28,11 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from hm_utils.bundle import BundleError
 from hm_utils.cluster import ClusterError
+from hm_utils.data.purchases import Int32, Int64
 from hm_utils.engines import check_engine
-from hm_utils.purchases import Int32, Int64
-from hm_utils.recommender import Float32, Recommender
+from hm_utils.serving.bundle import BundleError
+from hm_utils.serving.recommender import Float32, Recommender
 
 CHUNK = 4_096  # customers at a time
 MAX_TOP_K = 1_000
@@ -191,9 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     in_chunks: InChunks = recommend_in_chunks
     if options.engine == "ray":
-        from hm_utils.cluster import recommending
+        from hm_utils.cluster import ranking
 
-        in_chunks = partial(recommending.recommend_in_chunks, model=model, num_workers=options.num_workers)
+        in_chunks = partial(ranking.recommend_in_chunks, model=model, num_workers=options.num_workers)
     try:
         write(recommender, rows, options.top_k, options.output, options.submission, in_chunks)
     except ClusterError as error:

@@ -14,18 +14,19 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from benchmarks import recommending, search, soak, usual_service
-from hm_utils import pipeline, recommend
-from hm_utils.bundle import BundleError, current
-from hm_utils.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
-from hm_utils.features import CatalogueState, mean_prices
-from hm_utils.inference import Snapshot
-from hm_utils.preprocessing import Preprocessed, preprocess
-from hm_utils.raw import read_raw
-from hm_utils.recommender import Recommender
-from hm_utils.refit import refit
+from hm_utils import recommend
+from hm_utils.data.features import CatalogueState, mean_prices
+from hm_utils.data.preprocessing import Preprocessed, preprocess
+from hm_utils.data.raw import read_raw
+from hm_utils.model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
+from hm_utils.model.snapshot import Snapshot
+from hm_utils.pipeline import __main__ as pipeline
 from hm_utils.sample import write_sample
-from tests.html_checks import check_page
-from tests.test_article_map import unpacked
+from hm_utils.serving.bundle import BundleError, current
+from hm_utils.serving.recommender import Recommender
+from hm_utils.training.refit import refit
+from tests.helpers.html_checks import check_page
+from tests.serving.test_article_map import unpacked
 
 PARAMETERS = {
     "num_epochs": 5,
@@ -399,7 +400,7 @@ def test_a_model_that_cannot_be_opened_is_a_bundle_error(folders, monkeypatch):
         def fail(path, error=error):
             raise error
 
-        monkeypatch.setattr("hm_utils.recommender.load_checkpoint", fail)
+        monkeypatch.setattr("hm_utils.serving.recommender.load_checkpoint", fail)
         with pytest.raises(BundleError, match=str(error)):
             Recommender.load(folders[1] / "model")
 

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
-from hm_utils.dataset import Batch, BatchMaker, Histories, histories_as_of
-from hm_utils.features import ARTICLE_COLUMNS, CUSTOMER_COLUMNS, STATE_COLUMNS, CatalogueState, mean_prices
-from hm_utils.popularity import RECENT_DAYS, log_popularity, recent_sales
-from hm_utils.preprocessing import TrainingData, make_training_data
-from hm_utils.purchases import PurchaseLog
-from hm_utils.scoring import Scoring
-from hm_utils.training import PRICE_COLUMN, TrainingInputs, batch_loss
-from tests.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions
-from tests.snapshots import HISTORY_LENGTH, random_snapshot, random_towers
+from hm_utils.data.examples import Batch, BatchMaker, Histories, histories_as_of
+from hm_utils.data.features import ARTICLE_COLUMNS, CUSTOMER_COLUMNS, STATE_COLUMNS, CatalogueState, mean_prices
+from hm_utils.data.popularity import RECENT_DAYS, log_popularity, recent_sales
+from hm_utils.data.preprocessing import TrainingData, make_training_data
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.model.scoring import Scoring
+from hm_utils.training.loop import PRICE_COLUMN, TrainingInputs, batch_loss
+from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions
+from tests.helpers.snapshots import HISTORY_LENGTH, random_snapshot, random_towers
 
 CUT = 36  # inside a week-long block, so that the last block is cut too
 MOVED_TO = 31

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.html_checks import check_headings, check_links
+from tests.helpers.html_checks import check_headings, check_links
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")} - set(ROOT.glob(".*/**")))

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from hm_utils.parameters import declared_parameters
+from hm_utils.pipeline.parameters import declared_parameters
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ["01_eda", "02_preprocessing", "03_training", "04_evaluation"]
@@ -155,9 +155,7 @@ def test_every_figure_is_announced_and_says_what_is_to_be_learned(notebook: Note
         if cell.cell_type != "code":
             continue
         calls = [
-            node
-            for node in ast.walk(python(cell))
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.show"
+            node for node in ast.walk(python(cell)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "show"
         ]
         figures += len(calls)
         assert not calls or before.cell_type == "markdown", f"a figure without a word before it: {cell.source[:80]!r}"

@@ -15,7 +15,7 @@
 
 export const EXTENT = 65535;
 
-/** Reads what GET /map sends; see hm_utils/article_map.py.
+/** Reads what GET /map sends; see hm_utils/serving/article_map.py.
  * @param {ArrayBuffer} buffer
  * @returns {Points}
  */

@@ -1,4 +1,4 @@
-"""Preprocessing on a cluster: :func:`hm_utils.preprocessing.preprocess` where the log outgrows one machine.
+"""Preprocessing on a cluster: :func:`hm_utils.data.preprocessing.preprocess` where the log outgrows one machine.
 
     tables = read_raw("s3://bucket/tables", num_workers=8)
     data = preprocess(tables, Path("/shared/preprocessed"))
@@ -32,10 +32,10 @@ from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.reading import ShardedTables
 from hm_utils.cluster.shards import Counted, Plan, shard_of, write_log
 from hm_utils.cluster.tasks import start_all, values_of
-from hm_utils.dataset import Bool, Examples, NoNegativesError, sample_negatives
-from hm_utils.features import Encoders, Float32, mean_price
-from hm_utils.preprocessed_folder import new_partial, put_in_place
-from hm_utils.preprocessing import (
+from hm_utils.data.examples import Bool, Examples, NoNegativesError, sample_negatives
+from hm_utils.data.features import Encoders, Float32, mean_price
+from hm_utils.data.preprocessed_folder import new_partial, put_in_place
+from hm_utils.data.preprocessing import (
     NO_EXAMPLES,
     NO_NEGATIVES,
     Preprocessed,
@@ -44,7 +44,7 @@ from hm_utils.preprocessing import (
     first_example_day,
     save_listings,
 )
-from hm_utils.purchases import Int64, PurchaseLog
+from hm_utils.data.purchases import Int64, PurchaseLog
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def preprocess(
     negatives_per_positive: int = 4,
     seed: int = 42,
 ) -> Preprocessed:
-    """As :func:`hm_utils.preprocessing.preprocess`, on the tables of :func:`hm_utils.cluster.reading.read_raw`.
+    """As :func:`hm_utils.data.preprocessing.preprocess`, on the tables of :func:`hm_utils.cluster.reading.read_raw`.
 
     The tables' rows and the connection to Ray are let go of at the end.
 

@@ -1,15 +1,14 @@
-"""The raw tables in many parts, read and checked on a cluster: :func:`hm_utils.raw.read_raw` where the log outgrows
-one machine.
+"""The raw tables in many parts, read and checked on a cluster, where the log outgrows one machine.
 
 Every part is read and checked in a task of its own, by the functions that one machine uses, and what is found wrong is
 summed up. The purchases are then in shards: **a shard is a contiguous range of customer rows**. Nothing brings them
 together again.
 
 Plain Ray tasks do this and not Ray Data, which has readers, a group-by and a shuffle. Its readers lose a row's number
-in the file, by which the log breaks ties and a finding says where; they skip the checks of :mod:`hm_utils.columns`. Its
-shuffle by hash holds the rows in actors that are not restarted, so a worker that dies ends the run: what a task made
-is made again. The listings are on every machine whole: each later notebook reads them so, and they grow with the shop
-and not with its purchases.
+in the file, by which the log breaks ties and a finding says where; they skip the checks of
+:mod:`hm_utils.data.column_reader`. Its shuffle by hash holds the rows in actors that are not restarted, so a worker
+that dies ends the run: what a task made is made again. The listings are on every machine whole: each later notebook
+reads them so, and they grow with the shop and not with its purchases.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import fs
 
-from hm_utils import schema
 from hm_utils.cluster import connected
-from hm_utils.cluster.parts import Part, find_parts
+from hm_utils.cluster.input_parts import Part, find_parts
 from hm_utils.cluster.tasks import start_all, values_of
-from hm_utils.columns import FIELDS_RULE, Column, Source, encode, file_errors, read_source
-from hm_utils.raw import (
+from hm_utils.data import schema
+from hm_utils.data.column_reader import FIELDS_RULE, Column, Source, encode, file_errors, read_source
+from hm_utils.data.raw import (
     SOURCE_COLUMN,
     RawTables,
     hash_file,
@@ -44,7 +43,7 @@ from hm_utils.raw import (
     transactions_of,
     without_broken,
 )
-from hm_utils.schema import Finding, Table
+from hm_utils.data.schema import Finding, Table
 
 logger = logging.getLogger(__name__)
 
@@ -96,16 +95,16 @@ class PartRead:
 
 
 def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem | None = None) -> ShardedTables:
-    """Read and check the tables, as :func:`hm_utils.raw.read_raw` does, ``num_workers`` parts at a time.
+    """Read and check the tables, as :func:`hm_utils.data.raw.read_raw` does, ``num_workers`` parts at a time.
 
     Ray stays connected until ``preprocess`` has used the tables.
 
     Args:
-        data_dir, filesystem: see :func:`hm_utils.cluster.parts.find_parts`.
+        data_dir, filesystem: see :func:`hm_utils.cluster.input_parts.find_parts`.
 
     Raises:
         ClusterError: if Ray cannot be used.
-        RawDataError: as :func:`hm_utils.raw.read_raw`.
+        RawDataError: as :func:`hm_utils.data.raw.read_raw`.
     """
     parts = find_parts(data_dir, filesystem)
     with ExitStack() as connection:
@@ -240,6 +239,6 @@ def _skipped(part: PartRead) -> int:
 
 
 def _renumbered(example: str, rows_before: int) -> str:
-    """An example of :meth:`hm_utils.columns.Column.examples`, its row counted from the first part on."""
+    """An example of :meth:`hm_utils.data.column_reader.Column.examples`, its row counted from the first part on."""
     told = re.fullmatch(r"(.*) in row ([\d,]+)", example, flags=re.DOTALL)
     return f"{told[1]} in row {int(told[2].replace(',', '')) + rows_before:,}" if told else example

@@ -17,8 +17,8 @@ import pandas as pd
 from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.reading import ShardedTables
 from hm_utils.cluster.tasks import start_all, values_of
-from hm_utils.dataset import Bool, Examples, make_examples, on_sale_by_week
-from hm_utils.purchases import Int64, PurchaseLog, save_facts
+from hm_utils.data.examples import Bool, Examples, make_examples, on_sale_by_week
+from hm_utils.data.purchases import Int64, PurchaseLog, save_facts
 
 LOG_TYPES = {"article": np.int32, "day": np.int16, "price": np.float32, "channel": np.int8}
 
@@ -48,7 +48,7 @@ class Counted:
     Attributes:
         sales: ``[n_articles]`` before the end of training.
         bought: ``[customers of the shard]`` whether they bought before it.
-        on_sale: see :func:`hm_utils.dataset.on_sale_by_week`.
+        on_sale: see :func:`hm_utils.data.examples.on_sale_by_week`.
         examples: ``[days]`` on each day from the first of the examples to the end of training.
     """
 

@@ -1,4 +1,4 @@
-"""Training on Ray Train: `hm_utils.training.train` in every worker, on its part of every batch.
+"""Training on Ray Train: `hm_utils.training.loop.train` in every worker, on its part of every batch.
 
 Ray starts the workers, connects them (torch.distributed: nccl between GPUs, else gloo), keeps the state after every
 epoch, and replaces a worker that dies, whereupon all go on from there. The folders of the preprocessed data and of the
@@ -26,13 +26,13 @@ import torch
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
 
-from hm_utils.checkpoint import load_checkpoint, save_whole
 from hm_utils.cluster import ClusterError, connected
-from hm_utils.cluster.batches import ShardMaker
-from hm_utils.cluster.step import TorchWorkers, Traffic
-from hm_utils.resuming import RunFiles
-from hm_utils.towers import TowerConfig, TwoTower
-from hm_utils.training import TrainingInputs, TrainingResult, TrainingSettings, Validate, train
+from hm_utils.cluster.gradient_exchange import TorchWorkers, Traffic
+from hm_utils.cluster.shard_batches import ShardMaker
+from hm_utils.model.checkpoint import load_checkpoint, save_whole
+from hm_utils.model.towers import TowerConfig, TwoTower
+from hm_utils.training.loop import TrainingInputs, TrainingResult, TrainingSettings, Validate, train
+from hm_utils.training.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Task:
 
 @dataclass
 class RayTrainingResult(TrainingResult):
-    """Attributes: traffic: bytes that a worker sent in a step (:meth:`hm_utils.cluster.step.Traffic.a_step`)."""
+    """Attributes: traffic: bytes that a worker sent in a step (:meth:`Traffic.a_step`)."""
 
     traffic: dict[str, float] = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ def train_on_ray(
     monitor: str = "MAP@12",
     num_workers: int = 2,
 ) -> RayTrainingResult:
-    """:func:`hm_utils.training.train` on ``num_workers`` workers: the same steps, to float error, however many.
+    """:func:`hm_utils.training.loop.train` on ``num_workers`` workers: the same steps, to float error, however many.
 
     While it runs, ``<checkpoint_path>.ray`` has Ray's checkpoints; a later call with the same settings and data goes
     on from the last epoch there.

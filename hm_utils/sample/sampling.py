@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.purchases import PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.sample.assortment import LAST_DATE
 from hm_utils.sample.behaviour import choose_articles
 from hm_utils.sample.catalogue import make_catalogue

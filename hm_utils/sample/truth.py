@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from hm_utils.purchases import PurchaseLog
-from hm_utils.raw import RawDataError, fingerprint
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.tastes import Tastes, softmax

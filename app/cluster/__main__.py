@@ -1,0 +1,111 @@
+"""``python -m app.cluster --replicas 2``: the service on Ray Serve, on this machine or on the cluster at RAY_ADDRESS.
+
+On this machine it starts Ray, and serves until SIGTERM or Ctrl+C. On a cluster it deploys and ends, and the service
+goes on; called again, it rolls the new code and settings through the replicas, and drops no request. A new model needs
+none of it: every replica takes it by itself, as a worker of ``python -m app`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cluster.replica import ENVIRONMENT, NAME, deployment
+from app.settings import Settings, SettingsError, read_settings
+from hm_utils.serving.bundle import BundleError, read_manifest
+
+if TYPE_CHECKING:
+    from app.serving.model import Load
+
+OBJECT_STORE = 100 * 2**20  # bytes; requests do not go through it
+
+
+class ClusterServeError(RuntimeError):
+    """The service cannot be started; the message says why and what to do."""
+
+
+def start(settings: Settings, replicas: int, host: str, port: int, load: Load | None = None) -> None:
+    """Connect or start Ray, deploy, and return when every replica answers.
+
+    Raises:
+        ClusterServeError: Ray is not installed, the cluster's nodes were started without ``ENVIRONMENT``, or no replica
+            came up: what was served before is then still served.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ClusterServeError("Ray is not installed: `make cluster-env`, or serve without it: `python -m app`")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # read when ray.serve is imported, here and in what is started here
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray import serve
+
+    if not ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init()
+        else:
+            # A slot a replica, whatever the number of cores, and one more, for a rollout to begin with.
+            ray.init(num_cpus=replicas + 1, include_dashboard=False, object_store_memory=OBJECT_STORE)
+    missing = ray.get(ray.remote(num_cpus=0)(not_set).remote())
+    if missing:
+        wanted = " ".join(f"{name}='{ENVIRONMENT[name]}'" for name in missing)
+        raise ClusterServeError(f"start Ray's nodes with these variables, or requests will be dropped: {wanted}")
+    serve.start(proxy_location="EveryNode", http_options={"host": host, "port": port})
+    metrics = Path(tempfile.gettempdir()) / f"hm-metrics-{os.getpid()}-{time.time_ns()}"
+    try:
+        serve.run(deployment(settings, replicas, str(metrics), load), name=NAME, route_prefix="/")
+    except RuntimeError as error:
+        raise ClusterServeError(f"no replica came up; what was served before goes on: {error}") from error
+
+
+def not_set() -> list[str]:
+    """The variables of ``ENVIRONMENT`` that are not set where this runs."""
+    return [name for name in ENVIRONMENT if name not in os.environ]
+
+
+def stop() -> None:
+    """End the service and the Ray that :func:`start` started; what is under way is finished."""
+    import ray
+    from ray import serve
+
+    serve.shutdown()
+    ray.shutdown()
+
+
+def main() -> None:
+    """Deploy; on this machine, serve until SIGTERM or Ctrl+C."""
+    parser = argparse.ArgumentParser(prog="python -m app.cluster", description=__doc__)
+    parser.add_argument("--replicas", type=int, default=2, help="in all, on all machines (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="of every machine's HAProxy (%(default)s)")
+    arguments = parser.parse_args()
+    if arguments.replicas < 1:
+        parser.error("--replicas must be 1 or more")
+    try:
+        settings = read_settings()
+        read_manifest(settings.model.resolve())
+        start(settings, arguments.replicas, arguments.host, arguments.port)
+    except SettingsError as error:
+        sys.exit(f"wrong setting: {error}")
+    except (BundleError, ClusterServeError) as error:
+        sys.exit(f"error: {error}")
+    if os.environ.get("RAY_ADDRESS"):
+        print("deployed; `serve status` tells how it does, `serve shutdown` ends it", file=sys.stderr)
+        return
+    print(f"{arguments.replicas} replicas at http://{arguments.host}:{arguments.port}", file=sys.stderr)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    stopping.wait()
+    stop()
+
+
+if __name__ == "__main__":
+    main()

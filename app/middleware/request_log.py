@@ -1,0 +1,56 @@
+"""Around everything: an id for each request, a line in the log, the counters, and no unexpected error unlogged."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.logs import REQUEST_ID, access, logger, request_id
+from app.middleware.metrics import NO_ROUTE, Metrics
+
+MAX_PATH = 200  # characters of a path that no route has
+
+
+class Observed:
+    """ASGI middleware; a few microseconds a request, so nothing in it waits or copies a body."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        began = time.perf_counter()
+        identity = request_id(scope["headers"])
+        REQUEST_ID.set(identity)  # every request is a task with a context of its own
+        header = (b"x-request-id", identity.encode())
+        code = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except Exception:
+            logger.exception("unexpected error")
+            if not code:
+                raise
+        finally:
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", NO_ROUTE)
+            self.metrics.answered(route, scope["method"], code, seconds)
+            if access.isEnabledFor(logging.INFO):
+                fields = {
+                    "method": scope["method"],
+                    "path": scope["path"][:MAX_PATH] if route == NO_ROUTE else route,
+                    "status": code,
+                    "ms": round(seconds * 1000, 2),
+                }
+                access.info("request", extra={"fields": fields})

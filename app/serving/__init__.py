@@ -1,0 +1,1 @@
+"""The loaded model behind the endpoints."""

@@ -1,0 +1,225 @@
+"""What the figures of notebook 01 show: counts and shares of the raw tables and the purchase log.
+
+Every function returns plain pandas or numpy, ready for :mod:`hm_utils.plotting.style`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hm_utils.data.purchases import Int64, PurchaseLog
+from hm_utils.data.raw import RawTables
+from hm_utils.evaluation.baselines import AGE_BANDS, age_bands
+
+Float = npt.NDArray[np.float64]
+
+# What two articles of one basket may share, in words: {column of articles: label}.
+COHERENCE_COLUMNS = {
+    "product_code": "the product",
+    "product_type_no": "the product type",
+    "colour_group_code": "the colour",
+    "department_no": "the department",
+    "garment_group_no": "the garment group",
+    "index_group_no": "the index group",
+}
+CUSTOMER_ATTRIBUTES = ("FN", "Active", "club_member_status", "fashion_news_frequency")
+PRICE_QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
+# An article first seen this soon after the log starts may have been on sale long before.
+LAUNCH_MARGIN = 28
+
+
+def missing_share(tables: RawTables) -> pd.Series:
+    """Share of empty values, for the columns that have any; index ``table.column``, largest first."""
+    shares = [
+        frame.isna().mean().rename(lambda column, name=name: f"{name}.{column}")  # type: ignore[misc]
+        for name, frame in (("articles", tables.articles), ("customers", tables.customers))
+    ]
+    share = pd.concat(shares)
+    return share[share > 0].sort_values(ascending=False, kind="stable")
+
+
+def daily_sales(log: PurchaseLog) -> pd.Series:
+    """Purchases on every day of the log, days without any included; the index are dates."""
+    counts = np.bincount(log.day, minlength=log.last_day + 1)
+    return pd.Series(counts, index=pd.date_range(str(log.first_date), periods=len(counts)), name="purchases")
+
+
+def cumulative_share(log: PurchaseLog) -> pd.Series:
+    """Share of all purchases that the k best-selling articles make, for k = 1 .. articles sold."""
+    sales = np.sort(log.sales_between(0, log.last_day + 1))[::-1]
+    sales = sales[sales > 0]
+    share = np.cumsum(sales) / sales.sum()
+    return pd.Series(share, index=pd.RangeIndex(1, len(share) + 1, name="articles"), name="share of purchases")
+
+
+def basket_starts(log: PurchaseLog) -> Int64:
+    """Where each basket (one customer, one day) starts in the log, which is sorted by both."""
+    new = np.ones(len(log), dtype=bool)
+    new[1:] = (np.diff(log.customer) != 0) | (np.diff(log.day) != 0)
+    return np.flatnonzero(new)
+
+
+def basket_sizes(log: PurchaseLog) -> Int64:
+    """``[baskets]`` purchases in each, an article bought twice counted twice."""
+    return np.diff(np.append(basket_starts(log), len(log)))
+
+
+def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_000, seed: int = 0) -> pd.DataFrame:
+    """How often two different articles share an attribute, in one basket and among all purchases.
+
+    Returns:
+        Columns ``one basket`` and ``any two purchases`` (shares, nan if no basket has two articles),
+        a row for each of :data:`COHERENCE_COLUMNS`, by its label.
+    """
+    rng = np.random.default_rng(seed)
+    starts, sizes = basket_starts(log), basket_sizes(log)
+    basket = np.repeat(np.arange(len(starts)), sizes)
+    rows = np.flatnonzero(sizes[basket] > 1)
+    first = rng.choice(rows, pairs) if len(rows) else rows
+    second = starts[basket[first]] + (rng.random(len(first)) * sizes[basket[first]]).astype(np.int64)
+    together = log.article[first], log.article[second]
+    anyhow = log.article[rng.integers(len(log), size=pairs)], log.article[rng.integers(len(log), size=pairs)]
+    shares = {}
+    for name, (one, other) in {"one basket": together, "any two purchases": anyhow}.items():
+        different = one != other
+        codes = {column: pd.factorize(articles[column])[0] for column in COHERENCE_COLUMNS}
+        shares[name] = {
+            label: _mean((codes[column][one] == codes[column][other])[different])
+            for column, label in COHERENCE_COLUMNS.items()
+        }
+    return pd.DataFrame(shares)
+
+
+@dataclass(frozen=True)
+class Repurchases:
+    """Purchases of a thing (an article, a product) that the same customer had bought on an earlier day.
+
+    Attributes:
+        share: of all (customer, thing, day), how many were such.
+        gaps: ``[n]`` for each of them, days since the customer's last purchase of that thing.
+    """
+
+    share: float
+    gaps: Int64
+
+
+def repurchases(log: PurchaseLog, thing: npt.ArrayLike | None = None) -> Repurchases:
+    """Repurchases of articles, or of what ``thing`` (``[n_articles]`` codes from 0) maps articles to."""
+    codes = np.arange(log.n_articles) if thing is None else np.asarray(thing)
+    n_days = log.last_day + 1
+    key = log.customer.astype(np.int64) * (int(codes.max()) + 1) + codes[log.article]
+    visit = np.sort(key * n_days + log.day)  # np.unique takes fifty times as long on thirty million rows
+    visit = visit[np.diff(visit, prepend=-1) > 0]
+    key, day = np.divmod(visit, n_days)
+    again = np.diff(key) == 0
+    return Repurchases(share=float(again.sum() / len(visit)), gaps=np.diff(day)[again])
+
+
+def purchases_per_customer(log: PurchaseLog) -> Int64:
+    """``[customers who bought]`` purchases of each."""
+    counts = np.diff(log.offsets)
+    return counts[counts > 0]
+
+
+def attribute_shares(customers: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the values of each customer attribute, empty ones included.
+
+    Returns:
+        Columns ``attribute``, ``value`` ("empty" for none), ``share``; largest first in each attribute.
+    """
+    parts = []
+    for name in CUSTOMER_ATTRIBUTES:
+        value = customers[name].astype("str").str.removesuffix(".0").fillna("empty")
+        share = value.value_counts(normalize=True)
+        parts.append(pd.DataFrame({"attribute": name, "value": share.index, "share": share.to_numpy()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def catalogue_shares(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Each value's share of the catalogue and of purchases (columns ``articles``, ``purchases``), by purchases."""
+    sales = log.sales_between(0, log.last_day + 1)
+    by_value = pd.DataFrame({"articles": 1, "purchases": sales}).groupby(articles[column].to_numpy()).sum()
+    return (by_value / by_value.sum()).sort_values("purchases", ascending=False, kind="stable")
+
+
+def taste_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.DataFrame:
+    """What each age buys: the share of every group of articles in the purchases of an age band.
+
+    Args:
+        groups: ``[n_articles]`` the group of every article.
+        ages: ``[n_customers]`` in years, nan where unknown: those customers are left out.
+
+    Returns:
+        A row a band that bought anything, youngest first; a column a group, the best-selling first.
+    """
+    codes, names = pd.factorize(groups)
+    band, code = age_bands(ages)[log.customer], codes[log.article]
+    known = (band >= 0) & (code >= 0)
+    cell = band[known].astype(np.int64) * len(names) + code[known]
+    counts = np.bincount(cell, minlength=len(AGE_BANDS) * len(names)).reshape(len(AGE_BANDS), -1)
+    frame = pd.DataFrame(counts, index=list(AGE_BANDS), columns=names)[names[np.argsort(-counts.sum(axis=0))]]
+    frame = frame[frame.sum(axis=1) > 0]
+    return frame.div(frame.sum(axis=1), axis=0)
+
+
+def best_sellers_by_age(log: PurchaseLog, ages: pd.Series, days: int = 28, top: int = 100) -> pd.Series:
+    """Share of the ``top`` best-sellers of each age band, in the last ``days``, that are in everybody's top as well."""
+    rows = log.rows_between(log.last_day + 1 - days, log.last_day + 1)
+    band, article = age_bands(ages)[log.customer[rows]], log.article[rows]
+    everyone = np.bincount(article, minlength=log.n_articles)
+    top = max(1, min(top, int(np.count_nonzero(everyone)) // 5))
+    shares = {}
+    for place, name in enumerate(AGE_BANDS):
+        sales = np.bincount(article[band == place], minlength=log.n_articles)
+        if np.count_nonzero(sales) >= top:
+            shares[name] = _top_overlap(sales, everyone, top)
+    return pd.Series(shares, dtype=float, name="share of the top")
+
+
+def _top_overlap(sales: Int64, other: Int64, top: int) -> float:
+    one, two = (np.argsort(-counts, kind="stable")[:top] for counts in (sales, other))
+    return float(np.isin(one, two).mean())
+
+
+def price_quantiles(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Quantiles of the price paid for each value (columns :data:`PRICE_QUANTILES`), by the median."""
+    codes, values = pd.factorize(articles[column])
+    by_value = pd.Series(log.price).groupby(codes[log.article])
+    quantiles = pd.DataFrame({name: by_value.quantile(q) for name, q in PRICE_QUANTILES.items()})
+    quantiles.index = values[quantiles.index]
+    return quantiles.sort_values("median", kind="stable")
+
+
+def launches(log: PurchaseLog) -> pd.DataFrame:
+    """The articles whose first sale lies in the log, with its day, that of the last, and their sales.
+
+    In a log of at least three months, articles that sold in its first four weeks are left out: when
+    they were launched is unknown. Columns ``first``, ``last`` (days) and ``sales``; index article row.
+    """
+    first, last = np.full(log.n_articles, np.iinfo(np.int32).max), np.full(log.n_articles, -1)
+    np.minimum.at(first, log.article, log.day)
+    np.maximum.at(last, log.article, log.day)
+    frame = pd.DataFrame({"first": first, "last": last, "sales": log.sales_between(0, log.last_day + 1)})
+    margin = LAUNCH_MARGIN if log.last_day >= 3 * LAUNCH_MARGIN else 0
+    return frame[(frame["last"] >= 0) & (frame["first"] >= margin)]
+
+
+def sales_by_age(log: PurchaseLog) -> pd.Series:
+    """Share of the launched articles' purchases by days since the article's first sale (index 0, 1, …)."""
+    first = launches(log)["first"].reindex(range(log.n_articles), fill_value=-1).to_numpy()[log.article]
+    age = (log.day - first)[first >= 0]
+    share = np.bincount(age) / max(len(age), 1)
+    return pd.Series(share, index=pd.RangeIndex(len(share), name="days"), name="share of purchases")
+
+
+def median_day(share: pd.Series) -> int:
+    """The first index at which the running sum of shares reaches one half."""
+    return int(np.searchsorted(np.cumsum(share.to_numpy()), 0.5 - 1e-12))
+
+
+def _mean(values: npt.NDArray) -> float:
+    return float(values.mean()) if len(values) else float("nan")

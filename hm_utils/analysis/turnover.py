@@ -1,0 +1,173 @@
+"""What changes with time (notebook 01): best-sellers, the age of what sells, seasons, and the price of an article.
+
+Weeks are counted back from the last day of the log, so that the last one is whole. A log of less than four weeks is
+looked at day by day instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hm_utils.analysis.eda import PRICE_QUANTILES, launches
+from hm_utils.data.purchases import Int32, PurchaseLog
+
+Float = npt.NDArray[np.float64]
+
+SHORT_LOG = 28  # days; a shorter log has no weeks to compare
+AGE_EDGES = (1, 5, 13, 27)  # periods since the first sale: where the classes of age_of_sales begin
+SEASON_MONTHS = 6  # a log with fewer whole months shows no season
+SEASON_SHARE = 0.01  # of all purchases, for a group to count
+PRICED_ROWS = 2_000_000  # purchases drawn for quantiles of prices: more do not move them
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The log cut into periods of equal length.
+
+    Attributes:
+        unit: "week" or "day".
+        of_day: ``[days]`` the period of every day of the log, -1 for days before the first whole one.
+        count: number of whole periods.
+    """
+
+    unit: str
+    of_day: Int32
+    count: int
+
+    @classmethod
+    def of(cls, log: PurchaseLog) -> Periods:
+        days = log.last_day + 1
+        unit, length = ("week", 7) if days >= SHORT_LOG else ("day", 1)
+        count = days // length
+        of_day = (np.arange(days) - (days - count * length)) // length
+        return cls(unit, np.maximum(of_day, -1).astype(np.int32), count)
+
+    def days(self, period: int) -> tuple[int, int]:
+        """First day, and the day after the last."""
+        days = np.flatnonzero(self.of_day == period)
+        return int(days[0]), int(days[-1]) + 1
+
+    def words(self, number: int) -> str:
+        """Such as "4 weeks"."""
+        return f"{number:,} {self.unit}{'s' * (number != 1)}"
+
+
+def best_sellers(log: PurchaseLog, periods: Periods, top: int) -> npt.NDArray[np.bool_]:
+    """``[periods, n_articles]`` whether an article is among the ``top`` best-sellers of each period."""
+    among = np.zeros((periods.count, log.n_articles), dtype=bool)
+    for period in range(periods.count):
+        sales = log.sales_between(*periods.days(period))
+        best = np.argsort(-sales, kind="stable")[:top]
+        among[period, best[sales[best] > 0]] = True
+    return among
+
+
+def best_seller_overlap(log: PurchaseLog, periods: Periods, top: int = 100) -> pd.DataFrame:
+    """How much of a period's best-sellers are best-sellers still, so many periods later.
+
+    Returns:
+        Index ``later`` (1, 2, … periods, at most a year and a bit), columns ``mean``, ``low``, ``high``: share of the
+        ``top``, and the middle 80 % of all pairs of periods so far apart. Of a small shop at most a fifth of the
+        articles sold are its top. Attribute ``top`` says how many.
+    """
+    top = max(1, min(top, int(np.count_nonzero(log.sales_between(0, log.last_day + 1))) // 5))
+    among = best_sellers(log, periods, top)
+    kept = among[:, among.any(axis=0)].astype(np.float32)
+    shared = kept @ kept.T / np.maximum(kept.sum(axis=1), 1)[:, None]
+    rows = {}
+    for later in range(1, min(periods.count - 1, 60) + 1):
+        pairs = np.diagonal(shared, later)
+        rows[later] = {"mean": pairs.mean(), "low": np.quantile(pairs, 0.1), "high": np.quantile(pairs, 0.9)}
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"]).rename_axis("later")
+    frame.attrs["top"] = top
+    return frame
+
+
+def age_of_sales(log: PurchaseLog, periods: Periods) -> pd.DataFrame:
+    """Each period's purchases by the age of the article: periods since the one of its first sale.
+
+    Returns:
+        A row a period (index: its first date), a column a class of age, shares that add up to 1. Periods are left out
+        until the oldest class can be told from what was there when the log began.
+    """
+    edges = [edge for edge in AGE_EDGES if edge <= max(1, periods.count // 2)]
+    names = [f"first sold that {periods.unit}"]
+    names += [
+        f"{low} to {high - 1} {periods.unit}s" if high - low > 1 else periods.words(low)
+        for low, high in pairwise(edges)
+    ]
+    names.append(f"{periods.words(edges[-1])} or more" if edges[-1] > 1 else "sold before")
+    first = np.full(log.n_articles, log.last_day, dtype=np.int64)
+    np.minimum.at(first, log.article, log.day)
+    # What sold before the first whole period is older than all of it.
+    born = np.where(periods.of_day[first] >= 0, periods.of_day[first], -1)
+    period = periods.of_day[log.day]
+    rows = np.flatnonzero(period >= edges[-1])
+    of_class = np.searchsorted(edges, np.arange(periods.count + 2), side="right")
+    age = of_class[period[rows] - born[log.article[rows]]]
+    width = len(names)
+    counts = np.bincount(period[rows] * np.int64(width) + age, minlength=periods.count * width).reshape(-1, width)
+    starts = [log.first_date + np.timedelta64(periods.days(place)[0], "D") for place in range(periods.count)]
+    frame = pd.DataFrame(counts, index=pd.DatetimeIndex(starts), columns=names).iloc[edges[-1] :]
+    return frame.div(frame.sum(axis=1).clip(lower=1), axis=0)
+
+
+def season_shares(log: PurchaseLog, groups: pd.Series, most: int = 5) -> pd.DataFrame:
+    """The share of each month's purchases that the most seasonal groups make.
+
+    Args:
+        groups: ``[n_articles]`` the group of every article, such as its product type.
+        most: how many groups; those whose best month is furthest above their mean, of those with at least 1 % of all
+            purchases.
+
+    Returns:
+        Index: first day of each whole month; a column a group; empty if there are fewer than six months.
+    """
+    days = pd.date_range(str(log.first_date), periods=log.last_day + 1)
+    month = (days.year * 12 + days.month).to_numpy() - (days.year[0] * 12 + days.month[0])
+    length = np.bincount(month)
+    whole = length >= days[np.flatnonzero(np.diff(month, prepend=-1))].days_in_month.to_numpy()
+    if whole.sum() < SEASON_MONTHS:
+        return pd.DataFrame()
+    codes, names = pd.factorize(groups)
+    size = len(names)
+    code = codes[log.article]
+    cell = month[log.day] * np.int64(size) + code
+    counts = np.bincount(cell[code >= 0], minlength=len(length) * size).reshape(-1, size)[whole]
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    large = np.flatnonzero(counts.sum(axis=0) >= SEASON_SHARE * counts.sum())
+    swing = share[:, large].max(axis=0) / share[:, large].mean(axis=0)
+    chosen = large[np.argsort(-swing, kind="stable")[:most]]
+    starts = days[np.flatnonzero(np.diff(month, prepend=-1))].to_period("M").to_timestamp()[whole]
+    return pd.DataFrame(share[:, chosen], index=starts, columns=names[chosen])
+
+
+def price_over_life(log: PurchaseLog, weeks: int = 26, seed: int = 0) -> pd.DataFrame:
+    """The price paid, relative to the mean of the article's first week, by weeks since its first sale.
+
+    Returns:
+        Index ``week`` (0, 1, …), columns :data:`eda.PRICE_QUANTILES`; of articles whose launch the log shows. Weeks
+        with few purchases are left out.
+    """
+    launched = launches(log)
+    first = np.full(log.n_articles, -1, dtype=np.int64)
+    first[launched.index] = launched["first"]
+    rows = np.flatnonzero(first[log.article] >= 0)
+    age = log.day[rows] - first[log.article[rows]]
+    early = rows[age < 7]
+    sold = np.bincount(log.article[early], minlength=log.n_articles)
+    paid = np.bincount(log.article[early], weights=log.price[early], minlength=log.n_articles)
+    rows = rows[age < 7 * weeks]
+    rows = rows if len(rows) <= PRICED_ROWS else np.random.default_rng(seed).choice(rows, PRICED_ROWS, replace=False)
+    article = log.article[rows]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = log.price[rows] / (paid[article] / sold[article])
+    by_week = pd.Series(relative).groupby((log.day[rows] - first[article]) // 7)
+    frame = pd.DataFrame({name: by_week.quantile(q) for name, q in PRICE_QUANTILES.items()}).rename_axis("week")
+    frame["reduced"] = by_week.agg(lambda values: float((values <= 0.8).mean()))
+    return frame[by_week.size() >= 100]

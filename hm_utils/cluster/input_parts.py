@@ -1,0 +1,101 @@
+"""The files of the raw tables where each may be many parts, on this machine or in an object store.
+
+    data_dir/articles.parquet                                        one file, as on one machine
+    data_dir/transactions_train/part-00000.csv, part-00001.csv, …    a folder of parts
+    data_dir/transactions_train-00000.csv, …                         or parts beside one another
+
+Parts are in order of name: that is the order of the rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pyarrow import fs
+
+from hm_utils.data import schema
+from hm_utils.data.raw import HOW_TO_GET, SUFFIXES
+from hm_utils.data.schema import RawDataError
+from hm_utils.files import resolve
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a table: where it is, and its size in bytes."""
+
+    filesystem: fs.FileSystem
+    path: str
+    bytes: int
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """The part as a file of this machine: itself, or a copy for as long as it is read.
+
+        An error about the copy names the part.
+        """
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            yield Path(self.path)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / PurePosixPath(self.path).name
+            fs.copy_files(self.path, str(copy), self.filesystem, fs.LocalFileSystem())
+            try:
+                yield copy
+            except RawDataError as error:
+                raise RawDataError(str(error).replace(str(copy), self.path)) from None
+
+
+def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) -> dict[str, list[Part]]:
+    """The parts of each table, by its name; .csv goes before .csv.gz before .parquet, one file before a folder.
+
+    Args:
+        data_dir: a folder, or a URI that ``pyarrow.fs`` knows (``s3://bucket/folder``, ``gs://…``, ``hdfs://…``).
+        filesystem: to read ``data_dir`` with, where a URI does not say enough (keys, an endpoint).
+
+    Raises:
+        RawDataError: if the folder or a table is missing, or ``pyarrow.fs`` cannot reach it.
+    """
+    try:
+        if filesystem is None and "://" in str(data_dir):
+            filesystem, folder = fs.FileSystem.from_uri(str(data_dir))
+        elif filesystem is None:
+            filesystem, folder = fs.LocalFileSystem(), str(resolve(data_dir))
+        else:
+            folder = str(data_dir)
+        listed = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
+    except (OSError, ValueError) as error:  # a missing folder, no such bucket, an unknown scheme
+        raise RawDataError(f"{data_dir} cannot be listed ({error}). {HOW_TO_GET.format(folder=data_dir)}") from error
+    files = {
+        PurePosixPath(info.path).relative_to(folder): info for info in listed if info.type == fs.FileType.File
+    }  # fmt: skip
+    parts = {}
+    for table in schema.TABLES:
+        names = _of_table(table.stem, list(files))
+        if not names:
+            wanted = ", ".join(table.stem + suffix for suffix in SUFFIXES)
+            raise RawDataError(
+                f"{data_dir} has none of {wanted}, and no such parts in {table.stem}/ or as {table.stem}-*. "
+                + HOW_TO_GET.format(folder=data_dir)
+            )
+        parts[table.name] = [Part(filesystem, files[name].path, files[name].size) for name in sorted(names)]
+    return parts
+
+
+def _of_table(stem: str, names: list[PurePosixPath]) -> list[PurePosixPath]:
+    """Those of the files that hold a table: one, or its parts."""
+    # Spark and its like leave _SUCCESS and .crc files among the parts.
+    shown = [name for name in names if not any(piece.startswith((".", "_")) for piece in name.parts)]
+    ways = (
+        lambda name, suffix: str(name) == stem + suffix,
+        lambda name, suffix: name.parts[0] == stem and name.name.endswith(suffix),
+        lambda name, suffix: len(name.parts) == 1 and name.match(f"{stem}[-_.]*{suffix}"),
+    )
+    for way in ways:
+        for suffix in SUFFIXES:
+            if found := [name for name in shown if way(name, suffix)]:
+                return found
+    return []

@@ -1,0 +1,129 @@
+"""Recommendations and rankings for many customers on a cluster: Ray Data's ``map_batches``, one loaded model a worker.
+
+The customers go to the workers in the same chunks as on one machine, and the lists come back in order: a product of
+matrices of other shapes would round otherwise, so only thus are the lists the same to the last bit. A worker that
+dies is started again, and its chunk with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from tqdm import tqdm
+
+from hm_utils.cluster import connected
+from hm_utils.cluster.shards import shard_of
+from hm_utils.data.preprocessing import TrainingData
+from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+from hm_utils.model.scoring import TOWERS_ALONE, Scoring
+from hm_utils.model.snapshot import RANKED_AT_ONCE, Snapshot
+from hm_utils.recommend import CHUNK
+from hm_utils.serving.recommender import Float32, Recommender
+
+Batch = dict[str, np.ndarray]
+
+
+class RecommendingWorker:
+    """A published model, loaded; the folder is on a file system that all workers share."""
+
+    def __init__(self, model: Path, top_k: int) -> None:
+        self._recommender, self._top_k = Recommender.load(model), top_k
+
+    def __call__(self, batch: Batch) -> Batch:
+        articles, scores = self._recommender.recommend(self._recommender.customers(batch["data"]), self._top_k)
+        return {"data": batch["data"], "articles": articles, "scores": scores}
+
+
+def recommend_in_chunks(
+    recommender: Recommender, rows: Int64, top_k: int, *, model: Path, num_workers: int
+) -> Iterator[tuple[Int64, Int32, Float32]]:
+    """As :func:`hm_utils.recommend.recommend_in_chunks`, by ``num_workers`` workers that each load ``model``.
+
+    Raises:
+        ClusterError: if Ray cannot be used.
+    """
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    with (
+        connected(num_workers),
+        tqdm(total=len(rows), unit="customer", unit_scale=True, desc="recommending") as bar,
+    ):
+        for batch in _mapped(chunks, RecommendingWorker, (model, top_k), num_workers):
+            yield batch["data"], batch["articles"], batch["scores"]
+            bar.update(len(batch["data"]))
+
+
+class RankingWorker:
+    """A model as of a day; the log and the attributes are memory-mapped from the preprocessed folder."""
+
+    def __init__(self, snapshot: Snapshot, directory: Path, k: int, scoring: Scoring, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)  # the driver's: a product of few rows is rounded otherwise by another number
+        attributes = TrainingData.load(directory / "training").attributes
+        self._snapshot = replace(snapshot, log=PurchaseLog.load(directory / "log"), attributes=attributes)
+        self._k, self._scoring = k, scoring
+
+    def __call__(self, batch: Batch) -> Batch:
+        return {"articles": self._snapshot.rank(batch["data"], self._k, self._scoring)}
+
+
+def rank(
+    snapshot: Snapshot,
+    rows: Int32,
+    k: int = 100,
+    scoring: Scoring = TOWERS_ALONE,
+    *,
+    directory: Path,
+    num_workers: int,
+) -> Int32:
+    """As :meth:`hm_utils.model.snapshot.Snapshot.rank`, by ``num_workers`` workers.
+
+    The lists are the same to the last bit where the model is on a CPU; a GPU rounds otherwise.
+
+    Args:
+        directory: the preprocessed folder of the snapshot's log, on a file system that all workers share.
+
+    Raises:
+        ClusterError: if Ray cannot be used.
+    """
+    import torch
+
+    chunks = [rows[start : start + RANKED_AT_ONCE] for start in range(0, len(rows), RANKED_AT_ONCE)]
+    # What is mapped from a folder need not travel, and a worker asks for a core and no GPU.
+    model = copy.deepcopy(snapshot.model).cpu()
+    light = replace(snapshot, model=model, log=shard_of(snapshot.log, (0, 0)), attributes=snapshot.attributes[:0])
+    arguments = (light, directory.resolve(), k, scoring, torch.get_num_threads())
+    with connected(num_workers):
+        parts = [batch["articles"] for batch in _mapped(chunks, RankingWorker, arguments, num_workers)]
+    return np.concatenate([np.empty((0, k), np.int32), *parts])
+
+
+def _mapped(
+    chunks: list[Any], worker: Callable[..., Any], arguments: tuple[Any, ...], num_workers: int
+) -> Iterator[Batch]:
+    """What the workers make of each chunk of customers, in order."""
+    if not chunks:
+        return
+    import ray
+
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    with ray.data.DataContext.current(context):
+        # An array is a block, and a block a batch.
+        lists = ray.data.from_numpy(chunks).map_batches(
+            worker,
+            fn_constructor_args=arguments,
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(chunks))),
+            num_cpus=1,
+        )
+        for batch in lists.iter_batches(batch_size=None, batch_format="numpy"):
+            yield cast(Batch, batch)

@@ -1,0 +1,215 @@
+"""Features of articles and customers: vocabularies fitted on the past, and what they encode.
+
+Code 0 of every vocabulary is *missing*, code 1 is *unknown* (a value the fit has not seen), so that
+a new article or an odd customer still has a row in every embedding table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+
+MISSING, UNKNOWN = 0, 1
+FIRST_CODE = 2
+
+Float32 = npt.NDArray[np.float32]
+
+# Each number stands for its name column too (product_type_no for product_type_name, ...).
+ARTICLE_COLUMNS = (
+    "article_id",
+    "product_code",
+    "product_type_no",
+    "product_group_name",
+    "graphical_appearance_no",
+    "colour_group_code",
+    "perceived_colour_value_id",
+    "perceived_colour_master_id",
+    "department_no",
+    "index_code",
+    "index_group_no",
+    "section_no",
+    "garment_group_no",
+)
+CUSTOMER_COLUMNS = ("age", "FN", "Active", "club_member_status", "fashion_news_frequency", "postal_code")
+
+CUSTOMER_NUMBERS = ("age", "FN", "Active")  # the others are texts
+
+AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
+# A postal code is a hash; only those with enough customers say anything about a region.
+MIN_CUSTOMERS_PER_POSTAL_CODE = 20
+PRICE_BUCKETS = 20
+
+# Columns of `catalogue_state`.
+STATE_COLUMNS = ("log_share_1d", "log_share_7d", "log_share_28d", "log_age", "never_sold")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The known values of one column; value i has code ``i + 2``."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, column: pd.Series, min_count: int = 1) -> Vocabulary:
+        counts = column.value_counts()
+        return cls(tuple(sorted(counts.index[counts >= min_count].astype(str))))
+
+    @property
+    def size(self) -> int:
+        """Number of codes, missing and unknown included."""
+        return len(self.values) + FIRST_CODE
+
+    def encode(self, column: pd.Series) -> Int32:
+        """``[n]`` codes of a column's values."""
+        places, distinct = pd.factorize(column)  # -1 where missing
+        codes = pd.Index(self.values).get_indexer(pd.Index(distinct).astype(str)).astype(np.int32) + FIRST_CODE
+        codes[codes < FIRST_CODE] = UNKNOWN
+        return np.append(codes, np.int32(MISSING))[places]
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Every vocabulary, fitted on what was sold and who had bought before the day ``as_of``."""
+
+    as_of: int
+    article: dict[str, Vocabulary]
+    customer: dict[str, Vocabulary]
+    price_edges: tuple[float, ...]
+
+    @classmethod
+    def fit(
+        cls, articles: pd.DataFrame, customers: pd.DataFrame, log: PurchaseLog, as_of: int, prices: Float32
+    ) -> Encoders:
+        """Fit on the articles sold and the customers who bought strictly before day ``as_of``.
+
+        ``prices`` are those of :func:`mean_prices` on that day.
+
+        Raises:
+            ValueError: if nothing was bought before ``as_of``.
+        """
+        sales = log.sales_between(0, as_of)
+        if not sales.any():
+            raise ValueError(f"nothing was bought before day {as_of} ({log.date(as_of)}): there is nothing to fit on")
+        buyers = customers[log.history_ends(np.arange(log.n_customers), as_of) > log.offsets[:-1]]
+        return cls.fit_on(as_of, articles[sales > 0], buyers, prices)
+
+    @classmethod
+    def fit_on(cls, as_of: int, sold: pd.DataFrame, buyers: pd.DataFrame, prices: Float32) -> Encoders:
+        """Fit on the articles sold and the customers who bought before ``as_of``, and all articles' mean prices."""
+        minimum = {"postal_code": MIN_CUSTOMERS_PER_POSTAL_CODE}
+        customer = {name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]}
+        edges = np.unique(np.nanquantile(prices, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]))
+        return cls(
+            as_of=as_of,
+            article={name: Vocabulary.fit(sold[name]) for name in ARTICLE_COLUMNS},
+            customer=customer,
+            price_edges=tuple(edges.tolist()),
+        )
+
+    @property
+    def article_sizes(self) -> list[int]:
+        """Number of codes of each column that :meth:`encode_articles` makes."""
+        return [self.article[name].size for name in ARTICLE_COLUMNS] + [len(self.price_edges) + 1 + FIRST_CODE]
+
+    @property
+    def customer_sizes(self) -> list[int]:
+        """Number of codes of each column that :meth:`encode_customers` makes."""
+        ages = len(AGE_EDGES) + 1 + FIRST_CODE
+        return [ages] + [self.customer[name].size for name in CUSTOMER_COLUMNS[1:]]
+
+    def encode_articles(self, articles: pd.DataFrame, prices: Float32) -> Int32:
+        """``[n_articles, len(ARTICLE_COLUMNS) + 1]`` codes of the whole catalogue; the last column is the price bucket.
+
+        ``prices`` (``[n_articles]``, nan for none) are as of the day wanted.
+        """
+        columns = [self.article[name].encode(articles[name]) for name in ARTICLE_COLUMNS]
+        columns.append(_bucket(prices, self.price_edges))
+        return np.stack(columns, axis=1)
+
+    def encode_customers(self, customers: pd.DataFrame) -> Int32:
+        """``[n, len(CUSTOMER_COLUMNS)]`` codes of the customers' attributes."""
+        columns = [_bucket(customers["age"].to_numpy(dtype=np.float32, na_value=np.nan), AGE_EDGES)]
+        columns += [self.customer[name].encode(customers[name]) for name in CUSTOMER_COLUMNS[1:]]
+        return np.stack(columns, axis=1)
+
+    def save(self, directory: Path) -> None:
+        """Write ``encoders.json``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "as_of": self.as_of,
+            "article": {name: list(vocabulary.values) for name, vocabulary in self.article.items()},
+            "customer": {name: list(vocabulary.values) for name, vocabulary in self.customer.items()},
+            "price_edges": list(self.price_edges),
+        }
+        (directory / "encoders.json").write_text(json.dumps(facts))
+
+    @classmethod
+    def load(cls, directory: Path) -> Encoders:
+        facts = json.loads((directory / "encoders.json").read_text())
+        return cls(
+            as_of=facts["as_of"],
+            article={name: Vocabulary(tuple(values)) for name, values in facts["article"].items()},
+            customer={name: Vocabulary(tuple(values)) for name, values in facts["customer"].items()},
+            price_edges=tuple(facts["price_edges"]),
+        )
+
+
+def mean_prices(log: PurchaseLog, as_of: int) -> Float32:
+    """``[n_articles]`` mean price paid strictly before ``as_of``; nan where an article was never sold."""
+    past = log.day < as_of
+    article = log.article[past]
+    sales = np.bincount(article, minlength=log.n_articles)
+    paid = np.bincount(article, weights=log.price[past], minlength=log.n_articles)
+    return mean_price(paid, sales)
+
+
+def mean_price(paid: npt.NDArray[np.floating] | npt.NDArray[np.integer], sales: Int64) -> Float32:
+    """``[n_articles]`` what was paid for each article over how often it was sold; nan where it never was."""
+    return np.where(sales > 0, paid / np.maximum(sales, 1), np.nan).astype(np.float32)
+
+
+class CatalogueState:
+    """What the shop knew of every article on the morning of a day: recent sales and age.
+
+    Args:
+        log: the purchase log; only rows strictly before the day asked for are read.
+    """
+
+    def __init__(self, log: PurchaseLog) -> None:
+        self._log = log
+        first = np.full(log.n_articles, np.iinfo(np.int32).max, dtype=np.int32)
+        np.minimum.at(first, log.article, log.day)
+        self._first_sale = first
+        # All the days of the 16 weeks that examples come from by default: batches visit them in random order.
+        self.as_of = lru_cache(maxsize=128)(self._as_of)
+
+    def _as_of(self, day: int) -> Float32:
+        """``[n_articles, len(STATE_COLUMNS)]`` as of ``day``.
+
+        ``log_share_*``: log of the article's share of sales in the window over a uniform share,
+        smoothed by one sale an article, so that it does not depend on the size of the shop;
+        ``log_age``: log1p of days since its first sale; ``never_sold``: 1 before its first sale.
+        """
+        shares = []
+        for window in (1, 7, 28):
+            sales = self._log.sales_between(day - window, day)
+            share = (sales + 1.0) / (sales.sum() + len(sales))
+            shares.append(np.log(share * len(sales)))
+        sold = self._first_sale < day
+        age = np.where(sold, np.log1p(np.maximum(day - self._first_sale, 0)), 0.0)
+        return np.stack([*shares, age, ~sold], axis=1).astype(np.float32)
+
+
+def _bucket(values: npt.NDArray[np.float32], edges: Sequence[float]) -> Int32:
+    codes = np.searchsorted(np.asarray(edges), values, side="right").astype(np.int32) + FIRST_CODE
+    codes[np.isnan(values)] = MISSING
+    return codes

@@ -1,0 +1,279 @@
+"""From the raw tables to everything that training and evaluation read, saved in one folder.
+
+preprocessed/
+  manifest.json          parameters, split, counts, fingerprint, SHA-256 of every file
+  articles.parquet       the catalogue, in order of article row
+  customers.parquet      the customers, in order of customer row
+  log/                   the purchase log, memory-mapped when read
+  training/              encoders, codes and examples, of the training days alone
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hm_utils.data.examples import Examples, NoNegativesError, make_examples, sample_negatives
+from hm_utils.data.features import STATE_COLUMNS, Encoders, mean_prices
+from hm_utils.data.preprocessed_folder import new_partial, put_in_place, read_manifest
+from hm_utils.data.purchases import Int32, PurchaseLog
+from hm_utils.data.raw import RawTables
+from hm_utils.model.towers import TowerConfig
+
+logger = logging.getLogger(__name__)
+
+NO_EXAMPLES = (
+    "train_weeks={train_weeks} leaves no training example: there is no purchase in the "
+    "{days} days before {date}; raise train_weeks"
+)
+NO_NEGATIVES = "no sampled negatives, use_in_batch_negatives=False will not train: %s"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Day numbers: training is before ``train_end``, validation before ``val_end``, test before ``test_end``."""
+
+    train_end: int
+    val_end: int
+    test_end: int
+
+    @classmethod
+    def last_days(cls, log: PurchaseLog, val_days: int, test_days: int) -> Split:
+        """The last ``test_days`` of the log are the test, the ``val_days`` before are the validation.
+
+        Raises:
+            ValueError: if a part would be empty.
+        """
+        return cls.of_dates(log.date(0), log.date(log.last_day), val_days, test_days)
+
+    @classmethod
+    def of_dates(cls, first: str, last: str, val_days: int, test_days: int) -> Split:
+        """:meth:`last_days` of a log from one ISO date to another, both included."""
+        test_end = int((np.datetime64(last) - np.datetime64(first)).astype(int)) + 1
+        if val_days < 1 or test_days < 1 or val_days + test_days >= test_end:
+            raise ValueError(
+                f"val_days={val_days} and test_days={test_days} must be at least 1 and leave training days: "
+                f"the log has {test_end} days ({first} to {last})"
+            )
+        return cls(test_end - test_days - val_days, test_end - test_days, test_end)
+
+    def table(self, log: PurchaseLog) -> pd.DataFrame:
+        """First and last date, purchases, and customers of each part."""
+        edges = {
+            "training": (0, self.train_end),
+            "validation": (self.train_end, self.val_end),
+            "test": (self.val_end, self.test_end),
+        }
+        parts = {name: log.rows_between(start, end) for name, (start, end) in edges.items()}
+        return pd.DataFrame(
+            {
+                "first day": {name: log.date(start) for name, (start, _) in edges.items()},
+                "last day": {name: log.date(end - 1) for name, (_, end) in edges.items()},
+                "purchases": {name: len(rows) for name, rows in parts.items()},
+                "customers": {name: np.count_nonzero(np.bincount(log.customer[rows])) for name, rows in parts.items()},
+                "articles": {name: np.count_nonzero(np.bincount(log.article[rows])) for name, rows in parts.items()},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What training reads, all of it from before the day ``as_of``.
+
+    Attributes:
+        as_of: the first day that nothing in here has seen.
+        encoders: the vocabularies.
+        categories: ``[n_articles, columns]`` codes of every article of the catalogue.
+        attributes: ``[n_customers, columns]`` codes of every customer.
+        examples: positives of the last ``train_weeks``, with their sampled negatives where there are any.
+    """
+
+    as_of: int
+    encoders: Encoders
+    categories: Int32
+    attributes: Int32
+    examples: Examples
+
+    def tower_config(
+        self, embedding_dim: int, hidden_dims: Sequence[int], output_dim: int, ensemble_size: int = 1
+    ) -> TowerConfig:
+        """The towers that fit these vocabularies; what is asked for is in ``TOWER_SIZES``."""
+        return TowerConfig(
+            article_sizes=tuple(self.encoders.article_sizes),
+            n_state=len(STATE_COLUMNS),
+            customer_sizes=tuple(self.encoders.customer_sizes),
+            embedding_dim=embedding_dim,
+            hidden_dims=tuple(hidden_dims),
+            output_dim=output_dim,
+            ensemble_size=ensemble_size,
+        )
+
+    def categories_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> Int32:
+        """The catalogue by the same vocabularies, with the prices known on a later day."""
+        return self.encoders.encode_articles(articles, mean_prices(log, as_of))
+
+    def save(self, directory: Path) -> None:
+        self.encoders.save(directory)
+        np.save(directory / "article_categories.npy", self.categories, allow_pickle=False)
+        self.examples.save(directory)
+        np.save(directory / "customer_attributes.npy", self.attributes, allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> TrainingData:
+        encoders = Encoders.load(directory)
+        return cls(
+            as_of=encoders.as_of,
+            encoders=encoders,
+            categories=np.load(directory / "article_categories.npy", allow_pickle=False),
+            attributes=np.load(directory / "customer_attributes.npy", mmap_mode="r", allow_pickle=False),
+            examples=Examples.load(directory),
+        )
+
+
+def make_training_data(
+    articles: pd.DataFrame,
+    customers: pd.DataFrame,
+    log: PurchaseLog,
+    as_of: int,
+    train_weeks: int,
+    negatives_per_positive: int = 0,
+    seed: int = 42,
+) -> TrainingData:
+    """Fit the vocabularies, encode both tables and make the examples, on the days before ``as_of``.
+
+    Args:
+        train_weeks: examples are of the last so many weeks; histories and vocabularies reach back further.
+        negatives_per_positive: sampled pairs for each bought one; 0 for none. None are made either, and a warning
+            is logged, if a customer bought the whole catalogue: in-batch negatives do without.
+
+    Raises:
+        ValueError: if ``train_weeks`` is below 1, or nobody bought anything in those weeks.
+    """
+    examples = make_examples(log, first_example_day(as_of, train_weeks), as_of)
+    if not len(examples):
+        raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=log.date(as_of)))
+    with ThreadPoolExecutor(1) as pool:  # sorting and looking up let go of Python's lock
+        drawing = pool.submit(_with_negatives, examples, log, as_of, negatives_per_positive, seed)
+        prices = mean_prices(log, as_of)
+        encoders = Encoders.fit(articles, customers, log, as_of, prices)
+        return TrainingData(
+            as_of=as_of,
+            encoders=encoders,
+            categories=encoders.encode_articles(articles, prices),
+            attributes=encoders.encode_customers(customers),
+            examples=drawing.result(),
+        )
+
+
+def _with_negatives(examples: Examples, log: PurchaseLog, as_of: int, per_positive: int, seed: int) -> Examples:
+    """The examples with what :func:`make_training_data` says of negatives."""
+    if not per_positive:
+        return examples
+    try:
+        return replace(examples, negatives=sample_negatives(log, examples, as_of, per_positive, seed))
+    except NoNegativesError as error:
+        logger.warning(NO_NEGATIVES, error)
+        return examples
+
+
+def first_example_day(as_of: int, train_weeks: int) -> int:
+    """The first day of the ``train_weeks`` before ``as_of``. Raises ValueError if they are below 1."""
+    if train_weeks < 1:
+        raise ValueError(f"train_weeks must be 1 or more, not {train_weeks}")
+    return max(0, as_of - 7 * train_weeks)
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """A preprocessed folder, opened: see the module's docstring for what is in it."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    articles: pd.DataFrame
+    customers: pd.DataFrame
+    log: PurchaseLog
+    split: Split
+    training: TrainingData
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the raw files and the parameters: the same fingerprint, the same preprocessed data."""
+        return str(self.manifest["fingerprint"])
+
+    @classmethod
+    def load(cls, directory: Path) -> Preprocessed:
+        """Open what :func:`preprocess` saved, every file checked against the manifest.
+
+        Raises:
+            PreprocessedError: if the folder is missing, incomplete, altered or of another format.
+        """
+        manifest = read_manifest(directory)
+        return cls(
+            directory=directory,
+            manifest=manifest,
+            articles=pd.read_parquet(directory / "articles.parquet"),
+            customers=pd.read_parquet(directory / "customers.parquet"),
+            log=PurchaseLog.load(directory / "log"),
+            split=Split(**manifest["split"]),
+            training=TrainingData.load(directory / "training"),
+        )
+
+
+def preprocess(
+    tables: RawTables,
+    directory: Path,
+    val_days: int = 7,
+    test_days: int = 7,
+    train_weeks: int = 16,
+    negatives_per_positive: int = 4,
+    seed: int = 42,
+) -> Preprocessed:
+    """Split by time, make the training data, and save everything under ``directory``.
+
+    The folder is written beside and swapped in when complete; an older one is replaced.
+
+    Raises:
+        ValueError: if the days do not leave anything to train on.
+    """
+    parameters = {
+        "val_days": val_days,
+        "test_days": test_days,
+        "train_weeks": train_weeks,
+        "negatives_per_positive": negatives_per_positive,
+        "seed": seed,
+    }
+    # Compressing, writing and sorting let go of Python's lock.
+    with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
+        saving = [pool.submit(save_listings, tables, partial)]
+        log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
+        saving.append(pool.submit(log.save, partial / "log"))
+        split = Split.last_days(log, val_days, test_days)
+        training = make_training_data(
+            tables.articles, tables.customers, log, split.train_end, train_weeks, negatives_per_positive, seed
+        )
+        training.save(partial / "training")
+        for each in saving:
+            each.result()
+        counts = count_rows(tables, len(log), len(training.examples))
+        facts = {"split": asdict(split), "last_date": log.date(log.last_day), "counts": counts}
+        put_in_place(directory, partial, tables, parameters, facts)
+    return Preprocessed.load(directory)
+
+
+def count_rows(tables: RawTables, purchases: int, examples: int) -> dict[str, int]:
+    """The counts of the manifest."""
+    listings = {"articles": len(tables.articles), "customers": len(tables.customers)}
+    return {**listings, "purchases": purchases, "examples": examples}
+
+
+def save_listings(tables: RawTables, folder: Path) -> None:
+    """Write the articles and the customers as Parquet."""
+    tables.articles.to_parquet(folder / "articles.parquet", index=False)
+    tables.customers.to_parquet(folder / "customers.parquet", index=False)

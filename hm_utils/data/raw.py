@@ -1,0 +1,229 @@
+"""Read and validate the three raw tables: CSV, gzipped CSV or Parquet in, typed pandas frames out.
+
+    tables = read_raw(Path("data/raw"))
+    tables.articles, tables.customers, tables.transactions
+    tables.report_frame()          # what was dropped or mended, and why
+
+A fault of a file (missing, empty, damaged, a column short, not UTF-8) is an error. A fault of a row is
+dropped or mended, counted and reported, unless so many rows have it that the file must be wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandera.errors import SchemaErrors
+
+from hm_utils.data import schema
+from hm_utils.data.column_reader import Source, article_ids, file_errors, read_source, typed
+from hm_utils.data.schema import Finding, RawDataError
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+HOW_TO_GET = (
+    "Put Kaggle's articles.csv, customers.csv and transactions_train.csv there "
+    "(kaggle competitions download -c h-and-m-personalized-fashion-recommendations, then unzip), "
+    "or make a synthetic set: python -m hm_utils.sample --out {folder} --size sample"
+)
+
+
+@dataclass(frozen=True)
+class RawTables:
+    """The raw data, clean.
+
+    Attributes:
+        articles: the 25 columns, sorted by ``article_id`` (text of 10 digits); the index is the article row.
+            Codes are nullable ``Int32``, the rest text.
+        customers: the 7 columns, sorted by ``customer_id``; the index is the customer row.
+            ``age``, ``FN`` and ``Active`` are float32 with nan, the rest text.
+        transactions: ``t_dat`` (datetime64[s], whole days), ``customer`` and ``article`` (int32 row numbers),
+            ``price`` (float32), ``sales_channel_id`` (int8), in the order of the file.
+        report: every rule that rows broke, and what was done about it.
+        rows_read: rows each file had, before any was dropped, by table.
+        fingerprint: of the three files' bytes, see :func:`fingerprint`.
+    """
+
+    articles: pd.DataFrame
+    customers: pd.DataFrame
+    transactions: pd.DataFrame
+    report: list[Finding]
+    rows_read: dict[str, int]
+    fingerprint: str
+
+    def report_frame(self) -> pd.DataFrame:
+        """The report as a table, a row a finding (none if the data is spotless)."""
+        columns = ["table", "column", "rule", "rows", "action", "examples"]
+        frame = pd.DataFrame([asdict(finding) for finding in self.report], columns=columns)
+        frame["examples"] = ["; ".join(examples) for examples in frame["examples"]]
+        return frame
+
+    def size_frame(self) -> pd.DataFrame:
+        """A row a table: rows read, dropped and kept, columns, and memory in MB."""
+        kept = {"articles": self.articles, "customers": self.customers, "transactions": self.transactions}
+        return pd.DataFrame(
+            {
+                "rows read": pd.Series(self.rows_read),
+                "rows dropped": pd.Series({name: self.rows_read[name] - len(frame) for name, frame in kept.items()}),
+                "rows kept": pd.Series({name: len(frame) for name, frame in kept.items()}),
+                "columns": pd.Series({name: frame.shape[1] for name, frame in kept.items()}),
+                "memory, MB": pd.Series(
+                    {name: frame.memory_usage(deep=True).sum() / 1e6 for name, frame in kept.items()}
+                ).round(1),
+            }
+        ).loc[list(kept)]
+
+
+def read_raw(data_dir: Path) -> RawTables:
+    """Read ``articles``, ``customers`` and ``transactions_train`` (.csv, .csv.gz or .parquet) from a folder.
+
+    Raises:
+        RawDataError: if a file or column is missing, a file is empty, damaged or not UTF-8, or more than
+            5 % of a table's rows break a rule. Fewer bad rows are dropped or mended, and reported.
+    """
+    paths = input_files(data_dir)
+    with ThreadPoolExecutor() as pool:  # pyarrow and hashing let go of Python's lock
+        digest = pool.submit(_hash_files, paths)
+        reading = [pool.submit(read_source, table, paths[table.name]) for table in schema.TABLES]
+        articles = listing_of(reading[0].result(), schema.ARTICLE_ID)
+        customers = listing_of(reading[1].result(), schema.CUSTOMER_ID)
+        log = reading[2].result()
+        transactions = _validated(log, transactions_of(log, articles, customers))
+        sources = [each.result() for each in reading]
+        file_hash = digest.result()
+    report = [finding for source in sources for finding in source.findings]
+    log_report(report)
+    return RawTables(
+        articles=articles,
+        customers=customers,
+        transactions=transactions,
+        report=report,
+        rows_read={source.table.name: source.rows_read for source in sources},
+        fingerprint=file_hash,
+    )
+
+
+def log_report(report: Sequence[Finding]) -> None:
+    """Log what was dropped or mended as warnings."""
+    for finding in report:
+        logger.log(logging.INFO if finding.action == schema.NOTED else logging.WARNING, "%s", finding)
+
+
+def input_files(data_dir: Path) -> dict[str, Path]:
+    """The file of each table (by table name); .csv goes before .csv.gz before .parquet.
+
+    Raises:
+        RawDataError: if the folder or a table's file is missing.
+    """
+    folder = Path(data_dir)
+    help_ = HOW_TO_GET.format(folder=data_dir)
+    if not folder.is_dir():
+        raise RawDataError(f"there is no folder {folder}. {help_}")
+    paths = {}
+    for table in schema.TABLES:
+        names = [table.stem + suffix for suffix in SUFFIXES]
+        there = [folder / name for name in names if (folder / name).is_file()]
+        if not there:
+            raise RawDataError(f"{folder} has none of {', '.join(names)}. {help_}")
+        paths[table.name] = there[0]
+    return paths
+
+
+def fingerprint(data_dir: Path) -> str:
+    """SHA-256 over the SHA-256 of the three files' bytes: equal only for identical files.
+
+    The same rows as CSV and as Parquet therefore differ. Kaggle's 3.5 GB take a few seconds.
+    """
+    return _hash_files(input_files(data_dir))
+
+
+def _hash_files(paths: dict[str, Path]) -> str:
+    return hash_of_hashes([(name, hash_file(paths[name])) for name in sorted(paths)])
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a raw file's bytes."""
+    with file_errors(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of_hashes(hashes: Sequence[tuple[str, str]]) -> str:
+    """The fingerprint of files given as (table, SHA-256), in order of table."""
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in hashes).encode()).hexdigest()
+
+
+def listing_of(source: Source, key: str) -> pd.DataFrame:
+    """The articles or the customers: one row a thing, checked, sorted by its id."""
+    frame = _validated(source, pd.DataFrame({name: typed(source, name) for name in source.table.columns}))
+    if not frame[key].is_monotonic_increasing:
+        frame = frame.sort_values(key, ignore_index=True)
+    return frame
+
+
+def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
+    """The transactions with row numbers for ids, not checked yet; of the listings, the ids are read."""
+    customer_ids = source.columns[schema.CUSTOMER_ID].distinct.cast(pa.string())
+    data = {
+        schema.T_DAT: typed(source, schema.T_DAT),
+        schema.CUSTOMER: _rows_of(source, schema.CUSTOMER_ID, customer_ids, customers),
+        schema.ARTICLE: _rows_of(source, schema.ARTICLE_ID, article_ids(source), articles),
+        schema.PRICE: typed(source, schema.PRICE),
+        schema.CHANNEL: typed(source, schema.CHANNEL),
+    }
+    return pd.DataFrame(data, copy=False)
+
+
+def _rows_of(source: Source, key: str, ids: pa.Array, listing: pd.DataFrame) -> npt.NDArray[np.int32]:
+    """``[n]`` the row of each transaction's id in the table that lists it, -1 where it does not."""
+    rows = pc.index_in(ids, value_set=pa.array(listing[key], type=pa.string()))
+    return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
+
+
+SOURCE_COLUMN = {schema.CUSTOMER: schema.CUSTOMER_ID, schema.ARTICLE: schema.ARTICLE_ID}
+
+
+def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
+    kept = without_broken(source, frame)
+    refuse_if_broken(source.path, source.rows_read, len(kept), source.findings)
+    return kept
+
+
+def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
+    """Apply the table's schema: drop or blank what breaks it, and report how many rows that was."""
+    drop = np.zeros(len(frame), dtype=bool)
+    try:
+        source.table.schema.validate(frame, lazy=True, inplace=True)  # nothing is coerced, and a copy takes a second
+    except SchemaErrors as errors:
+        for error in errors.schema_errors:
+            if not isinstance(error.check_output, pd.Series):
+                raise  # a wrong type or a lost column: a mistake in this module, not in the data
+            bad = error.check_output.index[~error.check_output.to_numpy(dtype=bool)].to_numpy()
+            column, action = error.schema.name, error.check.description
+            source.found(SOURCE_COLUMN.get(column, column), error.check.name, bad, action)
+            if action == schema.DROP:
+                drop[bad] = True
+            else:
+                frame.loc[bad, column] = np.nan
+    return frame[~drop].reset_index(drop=True) if drop.any() else frame
+
+
+def refuse_if_broken(path: str | Path, rows_read: int, rows_kept: int, findings: Sequence[Finding]) -> None:
+    """Raise RawDataError if so many of a table's rows were dropped that the file must be wrong."""
+    dropped = rows_read - rows_kept
+    if dropped > schema.MAX_DROPPED_SHARE * rows_read:
+        broken = "; ".join(str(finding) for finding in findings if finding.action == schema.DROP)
+        raise RawDataError(
+            f"{path}: {dropped:,} of {rows_read:,} rows break a rule, more than the "
+            f"{schema.MAX_DROPPED_SHARE:.0%} that may be dropped. {broken}. "
+            "Check that the file is whole and belongs with the other two"
+        )

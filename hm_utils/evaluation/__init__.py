@@ -1,0 +1,1 @@
+"""How good a ranking is: metrics, baselines, comparisons and error analysis."""

@@ -1,0 +1,158 @@
+"""Where rankings find what was bought and where they miss it, and why: by depth, by customer, by article."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hm_utils.data.purchases import Baskets, Int32, Int64, PurchaseLog
+from hm_utils.evaluation import metrics
+from hm_utils.evaluation.baselines import history_rows
+from hm_utils.evaluation.comparison import ACTIVE_DAYS, NEW_IN_SHOP_DAYS
+
+Bool = npt.NDArray[np.bool_]
+
+HISTORY_EDGES = (1, 5, 20, 50)  # purchases before the test days: where the bands of recall_by_history begin
+AGE_EDGES = (0, 7, 28, 91)  # days since the first sale: where the bands of recall_by_article_age begin
+BEST_SELLERS = 0.1  # of the articles that sold in the last week, these are its best-sellers
+
+
+def recall_by_depth(rankings: Mapping[str, Int32], truth: Baskets) -> pd.DataFrame:
+    """Mean recall@k over customers: index k = 1 … 100, a column a ranking."""
+    curves = {}
+    for name, ranked in rankings.items():
+        found = np.cumsum(metrics.hit_matrix(ranked, truth), axis=1)
+        curves[name] = (found / truth.sizes[:, None]).mean(axis=0)
+    return pd.DataFrame(curves, index=pd.RangeIndex(1, ranked.shape[1] + 1, name="k"))
+
+
+def recall_by_history(
+    rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int, names: list[str]
+) -> pd.DataFrame:
+    """Mean recall@100 of some rankings by how much a customer had bought: a row a band, with its ``customers``."""
+    before = log.history_ends(truth.customers, as_of) - log.offsets[truth.customers]
+    band = np.searchsorted(HISTORY_EDGES, before, side="right")
+    recalls = {name: metrics.recall(metrics.hit_matrix(rankings[name], truth), truth.sizes, 100) for name in names}
+    labels = ["none", *_labels(HISTORY_EDGES)]
+    return _by_band(band, labels, recalls, "customers")
+
+
+def recall_by_article_age(
+    rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int, names: list[str]
+) -> pd.DataFrame:
+    """Share of what was bought that is in the first 100 by the article's age: a row a band, with its ``purchases``.
+
+    The age is in days from the first sale to the first test day; "not yet sold" is what nobody had bought before.
+    """
+    first = np.full(log.n_articles, as_of, dtype=np.int64)
+    rows = np.flatnonzero(log.day < as_of)
+    np.minimum.at(first, log.article[rows], log.day[rows])
+    age = (as_of - first)[truth.articles]
+    band = np.where(age == 0, 0, np.searchsorted(AGE_EDGES, age, side="right"))
+    shares = {name: found(rankings[name], truth).astype(float) for name in names}
+    labels = ["not yet sold", *_labels((1, *AGE_EDGES[1:]))]
+    return _by_band(band, labels, shares, "purchases")
+
+
+def found(ranked: Int32, truth: Baskets, k: int = 100) -> Bool:
+    """``[m]`` for each of ``truth.articles`` whether it is among the first k of its customer's list."""
+    width = int(max(ranked.max(), truth.articles.max())) + 1
+    listed = np.where(ranked[:, :k] >= 0, ranked[:, :k] + np.arange(len(ranked), dtype=np.int64)[:, None] * width, -1)
+    owner = np.repeat(np.arange(len(truth), dtype=np.int64), truth.sizes)
+    return np.isin(owner * width + truth.articles, listed)
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why a purchase is hard to foresee.
+
+    Attributes:
+        truth: who bought what.
+        found: ``[m]`` whether the list had it.
+        true: a column a reason, ``[m]`` whether it holds for that purchase.
+    """
+
+    truth: Baskets
+    found: Bool
+    true: pd.DataFrame
+
+    def shares(self) -> pd.DataFrame:
+        """How often each reason holds, among what the list missed and among what it found; by the difference."""
+        parts = {"missed": self.true[~self.found], "found": self.true[self.found]}
+        table = pd.DataFrame({name: part.mean() for name, part in parts.items()})
+        return table.loc[(table["missed"] - table["found"].fillna(0)).sort_values().index]
+
+    def worst(self, customers: pd.DataFrame, log: PurchaseLog, as_of: int, most: int = 5) -> pd.DataFrame:
+        """Those who bought most of which the list had nothing, with the reasons that hold for most of it."""
+        owner = np.repeat(np.arange(len(self.truth)), self.truth.sizes)
+        hits = np.bincount(owner[self.found], minlength=len(self.truth))
+        order = np.argsort(-np.where(hits == 0, self.truth.sizes, 0), kind="stable")[:most]
+        table = {}
+        for place in (place for place in order if hits[place] == 0):
+            row = self.truth.customers[place]
+            counts = self.true[owner == place].sum()
+            size = int(self.truth.sizes[place])
+            common = counts[counts * 2 > size].sort_values(ascending=False, kind="stable")
+            end = int(log.history_ends(np.array([row]), as_of)[0])
+            last = f"{as_of - log.day[end - 1]:,}" if end > log.offsets[row] else "–"
+            table[str(customers["customer_id"][row])[:8]] = {
+                "bought in the test": size,
+                "bought before": end - int(log.offsets[row]),
+                "days since": last,
+                "holds for": "; ".join(f"{count} of {size}: {name}" for name, count in common.items())
+                or "none of these",
+            }
+        return pd.DataFrame.from_dict(table, orient="index").rename_axis("customer")
+
+
+def reasons(ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFrame, as_of: int) -> Reasons:
+    """What holds for each purchase of the test days that makes it hard, found or not."""
+    past = log.sales_between(0, as_of)
+    since = as_of - NEW_IN_SHOP_DAYS
+    # A log that begins hardly before these days cannot tell what is new in the shop: see evaluation.
+    old = log.sales_between(0, since) if since >= NEW_IN_SHOP_DAYS else past
+    week = log.sales_between(as_of - 7, as_of)
+    sold = np.sort(week[week > 0])[::-1]
+    enough = sold[int(len(sold) * BEST_SELLERS)] if len(sold) else 1
+    ends = log.history_ends(truth.customers, as_of)
+    new = ends == log.offsets[truth.customers]
+    last = np.where(new, as_of, as_of - log.day[np.maximum(ends - 1, 0)])
+    owner, bought = np.repeat(np.arange(len(truth)), truth.sizes), truth.articles
+    true = {
+        "not yet sold": past[bought] == 0,
+        f"first sold in the last {NEW_IN_SHOP_DAYS} days": (old[bought] == 0) & (past[bought] > 0),
+        "not sold in the last week": (week[bought] == 0) & (past[bought] > 0),
+        f"not a best-seller (first {BEST_SELLERS:.0%} of the week)": week[bought] < enough,
+        "customer never bought before": new[owner],
+        f"customer's last visit over {ACTIVE_DAYS} days ago": (last > ACTIVE_DAYS)[owner],
+    }
+    for column, words in {"department_no": "department", "index_group_no": "part of the shop"}.items():
+        strange = _new_to_customer(truth, log, as_of, pd.factorize(articles[column])[0], owner)
+        true[f"a {words} new to the customer"] = strange & ~new[owner]
+    return Reasons(truth, found(ranked, truth), pd.DataFrame(true))
+
+
+def _new_to_customer(truth: Baskets, log: PurchaseLog, as_of: int, codes: Int64, owner: Int64) -> Bool:
+    """``[m]`` whether the customer had bought nothing with the same code as what they bought now."""
+    size = int(codes.max()) + 2
+    of_past, rows = history_rows(log, truth.customers, as_of)
+    known = of_past * size + codes[log.article[rows]] + 1
+    return ~np.isin(owner * size + codes[truth.articles] + 1, known)
+
+
+def _labels(edges: tuple[int, ...]) -> list[str]:
+    between = [str(low) if high == low + 1 else f"{low}–{high - 1}" for low, high in pairwise(edges)]
+    return [*between, f"{edges[-1]}+"]
+
+
+def _by_band(band: Int64, labels: list[str], values: dict[str, npt.NDArray[np.float64]], what: str) -> pd.DataFrame:
+    """Means of the values (``[n]`` each) by band, bands without anything left out."""
+    frame = pd.DataFrame(values).groupby(band).agg("mean")
+    frame.insert(0, what, np.bincount(band, minlength=len(labels))[frame.index])
+    frame.index = pd.Index([labels[place] for place in frame.index])
+    return frame

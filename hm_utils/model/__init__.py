@@ -1,0 +1,1 @@
+"""The two towers, their losses, and how vectors become scores."""

@@ -1,0 +1,91 @@
+"""Checkpoints: weights and all that is needed to build the model again, in one file without code.
+
+``torch.load(weights_only=True)`` reads tensors and plain values alone, so a file cannot run anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+
+from hm_utils.model.towers import TowerConfig, TwoTower
+
+FORMAT = 7  # raise it when today's code would misread older weights
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used; the message says why and what to do."""
+
+
+def save_checkpoint(
+    path: Path, model: TwoTower, identity: dict[str, Any], history: list[dict[str, float]], epoch: int
+) -> None:
+    """Write the weights and all that is needed to build the model again; the file is whole or absent."""
+    weights = {name: value.cpu() for name, value in model.state_dict().items()}
+    save_whole(path, {**identity, "model": weights, "history": history, "epoch": epoch})
+
+
+def read_checkpoint(path: Path, data_fingerprint: str | None = None) -> dict[str, Any]:
+    """A checkpoint's content, weights and facts, without running any code from the file.
+
+    Args:
+        data_fingerprint: of the preprocessed data that the model must have been trained on. With another split,
+            the model may have learned from the days that it is about to be tested on.
+
+    Raises:
+        CheckpointError: if there is no such file, it is not a checkpoint, or it is one of other data.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"format", "model", "tower_config", "settings"} - content.keys()
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}: run notebook 03_training first") from None
+    except Exception as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint ({error}): train again") from error
+    if content.get("format", FORMAT) != FORMAT:
+        raise CheckpointError(f"{path} has format {content['format']}, this is {FORMAT}: train again")
+    if missing:
+        raise CheckpointError(f"{path} lacks {sorted(missing)}: it was not written by this project; train again")
+    if data_fingerprint is not None and content.get("data_fingerprint") != data_fingerprint:
+        raise CheckpointError(
+            f"{path} was trained on other preprocessed data (fingerprint {content.get('data_fingerprint')}, "
+            f"not {data_fingerprint}): run notebook 03_training again"
+        )
+    return content
+
+
+def load_checkpoint(path: Path) -> TwoTower:
+    """The model of a checkpoint, on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: as :func:`read_checkpoint`, or the towers have changed since.
+    """
+    content = read_checkpoint(path)
+    facts: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content["tower_config"].items()
+    }
+    try:
+        model = TwoTower(TowerConfig(**facts))
+        model.load_state_dict(content["model"])
+    except (TypeError, RuntimeError) as error:  # of the towers' settings, and of the weights' names and shapes
+        problem = shorten(str(error), 200)
+        raise CheckpointError(f"{path} is of towers other than today's ({problem}): train again") from error
+    return model.eval()
+
+
+def save_whole(path: Path, content: dict[str, Any]) -> None:
+    """``torch.save``, but a reader finds the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, as they come back from a file."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (tuple, list)) else value

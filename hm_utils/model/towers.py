@@ -1,0 +1,289 @@
+"""The two towers: an article and a customer become unit vectors in one space.
+
+Nothing but ``nn.Module``: no data handling, no loss, no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hm_utils.data.features import FIRST_CODE
+
+# Days since a purchase fall into these buckets: 0 is the visit under way, then growing gaps.
+DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
+
+# The first columns of an article's categories are its id and its product code.
+IDENTITY_COLUMNS = 2
+
+# Of a TowerConfig, what is chosen, in the order of ``TrainingData.tower_config``; the rest follows from the data.
+TOWER_SIZES = ("embedding_dim", "hidden_dims", "output_dim", "ensemble_size")
+
+# Of an article vector's squared length, what is its name: the rest is its taste.
+NAME_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """Everything needed to build the towers again from a checkpoint.
+
+    Attributes:
+        article_sizes: number of codes of each article category; the first ``IDENTITY_COLUMNS`` name
+            the article itself and its product.
+        n_state: columns of the catalogue's state as of a day.
+        customer_sizes: number of codes of each customer attribute.
+        embedding_dim: width of every embedding.
+        hidden_dims: widths of the towers' hidden layers.
+        output_dim: width of a taste, the part of the shared space where similar articles are close.
+        name_dim: width of a name, the part where each article has a direction of its own.
+        ensemble_size: pairs of towers, trained side by side.
+    """
+
+    article_sizes: tuple[int, ...]
+    n_state: int
+    customer_sizes: tuple[int, ...]
+    embedding_dim: int = 64
+    hidden_dims: tuple[int, ...] = (128,)
+    output_dim: int = 128
+    name_dim: int = 128
+    ensemble_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.ensemble_size < 1:
+            raise ValueError(f"ensemble_size must be 1 or more, not {self.ensemble_size}")
+
+    @property
+    def tastes_dim(self) -> int:
+        """Width of the tastes of all pairs."""
+        return self.ensemble_size * self.output_dim
+
+    @property
+    def names_dim(self) -> int:
+        """Width of the names of all pairs."""
+        return self.ensemble_size * self.name_dim
+
+    @property
+    def vector_dim(self) -> int:
+        """Width of the shared space: tastes, then names."""
+        return self.tastes_dim + self.names_dim
+
+    def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Unit vectors of each pair of towers ``[n, output_dim + name_dim]`` as one, ``[n, vector_dim]``.
+
+        It is a unit vector too, and the dot product of two is the mean of the pairs' dot products.
+        """
+        if len(vectors) == 1:
+            return vectors[0]
+        tastes, names = zip(*(each.split([self.output_dim, self.name_dim], dim=1) for each in vectors), strict=True)
+        return torch.cat([*tastes, *names], dim=1) / len(vectors) ** 0.5
+
+    def apart(self, vectors: Tensor) -> list[Tensor]:
+        """The unit vectors of each pair of towers again."""
+        if self.ensemble_size == 1:
+            return [vectors]
+        both = vectors.split([self.tastes_dim, self.names_dim], dim=1)
+        tastes, names = (part.chunk(self.ensemble_size, dim=1) for part in both)
+        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(tastes, names, strict=True)]
+
+
+def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in hidden_dims:
+        layers += [nn.Linear(input_dim, width), nn.GELU()]
+        input_dim = width
+    return nn.Sequential(*layers, nn.Linear(input_dim, output_dim))
+
+
+def _look_up(values: Tensor, places: Tensor) -> Tensor:
+    """``values`` ``[m, 1]`` at ``places``, in the shape of these: as an embedding, with a quicker gradient."""
+    return values.squeeze(1).index_select(0, places.flatten()).view_as(places)
+
+
+class Embeddings(nn.Module):
+    """One embedding table a column, kept as a single table with an offset a column; the rows are summed.
+
+    ``sparse`` keeps the gradient to the rows that a batch touches: for tables with a row an article.
+    """
+
+    def __init__(self, sizes: Sequence[int], dim: int, sparse: bool = False) -> None:
+        super().__init__()
+        self.starts: Tensor
+        starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        self.register_buffer("starts", starts, persistent=False)
+        self.table = nn.EmbeddingBag(sum(sizes), dim, mode="sum", sparse=sparse)
+        nn.init.normal_(self.table.weight, std=0.05)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """``codes`` ``[n, columns]`` long → ``[n, dim]``."""
+        return self.table(codes + self.starts)
+
+
+class ItemTower(nn.Module):
+    """Article → unit vector, from its id, its categories and its state on the day.
+
+    The vector has two parts of fixed length. The *taste* says what kind of article it is: similar articles
+    are close, and a customer points to many of them at once. The *name* is a random direction, half the article's
+    own and half its product's, and never learned: in so many dimensions it is nearly orthogonal to the name of any
+    article of another product. So a customer can point to this very article, to buy it again. An article whose id
+    is hidden has no name; the last coordinate fills its vector up to unit length, and no customer points there.
+    """
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        dim = config.embedding_dim
+        self.identity = Embeddings(config.article_sizes[:IDENTITY_COLUMNS], dim, sparse=True)
+        self.categories = Embeddings(config.article_sizes[IDENTITY_COLUMNS:], dim)
+        self.state = nn.Linear(config.n_state, dim)
+        self.norm = nn.LayerNorm(2 * dim)
+        self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
+        self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
+        self.signs: Tensor  # of every article and product: saved, so that a name is the same wherever it is read
+        shape = (sum(config.article_sizes[:IDENTITY_COLUMNS]), config.name_dim - 1)
+        self.register_buffer("signs", 2 * torch.randint(2, shape, dtype=torch.int8) - 1)
+
+    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+        """Encode articles.
+
+        Args:
+            categories: ``[n, columns]`` long, their codes.
+            state: ``[n, n_state]`` of the day.
+
+        Returns:
+            ``[n, output_dim + name_dim]``, L2-normalised.
+        """
+        who = self.identity(categories[:, :IDENTITY_COLUMNS])
+        what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.state(state)
+        hidden = self.norm(torch.cat([who, what], dim=1))
+        taste = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
+        known = (categories[:, :1] >= FIRST_CODE).to(taste.dtype)
+        # Whole rows at once: indexing with a table of places would copy number by number.
+        article, product = (categories[:, :IDENTITY_COLUMNS] + self.identity.starts).unbind(1)
+        signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(taste.dtype)
+        name = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
+        return torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5], dim=1)
+
+
+class UserTower(nn.Module):
+    """Customer → unit vector, from their attributes and the item vectors of their history.
+
+    The tastes of the history are pooled by a softmax over learned weights: how long ago the purchase was,
+    and what it was. The pooled taste is added to the output, so that a customer starts close to what they
+    bought, and the network learns where to go from there. The names are summed, each by a learned weight
+    for how long ago: that is how a dot product can say "this one again".
+    """
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        dim, out = config.embedding_dim, config.output_dim
+        self.output_dim = out
+        self.attributes = Embeddings(config.customer_sizes, dim)
+        self.edges: Tensor
+        self.register_buffer("edges", torch.tensor(DAYS_SINCE_EDGES), persistent=False)
+        self.recency_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
+        self.recency = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, out)
+        self.content_weight = nn.Linear(out, 1)
+        self.no_history = nn.Parameter(torch.zeros(out))
+        self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
+        self.pooled_share = nn.Parameter(torch.tensor(3.0))
+        self.name_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
+        nn.init.zeros_(self.content_weight.weight)
+        nn.init.normal_(self.recency.weight, std=0.05)
+        # Weights start as a decay with the age of the purchase, and are learned from there: gentle for the pool,
+        # steep for names, which are summed and would drown the taste of somebody with a long history.
+        bucket = torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1)
+        with torch.no_grad():
+            self.recency_weight.weight.copy_(-0.1 * bucket)
+            self.name_weight.weight.copy_(torch.exp(-0.3 * bucket))
+
+    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+        """Encode a batch of customers.
+
+        Args:
+            attributes: ``[n, columns]`` long, codes of the customers' attributes.
+            items: ``[m, output_dim + name_dim]`` item vectors.
+            history: ``[n, length]`` long, rows of ``items``: the purchases, the nearest in time first.
+            days_since: ``[n, length]`` long, days between the purchase and the day of the example.
+            mask: ``[n, length]`` bool, false for padding.
+
+        Returns:
+            ``[n, output_dim + name_dim]``, L2-normalised.
+        """
+        # Names are not learned, so no gradient goes there.
+        taste, name = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
+        taste = taste / (1 - NAME_SHARE) ** 0.5
+        bucket = torch.bucketize(days_since, self.edges, right=True)
+        weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(taste), history)
+        weight = weight.masked_fill(~mask, float("-inf"))
+        any_history = mask.any(dim=1, keepdim=True)
+        # A row without history has no finite weight; a zero row instead of nan.
+        weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
+        # Sums over a history without a copy of its vectors: a bag of rows of items, and the weights by bucket.
+        pooled = F.embedding_bag(history, taste, per_sample_weights=weight, mode="sum")
+        pooled = torch.where(any_history, pooled, self.no_history)
+        by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
+        when = by_bucket @ self.recency.weight
+        newest = taste.index_select(0, history[:, 0]) * mask[:, :1]
+        count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
+        hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
+        by_name = _look_up(self.name_weight.weight, bucket) * mask
+        names = F.embedding_bag(history, name / NAME_SHARE**0.5, per_sample_weights=by_name, mode="sum")
+        vector = torch.cat([self.mlp(hidden) + self.pooled_share * pooled, names], dim=1)
+        return F.pad(F.normalize(vector, dim=1), (0, 1))
+
+
+class ItemEnsemble(nn.Module):
+    """The item towers of all pairs, each with weights and names of its own; their vectors side by side."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        towers: Any = nn.ModuleList(ItemTower(config) for _ in range(config.ensemble_size))  # of no type
+        self.towers: Sequence[ItemTower] = towers
+
+    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+        """As :meth:`ItemTower.forward`, ``[n, vector_dim]``."""
+        return self.config.side_by_side([tower(categories, state) for tower in self.towers])
+
+
+class UserEnsemble(nn.Module):
+    """The user towers of all pairs, each of which reads the vectors of its own item tower."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        towers: Any = nn.ModuleList(UserTower(config) for _ in range(config.ensemble_size))  # of no type
+        self.towers: Sequence[UserTower] = towers
+
+    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+        """As :meth:`UserTower.forward`, ``[n, vector_dim]``."""
+        pairs = zip(self.towers, self.config.apart(items), strict=True)
+        return self.config.side_by_side([tower(attributes, own, history, days_since, mask) for tower, own in pairs])
+
+
+class TwoTower(nn.Module):
+    """The towers and the scale that turns their cosine into a logit.
+
+    With an ``ensemble_size`` above 1 there are several pairs of towers, which differ in the weights that they start
+    with. Each learns by itself, from its own loss (``training.batch_loss``), and where they disagree they err in
+    different ways: the mean of their logits tends to be better than each (Hansen & Salamon, PAMI 1990;
+    Lakshminarayanan et al., NeurIPS 2017). It is one dot product still, of their vectors side by side.
+    """
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.item_tower = ItemEnsemble(config)
+        self.user_tower = UserEnsemble(config)
+        self.log_scale = nn.Parameter(torch.tensor(20.0).log())
+        # Only the pair loss reads it: most random pairs are no purchases, whatever their cosine.
+        self.pair_bias = nn.Parameter(torch.tensor(-5.0))
+
+    @property
+    def scale(self) -> Tensor:
+        """The learned scale, at most 100 (as CLIP clips it) so that training stays stable."""
+        return self.log_scale.exp().clamp(max=100.0)

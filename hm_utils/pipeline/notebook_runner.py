@@ -1,0 +1,194 @@
+"""Execute one notebook through papermill: in this very Python, telling what goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, TextIO
+
+import papermill
+import zmq
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import strip_color
+
+from hm_utils.pipeline.reports import INJECTED
+
+logger = logging.getLogger(__name__)
+
+ENGINE = "hm_utils"
+START_SECONDS = 300  # a kernel may take long to start on a busy machine
+BAR_SECONDS = 15.0  # in a log file a progress bar is a line once in so many seconds
+
+
+class CellFailed(Exception):
+    """A notebook stopped.
+
+    ``where`` has message, at (the innermost frame), traceback, and of the cell: cell (its number),
+    execution_count and source (its first line).
+    """
+
+    def __init__(self, where: dict[str, Any]) -> None:
+        super().__init__(where["message"])
+        self.where = where
+
+
+class Progress:
+    """Writes lines of progress; what a cell prints goes below its line.
+
+    A progress bar rewrites its line with carriage returns: that is passed on to a terminal, while in a
+    log file only every so many seconds a line is kept.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream if stream is not None else sys.stdout
+        self.began = time.monotonic()
+        self._bar_shown = 0.0
+        self._open = ""  # a line that the cell has not ended yet
+
+    def line(self, text: str) -> None:
+        self.flush()
+        print(f"{time.monotonic() - self.began:6.0f} s  {text}", file=self.stream, flush=True)
+
+    def output(self, text: str) -> None:
+        """What a cell printed: whole lines, parts of lines, or updates of a progress bar."""
+        *complete, self._open = (self._open + text.replace("\r\n", "\n")).split("\n")
+        for line in complete:
+            self._show(line.rsplit("\r", 1)[-1])
+        if "\r" in self._open:
+            self._show_bar(self._open.rstrip("\r").rsplit("\r", 1)[-1])
+
+    def flush(self) -> None:
+        """End a line that was left open."""
+        left, self._open = self._open.rstrip("\r").rsplit("\r", 1)[-1], ""
+        self._show(left)
+
+    def _show(self, line: str) -> None:
+        erase = "\r\x1b[K" if self.stream.isatty() else ""
+        if line.strip():
+            print(f"{erase}          | {line}", file=self.stream, flush=True)
+        elif erase:
+            print(erase, end="", file=self.stream, flush=True)
+
+    def _show_bar(self, bar: str) -> None:
+        if not bar.strip():
+            return
+        if self.stream.isatty():
+            print(f"\r\x1b[K          | {bar}", end="", file=self.stream, flush=True)
+        elif time.monotonic() - self._bar_shown >= BAR_SECONDS:
+            self._bar_shown = time.monotonic()
+            print(f"          | {bar}", file=self.stream, flush=True)
+
+
+def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Progress) -> None:
+    """Run a notebook with parameters; ``output`` gets the executed copy, saved after every cell.
+
+    Raises:
+        CellFailed: a cell raised, or the kernel died. The copy up to there is kept.
+    """
+    state: dict[str, Any] = {}
+    try:
+        papermill.execute_notebook(
+            str(path), str(output), parameters,
+            engine_name=ENGINE, kernel_name="python3", language="python", cwd=str(path.parent), progress_bar=False,
+            start_timeout=START_SECONDS, progress=progress, state=state,
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        message = f"{error.ename}: {error.evalue}".strip(": ")
+        traceback = strip_color("\n".join(error.traceback))
+        frames = [line for line in traceback.splitlines() if line.startswith(("File ", "Cell "))]
+        at = frames[-1] if frames else None
+        raise CellFailed({**state, "message": message, "at": at, "traceback": traceback}) from error
+    except DeadKernelError as error:
+        message = "the kernel died: the machine is out of memory, or native code crashed"
+        raise CellFailed({**state, "message": message, "at": None, "traceback": ""}) from error
+    except Exception as error:  # papermill's own trouble: a full disk, a kernel that does not start
+        logger.debug("papermill failed", exc_info=True)
+        raise CellFailed(
+            {**state, "message": f"{type(error).__name__}: {error}", "at": None, "traceback": ""}
+        ) from error
+    finally:
+        progress.flush()
+
+
+class _Kernel(AsyncKernelManager):
+    """A kernel of this very Python, whatever kernel the user has installed under the name python3."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if zmq.has("curve"):
+            self.transport_encryption = "auto"  # a kernel without prints a warning at every start
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(
+            argv=argv, display_name="Python 3", language="python", metadata={"supported_encryption": ["curve"]}
+        )
+
+
+class _Client(PapermillNotebookClient):
+    """papermill's client, which also tells ``progress`` about cells and what they print."""
+
+    def __init__(self, manager: Any, progress: Progress, state: dict[str, Any], **options: Any) -> None:
+        super().__init__(manager, on_cell_execute=self._tell, **options)
+        self.progress, self.state, self.section = progress, state, ""
+        code = [i for i, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()]
+        own = [i for i in code if INJECTED not in self.nb.cells[i].metadata.get("tags", [])]
+        # Numbered as in the committed notebook, which has no injected cell.
+        self.numbers = {index: own.index(index) + 1 if index in own else None for index in code}
+        self.total = len(own)
+
+    def _tell(self, cell: NotebookNode, cell_index: int) -> None:
+        first_line = next(line for line in cell.source.splitlines() if line.strip())
+        number = self.numbers[cell_index]
+        count = self.code_cells_executed + 1
+        self.state.update(cell=number, source=first_line, execution_count=count)
+        if number:
+            section = _section(self.nb.cells[:cell_index])
+            # The first cell under a heading goes by the heading, the others by what they say.
+            title = section if section != self.section else shorten(first_line, 80, placeholder="…")
+            self.progress.line(f"      {number:2}/{self.total}  {title}")
+            self.section = section
+
+    def process_message(self, *arguments: Any, **options: Any) -> Any:
+        output = super().process_message(*arguments, **options)
+        if output and output.output_type == "stream":
+            self.progress.output("".join(output.text))
+        return output
+
+
+class _Engine(NBClientEngine):
+    """papermill's engine with the client and the kernel of above."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: Any, kernel_name: str, *, progress: Progress, state: dict[str, Any], **options: Any
+    ) -> NotebookNode:
+        client = _Client(
+            nb_man, progress, state,
+            kernel_name=kernel_name, kernel_manager_class=_Kernel, startup_timeout=options["start_timeout"],
+            timeout=None, iopub_timeout=60, coalesce_streams=True, log=logger,
+            # Asked politely, a kernel takes seconds to go and may print a traceback; by then it has nothing to lose.
+            shutdown_kernel="immediate",
+        )  # fmt: skip
+        # Another backend in the user's environment would leave the reports without figures.
+        environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+        return client.execute(env=environment)
+
+
+papermill_engines.register(ENGINE, _Engine)
+
+
+def _section(before: list[NotebookNode]) -> str:
+    """The nearest heading above a cell."""
+    lines = [line for cell in before if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    return next((line.lstrip("#").strip() for line in reversed(lines) if line.startswith("#")), "")

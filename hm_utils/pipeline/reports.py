@@ -1,0 +1,193 @@
+"""HTML of a run: a report of each notebook, a page of the run, and a table of all runs.
+
+Every page is one file that loads nothing: style, script, figures and formulas are inside, so that it opens offline and
+can be sent around. Code is folded, except for the parameters. All are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import os
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+from nbformat import NotebookNode
+
+from hm_utils.pipeline.notebook_facts import RECORD
+
+logger = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+INJECTED = "injected-parameters"  # papermill's tag
+SUMMARIES = {"parameters": "Parameters: the defaults", INJECTED: "Parameters: what this run was given"}
+HEADING = re.compile(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', re.DOTALL)
+FORMULA = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+INK = "#29323c"
+
+
+def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
+    """An HTML report beside an executed notebook.
+
+    Args:
+        names: of all reports of the run, for the links between them.
+
+    Returns:
+        False, after a warning, if it failed: no reason to lose a trained model.
+    """
+    try:
+        node = nbformat.read(notebook, as_version=4)
+        body = cells_html(node)
+        headings = [
+            {"level": int(level), "anchor": anchor, "text": html.unescape(re.sub(r"<[^>]+>", "", text))}
+            for level, anchor, text in HEADING.findall(body)
+        ]
+        first = next((cell.source for cell in node.cells if cell.source.startswith("# ")), notebook.stem)
+        title = first.splitlines()[0].lstrip("# ")
+        page = _render("report.html.j2", title=title, here=notebook.stem, names=names, headings=headings, body=body)
+        _write(notebook.with_suffix(".html"), page)
+    except Exception as error:
+        logger.warning("no HTML of %s: %s: %s", notebook.name, type(error).__name__, error)
+        return False
+    return True
+
+
+def cells_html(node: NotebookNode) -> str:
+    """The cells of a notebook as HTML, without a page around them."""
+    from nbconvert import HTMLExporter  # a second to import, and a run that is refused does not need it
+
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FORMULA.sub(lambda match: formula(match.group(1).strip()), cell.source)
+            continue
+        tags = cell.metadata.get("tags", [])
+        known = next((tag for tag in SUMMARIES if tag in tags), None)
+        cell.metadata["transient"] = {"unfolded": known is not None, "summary": SUMMARIES.get(known or "", "Code")}
+        cell.outputs = [output for output in cell.outputs if _is_shown(output)]
+    body, _ = exporter.from_notebook_node(node)
+    return str(body)
+
+
+def formula(tex: str) -> str:
+    """A formula as a picture inside the page: MathJax would have to be loaded."""
+    from matplotlib import mathtext, rc_context
+
+    svg = StringIO()
+    with rc_context({"mathtext.fontset": "stix", "svg.fonttype": "path", "font.size": 15}):
+        mathtext.math_to_image(f"${' '.join(tex.split())}$", svg, format="svg", color=INK)
+    picture = svg.getvalue()
+    height, width = (re.search(rf'{side}="([\d.]+)pt"', picture) for side in ("height", "width"))
+    assert height is not None
+    assert width is not None
+    data = b64encode(picture.encode()).decode()
+    size = f'width="{float(width[1]) * 4 / 3:.0f}" height="{float(height[1]) * 4 / 3:.0f}"'
+    return f'<div class="formula"><img alt="{html.escape(tex)}" {size} src="data:image/svg+xml;base64,{data}"></div>'
+
+
+def recorded(notebook: Path) -> dict[str, Any]:
+    """What a notebook's cells noted down with ``environment.record``, later values over earlier ones."""
+    facts: dict[str, Any] = {}
+    try:
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                facts |= dict(output.get("data", {}).get(RECORD, []))
+    except Exception as error:
+        logger.warning("what %s noted down cannot be read: %s: %s", notebook.name, type(error).__name__, error)
+    return facts
+
+
+def write_indexes(run_dir: Path) -> None:
+    """``index.html`` of a run, and of all runs of its folder, from their ``run.json``."""
+    try:
+        runs = [_with_defaults(run) for run in read_runs(run_dir.parent)]
+        here = next(run for run in runs if run["run_id"] == run_dir.name)
+        earlier = [
+            {**run, "differs": _difference(run["effective"], here["effective"])}
+            for run in runs
+            if run["started"] < here["started"]
+        ]
+        environment = dict(here["environment"])
+        environment["commit"] = f"{environment.get('commit', '?')}{' and changes' * environment.pop('changed', False)}"
+        facts = {**environment.pop("versions", {}), **environment}
+        page = _render("run.html.j2", title=f"Run {here['run_id']}", run=here, earlier=earlier[:20], facts=facts)
+        _write(run_dir / "index.html", page)
+        for run in runs:  # whoever says "running" now is another process, or was killed
+            if run["status"] == "running" and run is not here:
+                run["status"] = "running, or killed"
+        parameters = _differing([run["effective"] for run in runs])
+        metrics = list(dict.fromkeys(name for run in runs for name in run["metrics"]))
+        page = _render("runs.html.j2", title="All runs", runs=runs, parameters=parameters, metrics=metrics)
+        _write(run_dir.parent / "index.html", page)
+    except Exception as error:
+        logger.warning("no index of the runs: %s: %s", type(error).__name__, error)
+
+
+def read_runs(folder: Path) -> list[dict[str, Any]]:
+    """The ``run.json`` of every run in a folder, the newest first; what cannot be read is left out."""
+    runs = []
+    for path in folder.glob("*/run.json"):
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            runs.append({**run, "run_id": path.parent.name})
+        except (OSError, ValueError, TypeError):
+            logger.warning("%s cannot be read: it is left out of the table of runs", path)
+    return sorted(runs, key=lambda run: str(run.get("started", "")), reverse=True)
+
+
+def _with_defaults(run: dict[str, Any]) -> dict[str, Any]:
+    """Runs of before this page lack some of what it shows."""
+    run = {"metrics": {}, "environment": {}, "error": None, "published": None, "parameters": {}, **run}
+    return {"seconds": 0.0, "started": "", "notebooks": [], "status": "failed", "effective": run["parameters"], **run}
+
+
+def _differing(parameters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names whose value is not the same in all that have it: a run of one notebook lacks the others' names."""
+    names = dict.fromkeys(name for each in parameters for name in each)
+    return [name for name in names if len({_plain(each[name]) for each in parameters if name in each}) > 1]
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_plain(one[name])}" for name in _differing([one, other]))
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def _is_shown(output: NotebookNode) -> bool:
+    """Not what is only noted down, nor the remains of a progress bar."""
+    data = output.get("data", {})
+    return RECORD not in data and "application/vnd.jupyter.widget-view+json" not in data
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _render(template: str, **context: Any) -> str:
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    environment.filters |= {"duration": _duration, "number": _number, "time": lambda text: text[:16].replace("T", " ")}
+    inside = {name: (TEMPLATES / f"report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    return environment.get_template(template).render(**inside, **context)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

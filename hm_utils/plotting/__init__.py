@@ -1,0 +1,1 @@
+"""The figures that the notebooks show, in one style."""

@@ -1,0 +1,199 @@
+"""The quiet style of every figure, how a notebook shows one, and the parts that several figures share.
+
+Colours are of the Okabe–Ito set, which the colour-blind can tell apart; a colour means the same thing in every
+notebook: :data:`MAIN` what the figure is about (the model, the purchases), :data:`OTHER` what it is compared with
+or what is marked, :data:`THIRD` a ceiling, :data:`QUIET` everything else. The background is transparent: on a dark
+page the reports turn a figure's lightness over, and leave its hues (``templates/report.css``).
+
+The figures themselves: :mod:`hm_utils.plotting.eda_figures` and :mod:`hm_utils.plotting.trends` (notebook 01, 02),
+:mod:`hm_utils.plotting.training_figures` (03), :mod:`hm_utils.plotting.evaluation_figures` (04).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from io import BytesIO
+from typing import Any, TypeVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import Image, Markdown, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+MAIN, OTHER, THIRD, QUIET, INK = "#0072b2", "#d55e00", "#009e73", "#9aa5b1", "#29323c"
+QUIET_INK = "#5b6670"  # text that belongs to something quiet: dark enough to read
+# Groups beside each other, none of them the subject; in this order.
+GROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6670")
+WIDTH = 8.0  # inches
+SHARPNESS = 1.8  # pixels of the picture for each pixel of the page: screens of today have up to two
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100 * SHARPNESS,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e8ec",
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+}
+NOTHING = "nothing to show"
+
+Draw = TypeVar("Draw", bound=Callable[..., Figure])
+
+
+def styled(draw: Draw) -> Draw:
+    """Draw in the shared style, and close the figure, so that a notebook shows it once: as the cell's value."""
+
+    @wraps(draw)
+    def inner(*arguments: Any, **options: Any) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = draw(*arguments, **options)
+            figure.draw_without_rendering()  # lays out, and makes the ticks, while the style still holds
+            figure.set_layout_engine("none")  # done, so that saving need not do it again
+        plt.close(figure)
+        return figure
+
+    return inner  # type: ignore[return-value]
+
+
+def show(figure: Figure, takeaway: str = "") -> None:
+    """Show a figure in a notebook, with what is to be learned from it below and as its alternative text."""
+    if str(figure.get_label()).startswith(NOTHING):
+        display(Markdown(f"*{figure.axes[0].get_title(loc='left')}*: {figure.get_label()}"))
+        return
+    content = BytesIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(content, format="png", bbox_inches="tight")
+    png = content.getvalue()
+    width = round(int.from_bytes(png[16:20]) / SHARPNESS)  # of the picture, as its header says
+    titles = [figure.get_suptitle(), *(axes.get_title(loc=STYLE["axes.titlelocation"]) for axes in figure.axes)]
+    what = "Figure: " + "; ".join(title for title in titles if title)
+    words = takeaway.replace("`", "").replace("*", "")
+    # JupyterLab's dark theme puts a light card behind what asks for one.
+    display(Image(png, width=width, alt=f"{what}. {words}".strip(), metadata={"needs_background": "light"}))
+    if takeaway:
+        display(Markdown(f"**Takeaway.** {takeaway}"))
+
+
+def canvas(title: str, x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
+    """A figure with one titled and labelled pair of axes."""
+    figure, axes = plt.subplots(figsize=(WIDTH, height))
+    axes.set(title=title, xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def nothing(figure: Figure, axes: Axes, text: str) -> Figure:
+    """Say so where there is nothing to draw: :func:`show` then shows the sentence, and no figure."""
+    axes.set_axis_off()
+    words = f"{NOTHING}: {text}."
+    figure.set_label(words)
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
+    figure.set_size_inches(WIDTH, 1.4)
+    return figure
+
+
+def share_bars(axes: Axes, labels: Sequence[str], share: npt.NDArray) -> None:
+    """A bar a label, with its share above."""
+    bars = axes.bar(labels, share, color=MAIN, width=0.8)
+    axes.bar_label(bars, labels=[percent(value) for value in share], padding=2, fontsize=9)
+    axes.set_ylim(0, share.max() * 1.12)
+    axes.grid(axis="x", visible=False)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if sum(map(len, labels)) > 45:
+        axes.tick_params(axis="x", labelsize=8)
+
+
+def percent(share: float) -> str:
+    """A share in words, with more digits the smaller it is."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else f"{share:.2%}"
+
+
+def text_colour(colour: str) -> str:
+    """Of words that belong to something in this colour."""
+    return QUIET_INK if colour == QUIET else colour
+
+
+def spread(places: npt.NDArray, gap: float, low: float) -> npt.NDArray:
+    """``places`` (``[n]``) moved apart until neighbours are ``gap`` from each other, none below ``low``: for labels."""
+    order = np.argsort(places, kind="stable")
+    moved = places[order].astype(float)
+    for _ in range(200):
+        short = gap - np.diff(moved)
+        if (short <= 1e-9).all():
+            break
+        push = np.maximum(short, 0) / 2
+        moved[:-1] -= push
+        moved[1:] += push
+    moved += max(low - moved[0], 0.0) if len(moved) else 0.0
+    result = np.empty_like(moved)
+    result[order] = moved
+    return result
+
+
+def label_ends(axes: Axes, place: float, ends: npt.NDArray, texts: Sequence[str], colours: Sequence[str]) -> None:
+    """Name lines at their right ends instead of in a legend; the axes' limits have to be final."""
+    low, high = axes.get_ylim()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    inches = figure.get_figheight() * axes.get_position().height
+    for end, text, colour in zip(spread(ends, (high - low) * 0.16 / inches, low), texts, colours, strict=True):
+        axes.annotate(
+            text, (place, end), (6, 0), textcoords="offset points", va="center", fontsize=9,
+            color=text_colour(colour), annotation_clip=False,
+        )  # fmt: skip
+
+
+def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, str], width: int = 28) -> Figure:
+    """Two shares a row, joined by a line; the first column is the figure's subject. Last row on top.
+
+    ``width``: characters of a row's name that are shown.
+    """
+    figure, axes = canvas(title, label, "", height=1.3 + 0.3 * len(shares))
+    if shares.isna().all(axis=None):
+        return nothing(figure, axes, "there is no pair to compare")
+    rows = np.arange(len(shares))
+    one, other = (shares[column].to_numpy(dtype=float) for column in shares)
+    axes.hlines(rows, one, other, color="#d0d6dc", linewidth=2)
+    axes.plot(other, rows, "o", color=QUIET, markersize=7, label=labels[1])
+    axes.plot(one, rows, "o", color=MAIN, markersize=7, label=labels[0])
+    axes.set_yticks(rows, [short(name, width) for name in shares.index])
+    axes.set_ylim(-0.6, len(shares) - 0.4)
+    axes.set_xlim(left=min(0.0, -0.02 * np.nanmax(shares.to_numpy(dtype=float))))
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if np.nanmax([one, other]) > 0.1 else 1))
+    figure.legend(loc="outside lower right", ncols=2, handletextpad=0.2, reverse=True)
+    return figure
+
+
+def short(name: object, length: int = 28) -> str:
+    """At most so many characters."""
+    text = str(name)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def thousands() -> FuncFormatter:
+    """Ticks like 12,000."""
+    return FuncFormatter(lambda value, _: f"{value:,.0f}")

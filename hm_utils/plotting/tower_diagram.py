@@ -1,0 +1,78 @@
+"""The two towers as a diagram, with the widths of the model at hand."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from hm_utils.model.towers import IDENTITY_COLUMNS, TowerConfig
+from hm_utils.plotting.style import INK, MAIN, OTHER, QUIET, QUIET_INK, THIRD, WIDTH, styled
+
+
+@styled
+def two_towers(config: TowerConfig, history_length: int) -> Figure:
+    """What goes into each tower, what comes out, and how the two meet."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 5.4))
+    several = f": {config.ensemble_size} such pairs, their vectors side by side" if config.ensemble_size > 1 else ""
+    axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(0, 72))
+    axes.set_axis_off()
+    dim, taste, name = config.embedding_dim, config.output_dim, config.name_dim
+    hidden = " → ".join(f"{width:,}" for width in config.hidden_dims) or "none"
+    categories = len(config.article_sizes) - IDENTITY_COLUMNS
+
+    axes.text(24, 69, "ITEM TOWER", color=MAIN, weight="bold", ha="center")
+    axes.text(76, 69, "USER TOWER", color=OTHER, weight="bold", ha="center")
+    _box(axes, 0, 56, 14, 9, "id and\nproduct", MAIN)
+    _box(axes, 16, 56, 16, 9, f"{categories} categories,\nprice among them", MAIN)
+    _box(axes, 34, 56, 15, 9, f"state of the day:\n{config.n_state} numbers", MAIN)
+    _box(axes, 10, 43, 36, 8, f"embeddings, summed:\n{dim} of the id, {dim} of the rest", MAIN)
+    _box(axes, 18, 31, 28, 8, f"layers: {hidden} → {taste}, and a shortcut", MAIN)
+    _box(axes, 0, 19, 16, 8, f"name: {name} fixed\nrandom signs", QUIET)
+    _box(axes, 18, 19, 28, 8, f"taste: {taste} numbers,\nsimilar articles are close", MAIN)
+    for x in (7, 24, 41):
+        _arrow(axes, (x, 56), (min(max(x, 14), 42), 51), MAIN)
+    _arrow(axes, (32, 43), (32, 39), MAIN)
+    _arrow(axes, (32, 31), (32, 27), MAIN)
+    _arrow(axes, (5, 56), (5, 27), QUIET)
+
+    _box(axes, 54, 56, 28, 9, f"history: the last {history_length} purchases,\nas the item tower's own vectors", OTHER)
+    _box(axes, 84, 56, 16, 9, f"{len(config.customer_sizes)} attributes:\nage, club, …", OTHER)
+    _box(axes, 54, 43, 28, 8, "pooled by learned weights:\nwhat it was, how long ago", OTHER)
+    _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {taste}, plus the pool", OTHER)
+    _box(axes, 54, 19, 16, 8, "names of what\nwas bought", QUIET)
+    _box(axes, 72, 19, 24, 8, f"taste: {taste} numbers", OTHER)
+    _arrow(axes, (68, 56), (68, 51), OTHER)
+    _arrow(axes, (74, 43), (74, 39), OTHER)
+    _arrow(axes, (92, 56), (92, 39), OTHER)
+    _arrow(axes, (84, 31), (84, 27), OTHER)
+    _arrow(axes, (57, 43), (57, 27), QUIET)
+    _arrow(axes, (46, 23), (54, 58), MAIN)
+    axes.text(51.6, 33, "same\nvectors", fontsize=8.5, color=QUIET_INK, ha="center", va="center")
+
+    _box(axes, 12, 8, 22, 6, "article v, of length 1", MAIN)
+    _box(axes, 66, 8, 22, 6, "customer u, of length 1", OTHER)
+    for x, to in ((8, 16), (30, 26)):
+        _arrow(axes, (x, 19), (to, 14), MAIN if x == 30 else QUIET)
+    for x, to in ((62, 70), (84, 80)):
+        _arrow(axes, (x, 19), (to, 14), OTHER if x == 84 else QUIET)
+    _box(axes, 30, -2, 40, 6, "score = scale × u · v  +  ½ log popularity", THIRD)
+    _arrow(axes, (26, 8), (36, 4), MAIN)
+    _arrow(axes, (74, 8), (64, 4), OTHER)
+    axes.set_ylim(-3, 72)
+    return figure
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
+    box = FancyBboxPatch(
+        (x, y), width, height, boxstyle="round,pad=0,rounding_size=1.2", linewidth=1.3, edgecolor=colour,
+        facecolor=f"{colour}1a",
+    )  # fmt: skip
+    axes.add_patch(box)
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8.5, color=INK)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str, bend: float = 0.0) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "connectionstyle": f"arc3,rad={bend}"}
+    axes.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})

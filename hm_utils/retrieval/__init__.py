@@ -1,0 +1,1 @@
+"""The search for the nearest articles: ScaNN, exact search and Milvus."""

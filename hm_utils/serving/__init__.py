@@ -1,0 +1,1 @@
+"""The published model: its files, publishing it, and recommending with it."""

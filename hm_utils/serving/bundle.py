@@ -1,0 +1,275 @@
+"""The published model: a folder a version, every file checksummed, published by an atomic swap of a link.
+
+    artifacts/models/20260120T101530.123456Z-1f2e3d4c/   the files, and manifest.json
+    artifacts/model -> models/20260120T101530.123456Z-1f2e3d4c
+
+A publish writes beside what is served, verifies, renames, and swaps the link last: whenever it fails or is
+killed, ``artifacts/model`` is what it was. What a killed one left behind goes at the next publish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from hm_utils.files import file_entry
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+FORMAT = 11  # raise it when a reader of the old form would misread the new one
+FACTS = ("data", "parameters", "metrics", "golden")  # what the writer tells the manifest, each an object
+LIBRARIES = ("numpy", "pandas", "torch", "scann", "safetensors", "pyarrow")
+VERSION = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
+PUBLISH_AGAIN = "publish it again with `make run`"
+
+
+class BundleError(Exception):
+    """A published model that must not be served, or could not be published.
+
+    Attributes:
+        folder: the model's folder, for the log.
+        problem: what is wrong and what to do, without a path outside the model: fit for a client's eyes.
+    """
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(f"{folder}: {problem}")
+        self.folder = folder
+        self.problem = problem
+
+
+def current(artifacts_dir: Path) -> Path | None:
+    """The folder of the published version; None where nothing is published."""
+    link = artifacts_dir / "model"
+    return link.resolve() if link.exists() else None
+
+
+def versions(artifacts_dir: Path) -> list[Path]:
+    """The folders of all complete versions, oldest first."""
+    models = artifacts_dir / "models"
+    return sorted(path for path in models.glob("*") if path.is_dir() and VERSION.fullmatch(path.name))
+
+
+def publish(
+    artifacts_dir: Path,
+    write: Callable[[Path], Mapping[str, Any]],
+    check: Callable[[Path], object] | None = None,
+    keep: int = 3,
+) -> Path:
+    """Write a model, verify it and make it the published one.
+
+    Args:
+        artifacts_dir: where ``models/`` and the link ``model`` are.
+        write: writes the files into the empty folder it is given, and returns the manifest's ``data``
+            (fingerprint), ``parameters``, ``metrics`` and ``golden`` (a query with its answer), each a dict of
+            plain values or numpy's; a number that is not finite becomes null.
+        check: a last word before the swap, such as loading the folder and asking it the golden query; it
+            refuses by raising.
+        keep: how many versions stay, the newest and always the published one; older ones are deleted.
+
+    Returns:
+        The folder of the version now published.
+
+    Raises:
+        BundleError: another publish is under way, or ``model`` is no link of ours.
+        Exception: whatever ``write`` or ``check`` raise. The published model is then what it was.
+    """
+    if keep < 1:
+        raise ValueError(f"keep must be 1 or more, not {keep}")
+    artifacts_dir = artifacts_dir.absolute()
+    models, link = artifacts_dir / "models", artifacts_dir / "model"
+    models.mkdir(parents=True, exist_ok=True)
+    if link.exists() and not link.is_symlink():
+        raise BundleError(link, "is not a link that publishing made: move it away, then publish again")
+    with _only_publisher(models):
+        created = datetime.now(UTC)
+        stamp = created.strftime("%Y%m%dT%H%M%S.%fZ")
+        partial = models / f".{stamp}.partial"
+        partial.mkdir()
+        try:
+            manifest = _manifest(partial, write(partial), created, stamp)
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False))
+            _sync_tree(partial)
+            verify(partial)
+            if check is not None:
+                check(partial)
+                verify(partial)  # loading a model must not have changed it
+            version = models / manifest["version"]
+            partial.rename(version)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync(models)
+        _point(link, version)
+        logger.info("published %s", version.name)
+        for old in versions(artifacts_dir)[:-keep]:
+            if old != version:
+                shutil.rmtree(old, ignore_errors=True)
+    return version
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the model in ``folder``, its form checked; the files are not looked at.
+
+    Raises:
+        BundleError: no folder, no manifest, not ours, of another format, or altered since it was written.
+    """
+    if not folder.is_dir():
+        raise BundleError(folder, "no model is published here: run `make run` to train and publish one")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except FileNotFoundError:
+        raise BundleError(folder, f"{MANIFEST} is missing: {PUBLISH_AGAIN}") from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise BundleError(folder, f"{MANIFEST} cannot be read ({error}): {PUBLISH_AGAIN}") from error
+    if not isinstance(manifest, dict):
+        raise BundleError(folder, f"{MANIFEST} is not a JSON object: {PUBLISH_AGAIN}")
+    if manifest.get("format") != FORMAT:
+        found = manifest.get("format")
+        raise BundleError(folder, f"{MANIFEST} has format {found!r:.50}, this program reads {FORMAT}: {PUBLISH_AGAIN}")
+    shape = {"version": str, "created": str, "libraries": dict, "files": dict, **dict.fromkeys(FACTS, dict)}
+    for key, kind in shape.items():
+        if not isinstance(manifest.get(key), kind):
+            raise BundleError(folder, f"{MANIFEST} has no {key} of the right form: {PUBLISH_AGAIN}")
+    for name, entry in manifest["files"].items():
+        path = PurePosixPath(name)
+        inside = not path.is_absolute() and ".." not in path.parts and str(path) == name
+        if not inside or not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
+            raise BundleError(folder, f"{MANIFEST} lists {name!r:.100} in a form that is not ours: {PUBLISH_AGAIN}")
+    if not VERSION.fullmatch(manifest["version"]) or manifest["version"].rpartition("-")[2] != _digest(manifest):
+        raise BundleError(folder, f"{MANIFEST} was altered after it was written: {PUBLISH_AGAIN}")
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file of the model in ``folder`` against its manifest, and return the manifest.
+
+    Follow the link ``artifacts/model`` once, with ``resolve()``, and verify and open what it led to: the link
+    may move on at any moment.
+
+    Raises:
+        BundleError: as :func:`read_manifest`; or a file is missing, altered, or not in the manifest.
+    """
+    manifest = read_manifest(folder)
+    listed = manifest["files"]
+    present = _files(folder)
+    for name in sorted(listed.keys() | present.keys()):
+        if name not in present:
+            raise BundleError(folder, f"{name} is missing: {PUBLISH_AGAIN}")
+        if name not in listed:
+            raise BundleError(folder, f"{name} does not belong to the model: remove it, or {PUBLISH_AGAIN}")
+        try:
+            entry = file_entry(present[name])
+        except OSError as error:
+            raise BundleError(folder, f"{name} cannot be read ({error.strerror})") from error
+        if entry != listed[name]:
+            raise BundleError(folder, f"{name} was altered after it was published: {PUBLISH_AGAIN}")
+    return manifest
+
+
+def _manifest(folder: Path, facts: Mapping[str, Any], created: datetime, stamp: str) -> dict[str, Any]:
+    if not isinstance(facts, Mapping) or set(facts) != set(FACTS):
+        given = sorted(facts) if isinstance(facts, Mapping) else type(facts).__name__
+        raise BundleError(folder, f"the writer must return a dict of {', '.join(FACTS)}, and returned {given}")
+    present = _files(folder)
+    if not present or MANIFEST in present:
+        raise BundleError(folder, f"the writer must leave its files, and no {MANIFEST}, in the folder it is given")
+    manifest = {
+        "format": FORMAT,
+        "created": created.isoformat(timespec="seconds"),
+        "libraries": _libraries(),
+        **{name: _plain(facts[name]) for name in FACTS},
+        "files": {name: file_entry(path) for name, path in sorted(present.items())},
+    }
+    return {"version": f"{stamp}-{_digest(manifest)}", **manifest}
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Eight hex digits over everything in the manifest but the version that carries them."""
+    rest = {key: value for key, value in manifest.items() if key != "version"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON has it: numpy's numbers and arrays as Python's, paths as text, NaN and infinity as null."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _libraries() -> dict[str, str]:
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file below ``folder`` by its relative name, the manifest left out; a link is an error."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BundleError(folder, f"{name} is a link or a device, a model holds plain files: {PUBLISH_AGAIN}")
+        if not path.is_dir() and name != MANIFEST:
+            found[name] = path
+    return found
+
+
+@contextlib.contextmanager
+def _only_publisher(models: Path) -> Iterator[None]:
+    """Hold the lock of ``models``; the system gives it back when a process dies. Then clear what a dead one left."""
+    with (models / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BundleError(models, "another run is publishing here: wait for it, then publish again") from None
+        for leftover in models.glob(".*.partial"):
+            logger.info("removing %s, left by a publish that was killed", leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+
+
+def _point(link: Path, version: Path) -> None:
+    """Make ``link`` lead to ``version``; a reader sees the old one or the new one, never none."""
+    beside = link.with_name(".model.new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(Path("models") / version.name)  # relative: the artifacts folder may move
+    beside.replace(link)
+    _sync(link.parent)
+
+
+def _sync(path: Path) -> None:
+    """Ask the disk to have it: a rename that outlives a power cut must not name files that did not."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)

@@ -1,0 +1,135 @@
+"""The articles as a shop shows them: what each is, which ones a filter leaves, which ones words find."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hm_utils.data.features import mean_prices
+from hm_utils.data.popularity import recent_sales
+from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+
+# What can be asked for, and the raw table's column that has it.
+FILTERS = {
+    "index_group": "index_group_name",
+    "product_group": "product_group_name",
+    "product_type": "product_type_name",
+    "colour_group": "colour_group_name",
+    "section": "section_name",
+}
+DETAILS = {
+    "name": "prod_name",
+    **FILTERS,
+    "appearance": "graphical_appearance_name",
+    "department": "department_name",
+    "description": "detail_desc",
+    "price": "price",
+    "new_in_shop": "new_in_shop",
+}
+NEW_IN_SHOP_DAYS = 14  # since an article's first sale, here and in the evaluation
+SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name")
+ARTICLE_ID = re.compile(r"[0-9]{10}")
+COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recent_sales"]))
+
+
+def with_sales(articles: pd.DataFrame, log: PurchaseLog) -> pd.DataFrame:
+    """The raw table and each article's mean price, recent sales and whether it is new, the day after the log's last."""
+    as_of = log.last_day + 1
+    return articles.assign(
+        price=mean_prices(log, as_of), recent_sales=recent_sales(log, as_of), new_in_shop=new_in_shop(log, as_of)
+    )
+
+
+def new_in_shop(log: PurchaseLog, as_of: int) -> npt.NDArray[np.bool_]:
+    """``[n_articles]`` first sold in the last ``NEW_IN_SHOP_DAYS``; none where the log is too short to tell."""
+    since = as_of - NEW_IN_SHOP_DAYS
+    if since < NEW_IN_SHOP_DAYS:
+        return np.zeros(log.n_articles, dtype=bool)
+    return (log.sales_between(0, since) == 0) & (log.sales_between(since, as_of) > 0)
+
+
+class Catalogue:
+    """The articles of :func:`with_sales`, in order of article row. Nothing in it changes."""
+
+    def __init__(self, table: pa.Table) -> None:
+        for column in FILTERS.values():
+            place = table.schema.get_field_index(column)
+            table = table.set_column(place, column, table[column].combine_chunks().dictionary_encode())
+        self._table = table.combine_chunks()
+        self.ids: npt.NDArray[np.str_] = table["article_id"].to_numpy().astype("U10")
+        self.price: npt.NDArray[np.float32] = table["price"].to_numpy()
+        # Best-sellers first, then by row: the order of what words find.
+        self._rank = np.argsort(np.argsort(-table["recent_sales"].to_numpy(), kind="stable"))
+        parts = [pc.coalesce(pc.cast(table[name], pa.string()), "") for name in SEARCHED]
+        # Every word begins after a blank, so " dre" finds dresses and not address labels.
+        self._text = pc.utf8_lower(pc.binary_join_element_wise("", *parts, " ")).combine_chunks()
+        numbers = self.ids.astype(np.int64)  # compared more quickly than texts
+        self._order = np.argsort(numbers)
+        self._numbers = numbers[self._order]
+
+    @classmethod
+    def load(cls, path: Path) -> Catalogue:
+        """Read a Parquet file of such a table."""
+        return cls(pq.read_table(path, columns=COLUMNS))
+
+    @classmethod
+    def of(cls, articles: pd.DataFrame, log: PurchaseLog) -> Catalogue:
+        """From the raw table and the purchase log."""
+        return cls(pa.Table.from_pandas(with_sales(articles, log)[COLUMNS]))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, ids: Sequence[str]) -> Int64:
+        """``[n]`` rows of the articles with these ids, -1 where an id is unknown."""
+        wanted = np.array([int(each) if ARTICLE_ID.fullmatch(each) else -1 for each in ids], dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._numbers, wanted), len(self) - 1)
+        return np.where(self._numbers[places] == wanted, self._order[places], -1)
+
+    def details(self, row: int) -> dict[str, Any]:
+        """Name, kind, colour, price and so on of an article; None for what the table does not say."""
+        found = {name: self._table[column][row].as_py() for name, column in DETAILS.items()}
+        price = found["price"]
+        return found | {"price": None if price is None or np.isnan(price) else round(price, 6)}
+
+    def values(self, name: str) -> list[str]:
+        """The distinct values of one of ``FILTERS``, in alphabetical order."""
+        return sorted(self._dictionary(name).dictionary.drop_null().to_pylist())
+
+    def matching(
+        self, values: Mapping[str, Sequence[str]], lowest: float | None = None, highest: float | None = None
+    ) -> Int32:
+        """Rows, ascending, of the articles that have one of the ``values`` of each name of ``FILTERS``, and cost
+        ``lowest`` to ``highest``. A value that no article has leaves none; an article never sold has no price.
+        """
+        kept = np.ones(len(self), dtype=bool)
+        for name, wanted in values.items():
+            column = self._dictionary(name)
+            codes = pc.index_in(pa.array(wanted, pa.string()), column.dictionary).drop_null()
+            kept &= np.isin(column.indices.fill_null(-1).to_numpy(), codes.to_numpy())
+        if lowest is not None:
+            kept &= self.price >= lowest
+        if highest is not None:
+            kept &= self.price <= highest
+        return np.flatnonzero(kept).astype(np.int32)
+
+    def search(self, words: str, limit: int) -> Int32:
+        """The best-selling articles in whose name, type, colour, department or section every word begins a word."""
+        found = np.ones(len(self), dtype=bool)
+        for word in dict.fromkeys(words.lower().split()):
+            found &= pc.match_substring(self._text, f" {word}").to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(found)
+        return rows[np.argsort(self._rank[rows], kind="stable")][:limit].astype(np.int32)
+
+    def _dictionary(self, name: str) -> pa.DictionaryArray:
+        (column,) = self._table[FILTERS[name]].chunks
+        return column

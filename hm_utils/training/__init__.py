@@ -1,0 +1,1 @@
+"""Training: the loop, validation, calibration and the refit on all days."""

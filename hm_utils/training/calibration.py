@@ -1,0 +1,175 @@
+"""The weights of a score that are not the towers' own, fitted on the validation days."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import Bounds, minimize
+from scipy.special import logsumexp
+from tqdm.auto import tqdm
+
+from hm_utils.data.popularity import COUNTED
+from hm_utils.data.purchases import Baskets, Int32
+from hm_utils.evaluation import metrics
+from hm_utils.model.scoring import TOWERS_ALONE, Scoring, best, factor, fold_customers, scores_of
+from hm_utils.model.snapshot import Snapshot
+
+Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+CHUNK = 2_048  # customers at a time
+
+CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
+# Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
+START = np.array([1.0, 1.0, COUNTED, 0.0, 0.0, 0.0])
+LOWEST = np.array([0.05, 0.0, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
+DOT_PRODUCT = [0, 1, 2]
+NEWCOMERS = [0, 2]  # who bought nothing can name nothing
+# Of an article bought before, the terms of repurchase say exactly what its name says nearly.
+WITH_REPURCHASE = [0, 2, 3, 4, 5]
+RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Fitted weights and what they were fitted on.
+
+    Attributes:
+        scoring: all weights, fitted on customers who had bought before.
+        towers: those of the dot product alone, fitted on everybody and without the terms of repurchase. In both, what
+            popularity is to newcomers was fitted on everybody as if they had just registered.
+        temperature: what the towers' logits are multiplied with to be probabilities; below 1, the towers are
+            surer than they should be. It divides the other weights, so that scores keep the towers' scale.
+        customers: how many of those who had bought before had one of their articles among the candidates.
+        loss_before, loss_after: mean negative log-likelihood a customer, of the two-tower alone and fitted.
+    """
+
+    scoring: Scoring
+    towers: Scoring
+    temperature: float
+    customers: int
+    loss_before: float
+    loss_after: float
+
+
+def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, seed: int = 0) -> Calibration:
+    """Fit the weights of names, popularity and repurchase by a conditional logit (McFadden 1974).
+
+    The articles that a customer bought are choices out of their candidates: the first of the two-tower's
+    list and those with a repurchase term (``scoring.relatives``). With so few numbers to fit, a few
+    thousand customers are plenty.
+
+    Args:
+        snapshot: as of the first day of ``truth``, of a model that was not trained on it.
+        truth: who bought, and what, in the validation days. The dot product's own weights are fitted on all of
+            them; those with the terms of repurchase on customers who had bought before, if there are any: the others
+            have no such terms, and where they are many, popularity and temperature would be fitted to them. What
+            newcomers make of popularity is fitted on all of them with their histories hidden.
+        max_customers: a random part of the buyers is used where there are more.
+    """
+    truth = truth.sample(max_customers, seed)
+    if not len(truth):
+        return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+    customers, features, chosen = _choices(snapshot, truth)
+    if not len(customers):
+        return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+    towers = _scoring(_fit(features, chosen, DOT_PRODUCT))
+    returning = snapshot.log.has_history(customers, snapshot.histories_before)
+    features, chosen = features[returning], chosen[returning]
+    weights = _fit(features, chosen, WITH_REPURCHASE)
+    _, of_newcomers, chosen_by_newcomers = _choices(snapshot.without_histories(), truth)
+    newcomers = _scoring(_fit(of_newcomers, chosen_by_newcomers, NEWCOMERS)).popularity
+    return Calibration(
+        scoring=_with_newcomers(_scoring(weights), newcomers),
+        towers=_with_newcomers(towers, newcomers),
+        temperature=float(weights[0]),
+        customers=len(chosen),
+        loss_before=_negative_log_likelihood(START, features, chosen)[0],
+        loss_after=_negative_log_likelihood(weights, features, chosen)[0],
+    )
+
+
+def _scoring(weights: Float) -> Scoring:
+    """The temperature divides the other weights, so that scores keep the towers' scale."""
+    temperature, *terms = weights.tolist()
+    return Scoring(*(term / temperature for term in terms))
+
+
+def _with_newcomers(scoring: Scoring, popularity: float) -> Scoring:
+    """The weight of log popularity that newcomers are to have, as a multiple of everybody's, if that is to be had."""
+    possible = scoring.popularity > 0 and popularity > 0
+    return replace(scoring, newcomers=popularity / scoring.popularity) if possible else scoring
+
+
+def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
+    """Of the customers who bought one of their candidates: who they are ``[n]``, the candidates' features
+    ``[n, c, 6]``, and what was chosen ``[n, c]``."""
+    starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
+    parts = [_candidates(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
+    width = max(candidates.shape[1] for candidates, _ in parts)
+    candidates, features = (
+        np.concatenate(arrays) for arrays in zip(*(_padded(*part, width) for part in parts), strict=True)
+    )
+    chosen = metrics.hit_matrix(candidates, truth)
+    some = chosen.any(axis=1)
+    return truth.customers[some], features[some], chosen[some]
+
+
+def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
+    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 6]``:
+    scale x the tastes' part of the cosine (-inf where there is none), scale x the names', log popularity, bought
+    before, log days since, sibling.
+    """
+    users = snapshot.customers(customers)
+    vectors, queries = snapshot.index_vectors(), fold_customers(users)
+    depth = min(CANDIDATES, len(vectors))
+    related = snapshot.relatives(customers)
+    times = factor(vectors, snapshot.scale)
+    articles, scores = best(snapshot.search(vectors), vectors, times, queries, related, TOWERS_ALONE, depth)
+    scores_of_related = scores_of(vectors, times, queries, related.articles)
+    found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
+    candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
+    popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
+    towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
+    cosine = np.where(candidates >= 0, towers, -np.inf)
+    names = slice(-snapshot.model.config.names_dim, None)
+    name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
+    none = np.zeros_like(scores)
+    terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.sibling))
+    name = np.where(candidates >= 0, name, 0)
+    return candidates, np.stack([cosine - name, name, popularity, *terms], axis=2).astype(np.float32)
+
+
+def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Float32]:
+    """The same with ``width`` candidates a customer, the further ones none: customers have more or fewer relatives."""
+    missing = (0, width - candidates.shape[1])
+    padded = np.pad(features, ((0, 0), missing, (0, 0)))
+    padded[:, candidates.shape[1] :, 0] = -np.inf
+    return np.pad(candidates, ((0, 0), missing), constant_values=-1), padded
+
+
+def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float:
+    """The weights of these terms with the highest likelihood, less the pull; the other terms' are 0."""
+    ridge, start, some = RIDGE / len(features), START[terms], features[:, :, terms]
+
+    def loss(weights: Float) -> tuple[float, Float]:
+        value, gradient = _negative_log_likelihood(weights, some, chosen)
+        return value + ridge * float(((weights - start) ** 2).sum()), gradient + 2 * ridge * (weights - start)
+
+    weights = np.zeros(len(START))
+    weights[terms] = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=Bounds(LOWEST[terms], np.inf)).x
+    return weights
+
+
+def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:
+    """Mean over customers of -log P(an article they bought), and its gradient."""
+    logits = np.where(np.isfinite(features[:, :, 0]), np.nan_to_num(features, neginf=0) @ weights, -np.inf)
+    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+    share = chosen / chosen.sum(axis=1, keepdims=True)  # several articles bought share the customer's weight
+    value = -np.where(chosen, log_p, 0)[chosen] @ share[chosen] / len(features)
+    error = (np.exp(log_p) - share)[:, :, None] * np.nan_to_num(features, neginf=0)
+    return float(value), error.sum(axis=(0, 1), dtype=np.float64) / len(features)

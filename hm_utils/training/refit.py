@@ -1,0 +1,79 @@
+"""The model that is published: the same settings, trained again on everything up to the last day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hm_utils.data.features import CatalogueState
+from hm_utils.data.preprocessing import Preprocessed, TrainingData, make_training_data
+from hm_utils.model.checkpoint import read_checkpoint
+from hm_utils.model.snapshot import Snapshot
+from hm_utils.model.towers import TOWER_SIZES
+from hm_utils.training.fit import fit_everything
+from hm_utils.training.loop import TrainingResult, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A model trained on every purchase, as of the morning after the last one."""
+
+    training: TrainingData
+    result: TrainingResult
+    snapshot: Snapshot
+    checkpoint_path: Path
+
+
+def settings_of(checkpoint: dict[str, Any], **changes: Any) -> TrainingSettings:
+    """The settings that a checkpoint was trained with, some of them changed."""
+    return TrainingSettings(**{**checkpoint["settings"], **changes})
+
+
+def refit(
+    data: Preprocessed,
+    checkpoint_path: Path,
+    refit_path: Path,
+    device: str = "auto",
+    engine: str = "local",
+    num_workers: int = 1,
+) -> Refit:
+    """Train on everything, with the settings and for the number of epochs that validation chose.
+
+    No days are held out any more, so nothing can be measured: the evaluation before this is the
+    estimate of how the result does. An interrupted refit resumes, as any training does.
+
+    Args:
+        checkpoint_path: the validated model's checkpoint.
+        refit_path: where the new one goes.
+        engine: "local" or "ray", as in :func:`hm_utils.training.fit.fit`.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used, or was trained on other preprocessed data.
+        ClusterError: Ray cannot train.
+    """
+    checkpoint = read_checkpoint(checkpoint_path, data.fingerprint)
+    settings = settings_of(checkpoint, num_epochs=checkpoint["epoch"], device=device)
+    as_of = data.log.last_day + 1
+    parameters = data.manifest["parameters"]
+    training = make_training_data(
+        data.articles,
+        data.customers,
+        data.log,
+        as_of,
+        parameters["train_weeks"],
+        0 if settings.use_in_batch_negatives else parameters["negatives_per_positive"],
+        parameters["seed"],
+    )
+    config = training.tower_config(*(checkpoint["tower_config"][name] for name in TOWER_SIZES))
+    result = fit_everything(data, training, config, settings, refit_path, engine, num_workers)
+    snapshot = Snapshot.take(
+        result.model,
+        training.categories,
+        CatalogueState(data.log).as_of(as_of),
+        training.attributes,
+        data.log,
+        as_of,
+        settings.history_length,
+    )
+    return Refit(training, result, snapshot, refit_path)

@@ -1,0 +1,144 @@
+"""Are the vectors healthy? Alignment, uniformity, rank, norms and gradients, on one batch after every epoch.
+
+A retrieval model can fail without its loss saying so: all vectors huddle in a corner of the sphere, or use a few of its
+dimensions, or one tower stops learning. Alignment and uniformity are of Wang & Isola, "Understanding contrastive
+representation learning through alignment and uniformity on the hypersphere", ICML 2020; the effective rank is of
+Roy & Vetterli, EUSIPCO 2007.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from hm_utils.data.examples import Batch, BatchMaker
+from hm_utils.data.features import FIRST_CODE
+from hm_utils.data.preprocessing import TrainingData
+from hm_utils.model.towers import NAME_SHARE, TwoTower
+from hm_utils.training.loop import TrainingInputs, batch_loss
+
+Float = npt.NDArray[np.floating]
+
+PREFIX = "health: "  # of these numbers in a training history, so that nobody takes them for metrics
+START = 0.05  # standard deviation of an embedding's numbers before training (towers.Embeddings)
+PROBE = 1_024  # examples of the batch that is looked at
+TEMPERATURE = 2.0  # of uniformity, as in the paper; vectors spread evenly over a sphere of many dimensions have -4
+
+
+def probe_batch(batches: BatchMaker, seed: int = 0) -> Batch:
+    """The latest training examples, always the same: numbers of different epochs can be compared."""
+    n = len(batches.examples)
+    return batches.make(np.arange(max(0, n - PROBE), n), np.random.default_rng(seed))
+
+
+def watch(
+    validate: Callable[[TwoTower], dict[str, float]], batch: Batch, inputs: TrainingInputs
+) -> Callable[[TwoTower], dict[str, float]]:
+    """The same validation, which notes down the health of the vectors beside its metrics."""
+    return lambda model: validate(model) | health(model, batch, inputs)
+
+
+def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, float]:
+    """The numbers of one model on one batch, each under :data:`PREFIX` and its name.
+
+    Alignment is the distance to what was bought; beside it, to what another customer of the batch bought.
+    """
+    users, items = encode(model, batch, inputs)
+    tastes = items[:, : model.config.tastes_dim] / (1 - NAME_SHARE) ** 0.5
+    of_users = users[:, : model.config.tastes_dim]
+    of_users = of_users / np.maximum(np.linalg.norm(of_users, axis=1, keepdims=True), 1e-9)
+    numbers = {
+        "distance, bought": alignment(users, items[batch.positives]),
+        "distance, any other": alignment(users, items[batch.positives[::-1]]),
+        "uniformity, articles": uniformity(tastes),
+        "uniformity, customers": uniformity(of_users),
+        "effective rank of tastes": effective_rank(tastes),
+        **{f"gradient, {part}": norm for part, norm in gradient_norms(model, batch, inputs).items()},
+    }
+    return {PREFIX + name: value for name, value in numbers.items()}
+
+
+@torch.inference_mode()
+def encode(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> tuple[Float, Float]:
+    """``users [n, d]`` and ``items [u, d]`` of a batch, unit vectors."""
+    device = model.log_scale.device
+    categories, state = inputs.categories[batch.items], inputs.state.as_of(batch.day)[batch.items]
+    items = model.item_tower(torch.from_numpy(categories).long().to(device), torch.from_numpy(state).to(device))
+    rest = (inputs.attributes[batch.customers], batch.history, batch.days_since, batch.mask)
+    attributes, history, days_since, mask = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in rest)
+    users = model.user_tower(attributes.long(), items, history, days_since.long(), mask)
+    return users.cpu().numpy(), items.cpu().numpy()
+
+
+def alignment(one: Float, other: Float) -> float:
+    """Mean squared distance of the pairs (``[n, d]`` each, unit vectors): 0 where they fall together, 2 at a right
+    angle. Smaller is better, as long as uniformity holds."""
+    return float(np.square(one - other).sum(axis=1).mean())
+
+
+def uniformity(vectors: Float) -> float:
+    """Log of the mean of exp(-2 x squared distance) over all pairs of ``[n, d]`` unit vectors: 0 where all are one
+    point, about -4 where they are spread evenly. Smaller is better, as long as alignment holds."""
+    squared = np.maximum(2 - 2 * (vectors @ vectors.T), 0)
+    pairs = squared[np.triu_indices(len(vectors), k=1)]
+    return float(np.log(np.exp(-TEMPERATURE * pairs.astype(np.float64)).mean())) if len(pairs) else 0.0
+
+
+def effective_rank(vectors: Float) -> float:
+    """How many dimensions ``[n, d]`` vectors use: exp of the entropy of the normalised singular values, 1 to d."""
+    share = spectrum(vectors) ** 0.5
+    share = share / share.sum()
+    return float(np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum()))
+
+
+def spectrum(vectors: Float) -> npt.NDArray[np.float64]:
+    """``[d]`` the share of the variance along each principal axis, falling."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    variance = np.maximum(np.linalg.eigvalsh(centred.T @ centred)[::-1], 0)
+    return variance / max(variance.sum(), 1e-12)
+
+
+def gradient_norms(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, float]:
+    """The length of the loss's gradient, by tower; the model is left as it was."""
+    batch_loss(model, batch, inputs, str(model.log_scale.device)).backward()
+    norms = {}
+    for name, tower in (("item tower", model.item_tower), ("user tower", model.user_tower)):
+        gradients = [
+            p.grad.coalesce().values() if p.grad.is_sparse else p.grad for p in tower.parameters() if p.grad is not None
+        ]
+        norms[name] = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+    model.zero_grad(set_to_none=True)
+    return norms
+
+
+def by_epoch(history: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of :func:`health` out of a training history: index epoch, a column a name."""
+    columns = [name for name in history if str(name).startswith(PREFIX)]
+    return history.set_index("epoch")[columns].rename(columns=lambda name: name.removeprefix(PREFIX)).dropna(how="all")
+
+
+def identity_norms(model: TwoTower, training: TrainingData) -> pd.DataFrame:
+    """How long the id embeddings are, by how often the article was in the training examples.
+
+    An embedding starts as noise and grows as it is needed: those of articles that hardly sell stay where they began,
+    and such articles live by what the other features say.
+
+    Returns:
+        A row a decade of purchases; columns ``articles`` and ``norm`` (the median); attribute ``start`` is the
+        length before training.
+    """
+    codes = training.categories[:, 0]
+    known = np.flatnonzero(codes >= FIRST_CODE)
+    tables = [tower.identity.table.weight.detach().numpy() for tower in model.item_tower.towers]
+    norms = np.mean([np.linalg.norm(table[codes[known]], axis=1) for table in tables], axis=0)
+    bought = np.bincount(training.examples.article, minlength=len(codes))[known]
+    decade = np.where(bought > 0, np.floor(np.log10(np.maximum(bought, 1))), -1).astype(int)
+    table = pd.DataFrame({"decade": decade, "norm": norms}).groupby("decade")["norm"].agg(["size", "median"])
+    names = ["0" if place < 0 else f"{10**place:,}–{10 ** (place + 1) - 1:,}" for place in table.index]
+    frame = pd.DataFrame({"articles": table["size"].to_numpy(), "norm": table["median"].to_numpy()}, index=names)
+    frame.attrs["start"] = START * model.config.embedding_dim**0.5
+    return frame

@@ -1,0 +1,333 @@
+"""What whoever runs the service sees: counters, logs, errors, settings, and how it starts and ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.logs import JsonFormatter, access, log_config, logger
+from app.main import create_app
+from app.settings import Settings, SettingsError, read_settings
+from tests.helpers.live import CUSTOMER, KEY, Client, Fake, publish_fake, settings, wait_for
+
+ROOT = Path(__file__).parents[2]
+VERSION = "20260120T101530.123456Z-1f2e3d4c"
+WITH_KEY = {"X-API-Key": KEY}
+
+
+@pytest.fixture
+def app() -> FastAPI:
+    app = create_app(load=lambda path: Fake(VERSION, "2020-09-22"), settings=settings())
+
+    @app.get("/broken/{part}")
+    async def broken(part: str) -> None:
+        raise RuntimeError(f"{part} in /secret/place")
+
+    return app
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, headers=WITH_KEY) as client:
+        yield client
+
+
+def counted(client: TestClient) -> dict[str, float]:
+    lines = client.get("/metrics").text.splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def test_metrics_count_by_route_and_tell_the_model(client: TestClient) -> None:
+    for _ in range(3):
+        client.post("/recommend", json={"customer_id": CUSTOMER})
+    client.post("/recommend", json={})
+    client.get("/broken/a")
+    client.get("/broken/b")
+    found = counted(client)
+    assert found['hm_requests_total{method="POST",route="/recommend",status="200"}'] == 3
+    assert found['hm_requests_total{method="POST",route="/recommend",status="422"}'] == 1
+    assert found['hm_requests_total{method="GET",route="/broken/{part}",status="500"}'] == 2
+    assert found['hm_request_seconds_count{route="/recommend"}'] == 4
+    assert 'hm_request_seconds_bucket{le="0.0005",route="/recommend"}' in found
+    assert found[f'hm_model_info{{data_until="2020-09-22",version="{VERSION}"}}'] == 1
+    assert found["hm_index_articles"] == 20
+    assert found["hm_model_age_seconds"] > 0
+    assert found["hm_model_ready"] == 1
+    assert found['hm_model_reloads_total{outcome="loaded"}'] == 1
+    assert found["hm_requests_in_flight"] == 0
+
+
+def test_a_scanner_does_not_grow_the_metrics(client: TestClient) -> None:
+    client.get("/nothing")
+    client.request("BREW", "/nothing")
+    before = counted(client)
+    for number in range(50):
+        client.get(f"/nothing/{number}")
+        client.get(f"/broken/{number}")
+        client.request(f"BREW{number}", "/nothing")
+    after = counted(client)
+    assert after['hm_requests_total{method="GET",route="none",status="404"}'] == 51
+    new = {name for name in after.keys() - before.keys() if "/metrics" not in name}
+    assert {re.sub(r".*(route=\"[^\"]*\").*", r"\1", name) for name in new} == {'route="/broken/{part}"'}
+
+
+def test_every_application_counts_for_itself(client: TestClient) -> None:
+    client.get("/health")
+    with TestClient(create_app(load=lambda path: Fake(VERSION), settings=settings())) as other:
+        assert not any("/health" in name for name in counted(other))
+
+
+@pytest.mark.parametrize("given", ["mine", "A-1_b.c", "x" * 64])
+def test_a_sane_request_id_is_kept(client: TestClient, given: str) -> None:
+    assert client.get("/health", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "two words", 'a"b', "a/b", "a\tb"])
+def test_another_is_replaced(client: TestClient, given: str) -> None:
+    answers = [client.get("/nothing", headers={"X-Request-ID": given}) for _ in range(2)]
+    made = {answer.headers["x-request-id"] for answer in answers}
+    assert len(made) == 2
+    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in made)
+
+
+def test_an_unexpected_error_tells_the_log_and_not_the_client(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = client.get("/broken/thing", headers={"X-Request-ID": "the-one"})
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "internal error", "request_id": "the-one"}
+    assert answer.headers["x-request-id"] == "the-one"
+    assert "RuntimeError: thing in /secret/place" in caplog.text
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_logs_are_json_with_the_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    lines: list[dict[str, Any]] = []
+
+    class Formatted(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(JsonFormatter().format(record)))
+
+    # At the loggers themselves: where another test has started uvicorn, its loggers hand nothing on.
+    handler = Formatted()
+    for ours in (logger, access):
+        ours.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO, "hm.access"):
+            client.get("/broken/customer", headers={"X-Request-ID": "first"})
+            client.get("/nothing/" + "x" * 500, headers={"X-Request-ID": "second"})
+    finally:
+        for ours in (logger, access):
+            ours.removeHandler(handler)
+    error, first, second = (line for line in lines if "request_id" in line)
+    assert "RuntimeError" in error["trace"]
+    assert (error["request_id"], error["level"]) == ("first", "ERROR")
+    assert {key: first[key] for key in ("request_id", "method", "path", "status", "message")} == {
+        "request_id": "first",
+        "method": "GET",
+        "path": "/broken/{part}",
+        "status": 500,
+        "message": "request",
+    }
+    assert first["ms"] >= 0
+    assert (second["request_id"], second["status"], len(second["path"])) == ("second", 404, 200)
+
+
+def test_the_access_log_can_be_turned_off() -> None:
+    levels = [log_config(settings(access_log=on))["loggers"]["hm.access"]["level"] for on in (True, False)]
+    assert levels == ["INFO", "CRITICAL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HM_MAX_IN_FLIGHT", "0"),
+        ("HM_MAX_IN_FLIGHT", "many"),
+        ("HM_TIME_LIMIT", "0"),
+        ("HM_TIME_LIMIT", "nan"),
+        ("HM_RELOAD_SECONDS", "-1"),
+        ("HM_POOL_THREADS", "0"),
+        ("HM_POOL_QUEUE", "-1"),
+        ("HM_SHUTDOWN_SECONDS", "0.5"),
+        ("HM_LOG_LEVEL", "LOUD"),
+        ("HM_ACCESS_LOG", "perhaps"),
+        ("HM_API_KEY", "too-short"),
+    ],
+)
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: ") as error:
+        read_settings()
+    assert value not in str(error.value) or len(value) < 6
+
+
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HM_LOG_LEVEL": "debug", "HM_API_KEY": KEY, "HM_POOL_QUEUE": "0", "HM_TIME_LIMIT": ""}.items():
+        monkeypatch.setenv(name, value)
+    found = read_settings()
+    assert (found.log_level, found.pool_queue, found.time_limit) == ("DEBUG", 0, 10)
+    assert KEY not in repr(found)
+
+
+def test_a_misspelt_setting_is_told(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HM_APIKEY", KEY)
+    monkeypatch.setenv("HM_POOL_QUEUE", "3")
+    with TestClient(app):
+        assert "HM_APIKEY is not a setting" in caplog.text
+    assert "HM_POOL_QUEUE" not in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_the_readme_has_every_setting() -> None:
+    rows = re.findall(r"^\| `(HM_\w+)` \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    defaults = {f"HM_{name.upper()}": field.default for name, field in Settings.model_fields.items()}
+    assert [name for name, _ in rows] == list(defaults)
+    for name, told in rows:
+        if name not in ("HM_MODEL", "HM_IMAGES", "HM_API_KEY"):
+            assert told.strip() == str(defaults[name]).lower() or told.strip() == str(defaults[name]), name
+
+
+def python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], int, list[dict[str, Any]]]]:
+    """A server as a process of its own, its port, and its log as it grows; ended if the test did not."""
+    process = python(*arguments, **environment)
+    lines: list[dict[str, Any]] = []
+
+    def read() -> None:
+        assert process.stderr is not None
+        lines.extend(json.loads(line) for line in process.stderr)
+
+    reader = threading.Thread(target=read)
+    try:
+        assert process.stderr is not None
+        port = None
+        while port is None:
+            line = process.stderr.readline()
+            assert line, "it ended before it served"
+            port = re.search(r"running on http://127.0.0.1:(\d+)", json.loads(line)["message"])
+        reader.start()
+        yield process, int(port[1]), lines
+    finally:
+        process.terminate()
+        process.wait(20)
+        reader.join(20)
+
+
+# What `python -m app` does, with a model that needs no torch and an endpoint that takes half a second.
+SLOW = f"""
+import sys, time
+import app.main
+from app.__main__ import main
+from app.middleware.worker_pool import in_pool
+from fastapi import Request
+from tests.helpers.live import Fake
+
+app.main.app = app.main.create_app(load=lambda path: Fake("{VERSION}"))
+
+@app.main.app.get("/slow")
+async def slow(request: Request) -> int:
+    await in_pool(request, time.sleep, 0.5)
+    return 1
+
+sys.argv = ["app", "--port", "0"]
+main()
+"""
+
+
+def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
+    answered: set[str] = set()
+
+    def load(number: int) -> None:
+        for request in range(100_000):
+            identity = f"{number}-{request}"
+            try:
+                with Client(port) as client:
+                    path, method = ("/recommend", "POST") if number else ("/slow", "GET")
+                    code, _, headers = client.ask(method, path, {"customer_id": CUSTOMER}, {"X-Request-ID": identity})
+            except (OSError, http.client.HTTPException):
+                return  # not accepted: the server listens no more
+            assert code == 200
+            assert headers["x-request-id"] == identity
+            answered.add(identity)
+
+    # The threads last: they end when the server does, whatever this test finds.
+    with ThreadPoolExecutor(6) as threads, serving("-c", SLOW) as (process, port, lines), Client(port) as waiting:
+        working = [threads.submit(load, number) for number in range(4)]
+        slow = threads.submit(waiting.ask, "GET", "/slow")
+        wait_for(lambda: len(answered) > 100)
+        with Client(port) as client:
+            wait_for(lambda: "hm_requests_in_flight 2.0" in client.ask("GET", "/metrics")[1])
+        process.send_signal(signal.SIGTERM)
+        assert slow.result()[0] == 200
+        for future in working:
+            future.result()
+        assert process.wait(20) in (0, -signal.SIGTERM)
+    logged = {line["request_id"] for line in lines if re.fullmatch(r"\d-\d+", line.get("request_id", ""))}
+    assert len(logged) > 100
+    assert logged - answered == set()
+
+
+def test_several_workers_count_together(tmp_path: Path) -> None:
+    publish_fake(tmp_path)
+    code = "import sys; sys.argv = ['app', '--port', '0', '--workers', '2']; from app.__main__ import main; main()"
+    with serving("-c", code, HM_MODEL=str(tmp_path / "nothing"), HM_SHUTDOWN_SECONDS="1") as (process, port, lines):
+        wait_for(lambda: sum("startup complete" in line["message"] for line in lines) == 2, 60)
+        for _ in range(40):
+            with Client(port) as client:
+                assert client.ask("GET", "/health")[0] == 200
+
+        def counted() -> bool:
+            with Client(port) as client:
+                text = client.ask("GET", "/metrics")[1]
+            return 'hm_requests_total{method="GET",route="/health",status="200"} 40.0' in text
+
+        wait_for(counted, 10)  # a request is counted after its answer is sent
+        pids = {line["message"] for line in lines if "Started server process" in line["message"]}
+        assert len(pids) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_wrong_settings_and_arguments_end_the_start_in_one_line() -> None:
+    for arguments, environment, told in (
+        (
+            ["-m", "app"],
+            {"HM_API_KEY": "hunter2", "HM_TIME_LIMIT": "soon"},
+            "wrong setting: HM_API_KEY: .*HM_TIME_LIMIT",
+        ),
+        (["-m", "app", "--workers", "0"], {}, "--workers must be 1 or more"),
+    ):
+        process = python(*arguments, **environment)
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode not in (0, None)
+        assert re.search(told, said)
+        assert "hunter2" not in said
+        assert "Traceback" not in said

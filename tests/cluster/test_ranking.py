@@ -1,0 +1,130 @@
+"""Recommendations and rankings by workers on Ray are those of one machine, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hm_utils import recommend
+from hm_utils.cluster import ClusterError, ranking
+from hm_utils.data.preprocessing import Preprocessed, preprocess
+from hm_utils.data.raw import RawTables
+from hm_utils.evaluation.comparison import evaluate
+from hm_utils.evaluation.replay import write_replay
+from hm_utils.model.checkpoint import FORMAT, plain, save_checkpoint
+from hm_utils.model.snapshot import Snapshot
+from hm_utils.retrieval.index import build_index
+from hm_utils.serving import bundle
+from hm_utils.serving.article_map import write_map
+from hm_utils.serving.layout import layout
+from hm_utils.serving.publishing import write_model
+from hm_utils.serving.recommender import Recommender
+from tests.helpers.data import CUSTOMERS, article_table, customer_table, random_transactions
+from tests.helpers.served import SCORING, random_replay
+from tests.helpers.small_ray import small_ray
+from tests.helpers.snapshots import HISTORY_LENGTH, snapshot_of
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray():
+    with small_ray():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Preprocessed:
+    tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    return preprocess(tables, tmp_path_factory.mktemp("made") / "preprocessed", val_days=3, test_days=5, train_weeks=4)
+
+
+@pytest.fixture(scope="module")
+def snapshot(data) -> Snapshot:
+    """Of random towers, as of the first test day."""
+    return snapshot_of(data.training, data.log, data.split.val_end)
+
+
+@pytest.fixture(scope="module")
+def model(data, snapshot, tmp_path_factory) -> Path:
+    """They are published."""
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "two_tower.pt"
+    config = plain(asdict(snapshot.model.config))
+    identity = {"format": FORMAT, "settings": {"history_length": HISTORY_LENGTH}, "tower_config": config}
+    save_checkpoint(checkpoint, snapshot.model, identity, [], 1)
+
+    def write(folder: Path) -> dict[str, Any]:
+        index = build_index(snapshot.index_vectors(SCORING))
+        of_data = data.articles, data.customers, data.training.encoders, data.training.attributes, data.log
+        write_model(folder, checkpoint, snapshot.article_vectors, index, SCORING, snapshot.siblings, *of_data)
+        write_replay(folder, random_replay(data.log))
+        write_map(folder, layout(snapshot.article_vectors[:, :8]), data.articles)
+        Recommender.open(folder, {}).store_queries(folder / "queries.npy")
+        return {"data": {}, "parameters": {}, "metrics": {}, "golden": Recommender.open(folder, {}).golden([0, 9])}
+
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    bundle.publish(artifacts, write, check=lambda folder: Recommender.load(folder))
+    return artifacts / "model"
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Four chunks of the small data's customers, the last of them shorter."""
+    monkeypatch.setattr(recommend, "CHUNK", 16)
+    monkeypatch.setattr(ranking, "CHUNK", 16)
+    monkeypatch.setattr(ranking, "RANKED_AT_ONCE", 16)
+
+
+def test_the_batch_command_writes_the_same_bytes(model, small_chunks, tmp_path, capsys):
+    for name, more in (("local", []), ("ray", ["--engine", "ray", "--num-workers", "2"])):
+        outputs = ["--output", str(tmp_path / f"{name}.parquet"), "--submission", str(tmp_path / f"{name}.csv")]
+        assert recommend.main(["--model", str(model), "--top-k", "7", *outputs, *more]) == 0, capsys.readouterr().err
+    assert len(pd.read_parquet(tmp_path / "ray.parquet")) == 7 * CUSTOMERS
+    for suffix in ("parquet", "csv"):
+        assert (tmp_path / f"ray.{suffix}").read_bytes() == (tmp_path / f"local.{suffix}").read_bytes()
+
+
+def test_rankings_and_metrics_are_equal_though_a_worker_is_killed(data, snapshot, small_chunks, tmp_path, monkeypatch):
+    split, mark = data.split, tmp_path / "killed"
+    truth = data.log.baskets_between(split.val_end, split.test_end)
+    number, kill = os.getpid, os.kill
+
+    class Mortal(ranking.RankingWorker):
+        def __call__(self, batch):
+            if len(batch["data"]) < 16 and not mark.exists():  # the last chunk
+                mark.touch()
+                kill(number(), signal.SIGKILL)
+            return super().__call__(batch)
+
+    monkeypatch.setattr(ranking, "RankingWorker", Mortal)
+    for some, num_workers in ((snapshot, 2), (snapshot.without_histories(), 1)):
+        alone = some.score(truth.customers, 100, SCORING, chunk=16)[0]
+        given = {"directory": data.directory, "num_workers": num_workers}
+        ranked = ranking.rank(some, truth.customers, 100, SCORING, **given)
+        np.testing.assert_array_equal(ranked, alone)
+        assert ranked.dtype == alone.dtype
+        table = evaluate({"alone": alone, "ranked": ranked}, truth, data.log, split.val_end).table()
+        np.testing.assert_array_equal(table.loc["alone"].to_numpy(), table.loc["ranked"].to_numpy())
+    assert mark.exists()
+    assert ranking.rank(snapshot, truth.customers[:0], 30, **given).shape == (0, 30)
+
+
+def test_what_cannot_be_is_said(model, tmp_path, capsys, monkeypatch):
+    command = ["--model", str(model), "--output", str(tmp_path / "lists.parquet")]
+    assert recommend.main([*command, "--engine", "dask"]) == 1
+    assert 'engine must be "local" (this machine) or "ray" (a cluster)' in capsys.readouterr().err
+
+    def none(num_workers):
+        raise ClusterError("no cluster")
+
+    monkeypatch.setattr(ranking, "connected", none)
+    assert recommend.main([*command, "--engine", "ray"]) == 1
+    assert "error: no cluster" in capsys.readouterr().err
+    assert not (tmp_path / "lists.parquet").exists()

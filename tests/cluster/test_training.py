@@ -1,0 +1,167 @@
+"""Training on Ray: it ends as a plain run does, also where a worker was killed. One Ray for all tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from hm_utils.cluster import ClusterError
+from hm_utils.data.preprocessing import Preprocessed, preprocess
+from hm_utils.data.raw import RawTables, read_raw
+from hm_utils.model.checkpoint import read_checkpoint, save_whole
+from hm_utils.pipeline import notebook_runner
+from hm_utils.sample import write_sample
+from hm_utils.training import fit as fit_module
+from hm_utils.training.fit import fit, open_inputs, training_inputs
+from hm_utils.training.loop import TrainingSettings
+from hm_utils.training.refit import refit
+from tests.helpers.data import article_table, customer_table, random_transactions
+from tests.training.test_loop import weights
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = TrainingSettings(batch_size=64, num_epochs=3, patience=3, history_length=5, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def ray_here():
+    """A small Ray, which kernels find by ``RAY_ADDRESS`` too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # how often Ray looks at the workers: 2 s by default
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")  # workers import this file
+        import ray
+
+        ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+        patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+        yield ray
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Preprocessed:
+    tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    return preprocess(tables, tmp_path_factory.mktemp("data") / "made", val_days=3, test_days=5, train_weeks=4)
+
+
+def fitted(data: Preprocessed, path: Path, **where):
+    config = data.training.tower_config(8, [16], 8, ensemble_size=2)
+    return fit(data, training_inputs(data.log, data.training, SETTINGS), config, SETTINGS, path, **where)
+
+
+def open_and_kill(folder: Path, *arguments):
+    """What a worker trains on; the second worker is killed in the middle of the second epoch, the first time."""
+    import ray.train
+
+    from hm_utils.cluster.gradient_exchange import TorchWorkers
+
+    inputs, validate = open_inputs(*arguments)
+    steps = len(inputs.batches)
+    exchange, killed, taken = TorchWorkers.sum_gradients, folder / "killed", 0
+
+    def exchange_or_die(self, *values):
+        nonlocal taken
+        taken += 1
+        if ray.train.get_context().get_world_rank() == 1 and taken == steps + steps // 2 and not killed.exists():
+            killed.touch()
+            time.sleep(2)  # Ray hears of the first epoch's end when it next looks at the workers
+            os.kill(os.getpid(), signal.SIGKILL)
+        exchange(self, *values)
+
+    TorchWorkers.sum_gradients = exchange_or_die  # type: ignore[method-assign]
+    return inputs, validate
+
+
+@pytest.mark.cluster
+def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here, data, tmp_path, monkeypatch):
+    validated = tmp_path / "c.pt"
+    fitted(data, validated)
+    checkpoint = read_checkpoint(validated)
+    save_whole(validated, checkpoint | {"epoch": 3})
+    plain = refit(data, validated, tmp_path / "plain.pt", "cpu").result
+    monkeypatch.setattr(fit_module, "open_inputs", partial(open_and_kill, tmp_path))
+    result = refit(data, validated, tmp_path / "ray.pt", "cpu", engine="ray", num_workers=2).result
+    assert (tmp_path / "killed").exists()
+    assert result.resumed_from == 1
+    assert result.best_epoch == len(result.history) == 3
+    for found, expected in zip(result.history, plain.history, strict=True):
+        assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
+    kept, ours = weights(plain.model), weights(result.model)
+    assert ours.keys() == kept.keys()
+    for name in ("item_tower.towers.0.identity.table.weight", "user_tower.towers.0.mlp.0.weight", "log_scale"):
+        torch.testing.assert_close(ours[name], kept[name], rtol=1e-2, atol=1e-3)
+    assert read_checkpoint(tmp_path / "ray.pt").keys() == read_checkpoint(tmp_path / "plain.pt").keys()
+    assert sorted(path.name for path in tmp_path.glob("ray*")) == ["ray.pt"], "rubbish is left"
+
+
+@pytest.mark.cluster
+def test_the_notebook_trains_on_two_workers(ray_here, tmp_path, capsys):
+    write_sample(tmp_path / "raw", "tiny")
+    preprocess(read_raw(tmp_path / "raw"), tmp_path / "preprocessed", train_weeks=8)
+    parameters = {
+        "artifacts_dir": str(tmp_path),
+        "num_epochs": 2,
+        "batch_size": 256,
+        "hidden_dims": [16],
+        "embedding_dim": 8,
+        "output_dim": 8,
+        "ensemble_size": 2,
+        "device": "cpu",
+        "engine": "ray",
+        "num_workers": 2,
+    }
+    executed = tmp_path / "03_training.ipynb"
+    notebook_runner.execute(
+        ROOT / "notebooks" / "03_training.ipynb", executed, parameters, notebook_runner.Progress(sys.stdout)
+    )
+    said = capsys.readouterr().out
+    assert "epoch 1/2: train_loss" in said
+    assert "2 workers: a step sends" in said
+    shown = json.dumps(nbformat.read(executed, as_version=4))
+    assert "Training on **2 workers of Ray**" in shown
+    assert "of 2 is kept" in shown
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "two_tower.pt")
+    history = checkpoint["history"]
+    assert history[0]["recall@100"] > 0.1
+    assert checkpoint["tower_config"]["ensemble_size"] == 2
+    assert any(name.startswith("health: ") for name in history[0])
+
+
+def test_without_ray_it_says_what_to_install(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ClusterError, match="make cluster-env"):
+        fitted(data, tmp_path / "c.pt", engine="ray")
+
+
+def test_an_unknown_engine_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match=r'engine must be "local" .* or "ray" .*, not \'spark\''):
+        fitted(data, tmp_path / "c.pt", engine="spark")
+    with pytest.raises(ValueError, match="num_workers must be 1 or more, not 0"):
+        fitted(data, tmp_path / "c.pt", engine="ray", num_workers=0)
+
+
+def test_a_plain_run_needs_no_ray(data, tmp_path):
+    code = """
+import sys
+sys.modules["ray"] = None  # an import of it fails
+from pathlib import Path
+from hm_utils.data.preprocessing import Preprocessed
+from hm_utils.training.refit import refit
+from tests.test_cluster_training import fitted
+data, path = Preprocessed.load(Path(sys.argv[1])), Path(sys.argv[2])
+fitted(data, path)
+refit(data, path, path.with_name("refitted.pt"), "cpu")
+"""
+    command = [sys.executable, "-c", code, str(data.directory), str(tmp_path / "c.pt")]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "refitted.pt").exists()

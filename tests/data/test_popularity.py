@@ -1,0 +1,55 @@
+"""Popularity against plain loops, and as of the day."""
+
+import numpy as np
+import pytest
+
+from hm_utils.data.popularity import log_popularity, recent_sales
+from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, random_log, random_transactions
+
+
+@pytest.fixture(scope="module")
+def log():
+    return random_log()
+
+
+@pytest.mark.parametrize(("as_of", "days", "half_life"), [(25, 7, 3.0), (40, 28, 1.0), (4, 7, float("inf"))])
+@pytest.mark.parametrize("half_of_them", [False, True], ids=["everybody", "some"])
+def test_recent_sales_equal_a_plain_loop(log, as_of, days, half_life, half_of_them):
+    among = np.random.default_rng(1).random(CUSTOMERS) < 0.5 if half_of_them else None
+    frame = random_transactions()
+    frame["day"] = (frame["t_dat"] - frame["t_dat"].min()).dt.days
+    expected = np.zeros(ARTICLES)
+    for customer, article, day in frame[["customer", "article", "day"]].itertuples(index=False, name=None):
+        if as_of - days <= day < as_of and (among is None or among[customer]):
+            expected[article] += 0.5 ** ((as_of - day) / half_life)
+    assert expected.any()
+    sales = recent_sales(log, as_of, days, half_life, among)
+    assert sales.dtype == np.float64
+    np.testing.assert_allclose(sales, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("as_of", [0, 1, 25, DAYS, DAYS + 3])
+def test_nothing_from_the_day_on_counts(log, as_of):
+    np.testing.assert_array_equal(recent_sales(log, as_of), recent_sales(log.before(as_of), as_of))
+    assert recent_sales(log, as_of).any() == (as_of > 0)
+
+
+def test_log_popularity_is_the_share_over_a_uniform_one():
+    sales = np.array([0.0, 1.0, 3.0, 0.0, 4.0])
+    expected = np.log([1, 1 + 5 * 1 / 8, 1 + 5 * 3 / 8, 1, 1 + 5 * 4 / 8])
+    popularity = log_popularity(sales)
+    assert popularity.dtype == np.float32
+    assert (popularity[sales == 0] == 0).all()
+    np.testing.assert_allclose(popularity, expected, rtol=1e-6)
+    np.testing.assert_allclose(log_popularity(1_000 * sales), popularity, rtol=1e-6)  # whatever the shop's size
+    np.testing.assert_array_equal(log_popularity(sales.astype(np.int64)), popularity)
+
+
+def test_log_popularity_rises_with_sales(log):
+    sales = np.sort(recent_sales(log, 25))
+    assert (np.diff(log_popularity(sales))[np.diff(sales) > 0] > 0).all()
+    assert (np.diff(log_popularity(sales))[np.diff(sales) == 0] == 0).all()
+
+
+def test_a_week_without_sales_has_no_favourite():
+    np.testing.assert_array_equal(log_popularity(np.zeros(4)), np.zeros(4, np.float32))

@@ -1,0 +1,108 @@
+"""A recommender of random towers over the small data, as if it had been published."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.evaluation.replay import replay, write_replay
+from hm_utils.model.checkpoint import FORMAT, save_checkpoint
+from hm_utils.model.scoring import Scoring
+from hm_utils.retrieval.index import build_index
+from hm_utils.serving.article_map import pack, write_map
+from hm_utils.serving.bundle import publish
+from hm_utils.serving.catalogue import Catalogue
+from hm_utils.serving.layout import layout
+from hm_utils.serving.publishing import write_model
+from hm_utils.serving.recommender import Recommender
+from tests.helpers.data import article_table, customer_table, random_log
+from tests.helpers.snapshots import HISTORY_LENGTH, random_training, snapshot_of
+
+SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, sibling=1.0, newcomers=0.3)
+
+
+TEST_DAYS = 7
+
+
+def random_replay(log: PurchaseLog) -> dict[str, Any]:
+    """Lists at random, and best-sellers, beside what was bought in the last week."""
+    as_of = log.last_day + 1 - TEST_DAYS
+    truth = log.baskets_between(as_of, log.last_day + 1)
+    rng = np.random.default_rng(0)
+    rankings = {
+        "two-tower + repurchase": np.stack([rng.permutation(log.n_articles)[:12] for _ in range(len(truth))]),
+        "recent popularity": np.tile(np.argsort(-log.sales_between(0, as_of), kind="stable")[:12], (len(truth), 1)),
+    }
+    lists = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
+    return replay(lists, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
+
+
+def publish_random(artifacts: Path, scoring: Scoring = SCORING) -> Path:
+    """Publish such a model in ``artifacts``, whole; the folder of its version."""
+    log = random_log()
+    as_of = log.last_day + 1
+    training = random_training(log, as_of)
+    snapshot = snapshot_of(training, log, as_of)
+
+    def write(folder: Path) -> dict[str, Any]:
+        identity = {
+            "format": FORMAT,
+            "tower_config": asdict(snapshot.model.config),
+            "settings": {"history_length": HISTORY_LENGTH},
+        }
+        checkpoint = artifacts / "towers.pt"
+        save_checkpoint(checkpoint, snapshot.model, identity, [], 1)
+        write_model(
+            folder,
+            checkpoint,
+            snapshot.article_vectors,
+            build_index(snapshot.index_vectors(scoring)),
+            scoring,
+            snapshot.siblings,
+            article_table(),
+            customer_table(),
+            training.encoders,
+            training.attributes,
+            log,
+        )
+        write_replay(folder, random_replay(log))
+        write_map(folder, layout(snapshot.article_vectors), article_table())
+        Recommender.open(folder, {}).store_queries(folder / "queries.npy")
+        golden = Recommender.open(folder, {}).golden([1, 2, 3])
+        return {"data": {"last_date": "2020-09-22"}, "parameters": {}, "metrics": {}, "golden": golden}
+
+    return publish(artifacts, write, check=lambda folder: Recommender.load(folder))
+
+
+def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORING) -> Recommender:
+    """As of the day after the log's last; with no more than 40 articles, its index is exact."""
+    log = log or random_log()
+    as_of = log.last_day + 1
+    training = random_training(log, as_of)
+    snapshot = snapshot_of(training, log, as_of)
+    return Recommender(
+        model=snapshot.model,
+        index=build_index(snapshot.index_vectors(scoring)),
+        article_vectors=snapshot.article_vectors,
+        catalogue=Catalogue.of(article_table(), log),
+        customer_ids=customer_table()["customer_id"].to_numpy(dtype="U64").astype("S64"),
+        encoders=training.encoders,
+        customer_table=pa.Table.from_pandas(customer_table().drop(columns="customer_id")),
+        attributes=training.attributes,
+        log=log,
+        history_length=HISTORY_LENGTH,
+        scoring=scoring,
+        siblings=snapshot.siblings,
+        manifest={"version": "test"},
+        replay=random_replay(log),
+        packed_map=pack(
+            layout(snapshot.article_vectors),
+            article_table()["article_id"].tolist(),
+            article_table()["index_group_name"],
+        ),
+    )

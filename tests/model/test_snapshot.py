@@ -1,0 +1,111 @@
+"""The towers over whole tables."""
+
+import numpy as np
+import pytest
+
+from hm_utils.data.examples import Histories
+from hm_utils.data.features import CatalogueState
+from hm_utils.data.popularity import COUNTED
+from hm_utils.data.preprocessing import make_training_data
+from hm_utils.model.scoring import Scoring
+from hm_utils.model.snapshot import Snapshot, encode_customers
+from hm_utils.model.towers import TowerConfig, TwoTower
+from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log
+from tests.helpers.snapshots import random_snapshot
+
+
+def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
+    log = random_log()
+    training = make_training_data(article_table(), customer_table(), log, 40, 4)
+    model = TwoTower(training.tower_config(8, [16], 8)).eval()
+    state = CatalogueState(log).as_of(40)
+    snapshot = Snapshot.take(model, training.categories, state, training.attributes, log, 40, 5)
+    rows = np.array([0, 3, 59], dtype=np.int32)
+    ranked = snapshot.rank(rows, 100)
+    assert ranked.shape == (3, 100)
+    assert ranked.dtype == np.int32
+    assert (ranked[:, ARTICLES:] == -1).all()
+    scores = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + COUNTED * snapshot.popularity
+    np.testing.assert_allclose(
+        np.take_along_axis(scores, ranked[:, :ARTICLES], axis=1), -np.sort(-scores, axis=1), atol=1e-4
+    )
+    np.testing.assert_allclose(snapshot.score(rows, ARTICLES)[1], -np.sort(-scores, axis=1), atol=1e-4)
+    assert all(len(set(row)) == ARTICLES for row in ranked[:, :ARTICLES].tolist())
+    np.testing.assert_array_equal(snapshot.rank(rows, 7), ranked[:, :7])
+    assert snapshot.rank(rows[:0], 100).shape == (0, 100)
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        Scoring(1, 0.4, -1.5),
+        Scoring(0.3, 1.7, 8.0, -2.0),
+        Scoring(2.0, 0.0, 0.0, 0.3),
+        Scoring(0.0, 2.5),
+        Scoring(0.5, 1.2, 1.0, newcomers=0.4),
+        Scoring(1.0, 0.6, newcomers=3.0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("k", [12, ARTICLES + 3])
+def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
+    log = random_log()
+    snapshot = random_snapshot(log, 40)
+    rows = np.arange(CUSTOMERS, dtype=np.int32)
+    past = log.before(40)
+    last = np.full((CUSTOMERS, ARTICLES), -1)
+    np.maximum.at(last, (past.customer, past.article), past.day)
+    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.tastes_dim
+    parts = (slice(width), slice(width, None))
+    taste, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
+    again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
+    towers = snapshot.scale * (taste + scoring.name * name)
+    times = np.where((last >= 0).any(axis=1), 1, scoring.newcomers)
+    assert set(times.tolist()) == {1, scoring.newcomers}
+    expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)
+    articles, scores = snapshot.score(rows, k, scoring)
+    listed = min(k, ARTICLES)
+    assert articles.shape == scores.shape == (CUSTOMERS, k)
+    assert (articles[:, listed:] == -1).all()
+    assert np.isneginf(scores[:, listed:]).all()
+    assert all(len(set(row)) == listed for row in articles[:, :listed].tolist())
+    best = -np.sort(-expected, axis=1)[:, :listed]
+    np.testing.assert_allclose(scores[:, :listed], best, atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(expected, articles[:, :listed], axis=1), best, atol=1e-4)
+    np.testing.assert_array_equal(snapshot.score(rows, k, scoring, chunk=7)[0], articles)
+
+
+def test_without_histories_every_customer_is_as_if_newly_registered():
+    log = random_log()
+    snapshot = random_snapshot(log, 40)
+    rows = np.arange(CUSTOMERS, dtype=np.int32)
+    hidden, scoring = snapshot.without_histories(), Scoring(bought=5.0)
+    np.testing.assert_array_equal(hidden.popularity, snapshot.popularity)
+    np.testing.assert_array_equal(hidden.rank(rows, 12, scoring), hidden.rank(rows, 12))
+    never = np.diff(log.before(40).offsets) == 0
+    assert never.any()
+    np.testing.assert_allclose(hidden.customers(rows)[never], snapshot.customers(rows)[never], atol=1e-6)
+    assert (np.abs(hidden.customers(rows) - snapshot.customers(rows)).max(axis=1)[~never] > 1e-3).all()
+
+
+def test_a_vector_does_not_depend_on_who_else_is_encoded_to_the_last_bit():
+    """At the widths of the notebooks, where products with matrices go by blocks."""
+    rng = np.random.default_rng(0)
+    articles, customers = 500, 90
+    model = TwoTower(TowerConfig((articles, 50), 5, (20, 4)))
+    vectors = rng.normal(size=(articles, model.config.vector_dim)).astype(np.float32)
+    attributes = rng.integers(4, size=(customers, 2)).astype(np.int32)
+    histories = Histories(
+        rng.integers(articles, size=(customers, 20)).astype(np.int32),
+        rng.integers(100, size=(customers, 20)).astype(np.int32),
+        np.arange(20) < rng.integers(21, size=(customers, 1)),
+    )
+
+    def encoded(rows):
+        some = Histories(histories.articles[rows], histories.days_since[rows], histories.mask[rows])
+        return encode_customers(model.user_tower, vectors, attributes[rows], some, chunk=64)
+
+    whole = encoded(slice(None))
+    for size in (1, 2, 3, 5, 7, 32):
+        parts = [encoded(slice(start, start + size)) for start in range(0, customers, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -1,0 +1,176 @@
+"""What can be asked of a loaded model, against brute force over its own scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hm_utils.data.examples import histories_as_of
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.model.scoring import Scoring
+from hm_utils.serving.recommender import Recommender
+from hm_utils.serving.user_context import Shoppers
+from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_transactions
+from tests.helpers.served import SCORING, random_recommender
+from tests.helpers.snapshots import random_training, snapshot_of
+
+EVERYBODY = np.arange(CUSTOMERS)
+
+
+@pytest.fixture(scope="module")
+def recommender() -> Recommender:
+    return random_recommender()
+
+
+def history_of(recommender: Recommender, customer: int) -> tuple[list[int], list[int]]:
+    """Everything that a customer bought, oldest first: articles, and days ago."""
+    log = recommender.log
+    rows = slice(log.offsets[customer], log.offsets[customer + 1])
+    return log.article[rows].tolist(), (recommender.as_of - log.day[rows].astype(int)).tolist()
+
+
+def attributes_of(customer: int) -> dict[str, Any]:
+    row = customer_table().iloc[customer].drop("customer_id")
+    return {str(name): None if value != value else value for name, value in row.items()}
+
+
+def test_a_history_that_is_sent_is_as_good_as_the_one_that_is_stored(recommender):
+    some = 0
+    for customer in EVERYBODY.tolist():
+        articles, days_ago = history_of(recommender, customer)
+        some += len(articles) > 20
+        sent = recommender.visitor(None, attributes_of(customer), articles, days_ago)
+        for mine, stored in zip(
+            recommender.recommend(sent, 30), recommender.recommend(recommender.customers([customer]), 30), strict=True
+        ):
+            np.testing.assert_array_equal(mine, stored)
+    assert some > 30
+
+
+def test_a_purchase_a_second_ago_counts_as_if_it_were_in_the_log(recommender):
+    """The visit of today beside the stored history, and a log that has the whole of it."""
+    customer, new = 5, [11, 2]
+    articles, days_ago = history_of(recommender, customer)
+    whole = recommender.visitor(None, attributes_of(customer), [*articles, *new], [*days_ago, 0, 0])
+    beside = recommender.visitor(customer, None, new, [0, 0])
+    for one, other in zip(recommender.recommend(whole, 30), recommender.recommend(beside, 30), strict=True):
+        np.testing.assert_array_equal(one, other)
+    before = recommender.recommend(recommender.customers([customer]), 30)[0]
+    assert (recommender.recommend(beside, 30)[0] != before).any()
+
+
+def test_it_asks_as_the_evaluation_does_of_customers_with_and_without_a_history(recommender):
+    training = random_training(recommender.log, recommender.as_of)
+    snapshot = snapshot_of(training, recommender.log, recommender.as_of)
+    assert 0 < (np.diff(recommender.log.offsets) == 0).sum() < CUSTOMERS
+    np.testing.assert_allclose(
+        recommender.queries(recommender.customers(EVERYBODY)),
+        snapshot.queries(EVERYBODY.astype(np.int32), recommender.scoring),
+        atol=1e-6,
+    )
+
+
+def test_attributes_that_are_sent_take_the_place_of_the_stored_ones(recommender):
+    as_other = recommender.visitor(5, attributes_of(9))
+    np.testing.assert_array_equal(as_other.attributes, recommender.customers([9]).attributes)
+    np.testing.assert_array_equal(as_other.histories.articles, recommender.customers([5]).histories.articles)
+    unknown = recommender.visitor(None, {"age": None, "club_member_status": "no such status"})
+    assert not unknown.histories.mask.any()
+    assert recommender.recommend(unknown, 10)[0].min() >= 0
+
+
+@pytest.mark.parametrize("excluded", [[], [0, 3, 17], list(range(0, 40, 2))], ids=str)
+@pytest.mark.parametrize("allowed", [None, [], [7], [1, 2, 3, 5, 8, 13, 21, 34], list(range(ARTICLES))], ids=str)
+@pytest.mark.parametrize("scoring", [SCORING, Scoring(), Scoring(bought=-3.0, sibling=-2.0)], ids=str)
+def test_what_is_allowed_and_not_excluded_comes_in_the_order_of_the_whole_list(scoring, allowed, excluded):
+    recommender = random_recommender(scoring=scoring)
+    shoppers = recommender.customers(EVERYBODY)
+    every, their_scores = recommender.recommend(shoppers, ARTICLES)
+    found, scores = recommender.recommend(
+        shoppers,
+        9,
+        np.array(excluded, dtype=np.int32),
+        None if allowed is None else np.array(allowed, dtype=np.int32),
+    )
+    assert found.shape == scores.shape == (CUSTOMERS, 9)
+    for row in EVERYBODY:
+        fits = ~np.isin(every[row], excluded) & (True if allowed is None else np.isin(every[row], allowed))
+        expected = every[row][fits][:9]
+        assert found[row].tolist() == [*expected.tolist(), *[-1] * (9 - len(expected))]
+        assert scores[row][: len(expected)].tolist() == their_scores[row][fits][:9].tolist()
+        assert np.isneginf(scores[row][len(expected) :]).all()
+
+
+def test_reasons_are_what_the_score_would_lose_most_without(recommender):
+    bought = random_transactions()
+    for customer in (0, 5, 31):
+        shopper = recommender.customers([customer])
+        found, scores = recommender.recommend(shopper, 12)
+        newest = shopper.histories.newest(5)
+        expected = []
+        history = np.unique(newest.articles[newest.mask]).tolist()
+        lost = {}
+        for article in history:
+            without = bought[(bought["customer"] != customer) | (bought["article"] != article)]
+            log = PurchaseLog.from_transactions(without, CUSTOMERS, ARTICLES)
+            other = with_histories_of(recommender, log)
+            ranked, values = recommender.recommend(other, ARTICLES)
+            lost[article] = dict(zip(ranked[customer].tolist(), values[customer].tolist(), strict=True))
+        for article, score in zip(found[0].tolist(), scores[0].tolist(), strict=True):
+            drops = sorted(((score - lost[h][article], -h) for h in history), reverse=True)
+            expected.append([-h for drop, h in drops[:3] if drop > 1e-4])
+        reasons = recommender.reasons(shopper, found[0])
+        assert [part[: len(e)] for part, e in zip(reasons, expected, strict=True)] == expected
+        assert any(expected)
+
+
+def with_histories_of(recommender: Recommender, log: PurchaseLog) -> Shoppers:
+    """Everybody, with the purchases of another log, in the same model."""
+    other = recommender.customers(EVERYBODY)
+    return Shoppers(other.attributes, histories_as_of(log, EVERYBODY.astype(np.int32), recommender.as_of, 50))
+
+
+def test_somebody_without_a_history_gets_no_reasons(recommender):
+    assert recommender.reasons(recommender.visitor(), np.array([1, 2], dtype=np.int32)) == [[], []]
+
+
+def test_similar_articles_are_those_of_the_closest_taste(recommender):
+    width = recommender._config.tastes_dim
+    tastes = recommender._article_vectors[:, :width].astype(np.float64)
+    tastes /= np.linalg.norm(tastes, axis=1, keepdims=True)
+    for article in (0, 7, ARTICLES - 1):
+        cosines = tastes @ tastes[article]
+        expected = [row for row in np.argsort(-cosines, kind="stable").tolist() if row != article][:6]
+        found, said = recommender.similar(article, 6)
+        assert found.tolist() == expected
+        np.testing.assert_allclose(said, cosines[expected], atol=1e-5)
+        assert len(recommender.similar(article, 100)[0]) == ARTICLES - 1
+
+
+def test_a_varied_list_is_of_the_candidates_with_their_scores(recommender):
+    found, scores = (part[0] for part in recommender.recommend(recommender.customers([4]), 30))
+    varied, theirs = recommender.diversify(found, scores, 0.8, 10)
+    assert len(set(varied.tolist())) == 10
+    assert varied.tolist() != found[:10].tolist()
+    places = [found.tolist().index(article) for article in varied.tolist()]
+    np.testing.assert_array_equal(theirs, scores[places])
+    np.testing.assert_array_equal(recommender.diversify(found, scores, 0.0, 10)[0], found[:10])
+
+
+def test_customer_details_are_the_tables(recommender):
+    for customer in (0, 12, 59):
+        found = recommender.customer_details(customer)
+        expected = attributes_of(customer)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name] == (value if isinstance(value, str) or value is None else pytest.approx(float(value)))
+
+
+def test_lists_do_not_depend_on_who_else_is_asked_about(recommender):
+    together = recommender.recommend(recommender.customers(EVERYBODY), 12)
+    for size in (1, 3, 17):
+        parts = [recommender.recommend(recommender.customers(EVERYBODY[i : i + size]), 12) for i in range(0, 60, size)]
+        for whole, pieces in zip(together, zip(*parts, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(pieces), whole)

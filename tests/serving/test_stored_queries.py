@@ -1,0 +1,91 @@
+"""Queries worked out when a model is published: the very ones that the user tower gives, and read for nobody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hm_utils.serving import recommender as recommender_module
+from hm_utils.serving.bundle import BundleError
+from hm_utils.serving.recommender import Recommender
+from hm_utils.serving.stored_queries import StoredQueries, write_queries
+from tests.helpers.data import CUSTOMERS
+from tests.helpers.served import random_recommender
+
+ROWS = np.arange(CUSTOMERS, dtype=np.int32)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recommender:
+    monkeypatch.setattr(recommender_module, "STORED_AT_ONCE", 7)  # several parts, and a rest
+    model = random_recommender()
+    model.store_queries(tmp_path / "queries.npy")
+    model._stored_queries = StoredQueries(tmp_path / "queries.npy")
+    return model
+
+
+def test_they_are_the_user_towers_to_the_last_bit(stored: Recommender) -> None:
+    fresh = random_recommender()
+    assert len(stored._stored_queries or ()) == CUSTOMERS
+    for rows in (ROWS, ROWS[::-3], ROWS[5:6], ROWS[:0]):
+        np.testing.assert_array_equal(stored.queries(stored.customers(rows)), fresh.queries(fresh.customers(rows)))
+
+
+def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommender, monkeypatch) -> None:
+    expected = [random_recommender().recommend(stored.customers(ROWS[i : i + 1]), 10) for i in range(5)]
+    told = stored.visitor(3, articles=[1, 2], days_ago=[0, 0])
+    with_attributes = stored.visitor(3, attributes={"age": 30.0})
+    somebody = stored.visitor()
+    for shopper in (told, with_attributes, somebody):
+        assert shopper.rows is None
+        np.testing.assert_array_equal(stored.queries(shopper), stored.encoded_queries(shopper))
+    assert not np.array_equal(stored.queries(told), stored.queries(stored.customers(ROWS[3:4])))
+    np.testing.assert_array_equal(stored.visitor(3).rows, [3])
+    assert stored.customers(ROWS[3:4]).without(np.array([1], dtype=np.int32)).rows is None
+
+    def fail(shoppers):
+        raise AssertionError("the tower was asked")
+
+    monkeypatch.setattr(stored, "encode", fail)
+    for row, (articles, scores) in enumerate(expected):
+        found, theirs = stored.recommend(stored.customers(ROWS[row : row + 1]), 10)
+        np.testing.assert_array_equal(found, articles)
+        np.testing.assert_array_equal(theirs, scores)
+    with pytest.raises(AssertionError, match="the tower was asked"):
+        stored.recommend(told, 10)
+
+
+def test_queries_of_other_towers_are_refused(stored: Recommender, tmp_path: Path) -> None:
+    stored.customer_ids = np.sort(stored.customer_ids)
+    stored.manifest = {"golden": stored.golden([0, 3])}
+    stored.check_golden()
+    queries = np.load(tmp_path / "queries.npy")
+    write_queries(tmp_path / "others.npy", [np.roll(queries, 1, axis=1)], CUSTOMERS)
+    stored._stored_queries = StoredQueries(tmp_path / "others.npy")
+    with pytest.raises(BundleError, match=r"queries\.npy is of other towers"):
+        stored.check_golden()
+
+
+def test_files_that_are_no_queries_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queries.npy"
+    with pytest.raises(FileNotFoundError):
+        StoredQueries(path)
+    for array in (np.zeros((3, 4)), np.zeros(3, np.float32), np.asfortranarray(np.zeros((3, 4), np.float32))):
+        np.save(path, array)
+        with pytest.raises(ValueError, match="publish again"):
+            StoredQueries(path)
+    with pytest.raises(ValueError, match="of 3 customers, not of 4"):
+        write_queries(path, [np.zeros((3, 2), np.float32)], 4)
+
+
+def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "queries.npy"
+    write_queries(path, [np.ones((2, 4), np.float32), np.full((1, 4), 2, np.float32)], 3)
+    queries = StoredQueries(path)
+    assert queries.read(np.array([2, 0]))[:, 0].tolist() == [2, 1]
+    np.testing.assert_array_equal(np.load(path), [[1] * 4, [1] * 4, [2] * 4])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(OSError, match="end before their last customer"):
+        queries.read(np.array([2]))

@@ -1,0 +1,46 @@
+"""Histories of a visit and of purchases, put together and taken apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hm_utils.data.examples import histories_as_of
+from hm_utils.serving.user_context import Shoppers, merged, visit
+from tests.helpers.data import CUSTOMERS, random_log
+
+
+def entries(histories, row=0):
+    """(article, days since) of a history, in order."""
+    mask = histories.mask[row]
+    assert (np.diff(mask.astype(int)) <= 0).all(), "what is there comes first"
+    return list(zip(histories.articles[row][mask].tolist(), histories.days_since[row][mask].tolist(), strict=True))
+
+
+def test_a_visit_is_nearest_first_and_of_one_day_the_later_is_nearer():
+    found = visit([4, 5, 6, 7, 4], [3, 0, 0, 9, 3], 8)
+    assert found.mask.shape == (1, 8)
+    assert entries(found) == [(6, 0), (5, 0), (4, 3), (4, 3), (7, 9)]
+    assert entries(visit([4, 5, 6, 7], [3, 0, 0, 9], 2)) == [(6, 0), (5, 0)]
+    assert entries(visit([1, 2, 3], [5, 5, 5], 3)) == [(3, 5), (2, 5), (1, 5)]
+    assert entries(visit([], [], 3)) == []
+
+
+def test_merged_histories_are_in_order_of_days_the_visit_first():
+    bought = visit([1, 2, 3], [6, 4, 4], 5)
+    seen = visit([8, 9], [4, 0], 5)
+    assert entries(merged(seen, bought)) == [(9, 0), (8, 4), (3, 4), (2, 4), (1, 6)]
+    assert entries(merged(visit([8, 9, 7], [4, 0, 5], 5), bought)) == [(9, 0), (8, 4), (3, 4), (2, 4), (7, 5)]
+    assert entries(merged(visit([], [], 5), bought)) == entries(bought)
+
+
+def test_a_history_without_an_article_keeps_the_order_of_the_others():
+    histories = histories_as_of(random_log(), np.arange(CUSTOMERS, dtype=np.int32), 40, 12)
+    for row in (0, 3, 58):
+        one = histories_as_of(random_log(), np.array([row], dtype=np.int32), 40, 12)
+        articles = np.unique(histories.articles[row][histories.mask[row]])
+        variants = Shoppers(np.array([[1, 2]]), one).without(articles)
+        assert len(variants) == len(articles)
+        assert (variants.attributes == [1, 2]).all()
+        for place, article in enumerate(articles.tolist()):
+            expected = [(a, d) for a, d in entries(histories, row) if a != article]
+            assert entries(variants.histories, place) == expected

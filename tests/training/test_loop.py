@@ -1,0 +1,462 @@
+"""The loop: it learns, stops, keeps the best, and resumes as if nothing had happened."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hm_utils.data.examples import BatchMaker
+from hm_utils.data.features import CatalogueState
+from hm_utils.data.popularity import COUNTED
+from hm_utils.data.preprocessing import make_training_data
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
+from hm_utils.training import loop as training_module
+from hm_utils.training.loop import (
+    AVERAGE_POWER,
+    MIN_DAYS_OF_LOG,
+    PRICE_COLUMN,
+    STEPS_PER_AVERAGE,
+    RowAdam,
+    TrainingInputs,
+    TrainingSettings,
+    batch_loss,
+    train,
+)
+from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
+from tests.helpers.snapshots import random_towers
+
+LENGTH = 5
+
+
+class Interrupted(Exception):
+    pass
+
+
+def fixed_parts():
+    log = random_log()
+    return log, make_training_data(article_table(), customer_table(), log, 40, 4, negatives_per_positive=2)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return fixed_parts()
+
+
+def run(parts, path: Path, validate=None, fingerprint="data", **changes):
+    log, training = parts
+    settings = TrainingSettings(
+        **{"batch_size": 64, "num_epochs": 4, "history_length": LENGTH, "device": "cpu", **changes}
+    )
+    batches = BatchMaker(log, training.examples, settings.batch_size, LENGTH, settings.use_in_batch_negatives)
+    return train(
+        training.tower_config(8, [16], 8),
+        TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes),
+        settings,
+        path,
+        fingerprint,
+        validate,
+        "score",
+    )
+
+
+def scores(values):
+    """A validation that returns the given scores, one an epoch."""
+    remaining = iter(values)
+
+    def validate(model):
+        value = next(remaining)
+        if value is None:
+            raise Interrupted
+        return {"score": value}
+
+    return validate
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False])
+def test_the_loss_falls(parts, tmp_path, use_in_batch_negatives):
+    result = run(
+        parts,
+        tmp_path / "c.pt",
+        use_in_batch_negatives=use_in_batch_negatives,
+        num_epochs=6,
+        learning_rate=0.01,
+    )
+    losses = [record["train_loss"] for record in result.history]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_it_stops_after_patience_and_keeps_the_epoch_where_three_together_are_best(parts, tmp_path):
+    seen = []
+
+    def validate(model):
+        seen.append(weights(model))
+        return {"score": [0.1, 0.5, 0.4, 0.45, 0.3, 0.2, 0.9][len(seen) - 1]}  # means 0.1, 0.3, 0.33, 0.45, 0.38, 0.32
+
+    result = run(parts, tmp_path / "c.pt", validate, num_epochs=10, patience=2)
+    assert len(result.history) == 6
+    assert result.best_epoch == 4
+    for name, value in weights(result.model).items():
+        torch.testing.assert_close(value, seen[3][name])
+    assert read_checkpoint(tmp_path / "c.pt")["epoch"] == 4
+
+
+def test_without_validation_the_last_epoch_is_kept(parts, tmp_path):
+    result = run(parts, tmp_path / "c.pt", num_epochs=3)
+    assert result.best_epoch == 3
+    assert not list(tmp_path.glob("*.resume"))
+
+
+@pytest.mark.parametrize("steps_per_epoch", [10_000, 5])  # 5: in the middle of a pass
+def test_an_interrupted_run_resumes_to_the_same_weights(parts, tmp_path, steps_per_epoch):
+    steps = {"steps_per_epoch": steps_per_epoch}
+    whole = run(parts, tmp_path / "whole.pt", scores([0.1, 0.2, 0.3, 0.4]), **steps)
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path / "cut.pt", scores([0.1, 0.2, None]), **steps)
+    assert (tmp_path / "cut.pt.resume").exists()
+    resumed = run(parts, tmp_path / "cut.pt", scores([0.3, 0.4]), **steps)
+    assert resumed.resumed_from == 2
+    assert [r["train_loss"] for r in resumed.history] == [r["train_loss"] for r in whole.history]
+    for name, value in weights(whole.model).items():
+        torch.testing.assert_close(value, weights(resumed.model)[name], rtol=0, atol=0)
+    assert not (tmp_path / "cut.pt.resume").exists()
+
+
+def test_a_long_pass_is_cut_into_epochs(parts, tmp_path, monkeypatch):
+    made: list[np.ndarray] = []
+    make = BatchMaker.make
+
+    def counted(self, chosen, rng):
+        made.append(chosen)
+        return make(self, chosen, rng)
+
+    monkeypatch.setattr(BatchMaker, "make", counted)
+    _, training = parts
+    steps = -(-len(training.examples) // 64)
+    assert steps > 10
+    done: list[int] = []
+
+    def validate(model):
+        done.append(len(made))
+        return {"score": 0.0}
+
+    run(parts, tmp_path / "c.pt", validate, num_epochs=6, patience=9, steps_per_epoch=-(-steps // 3))
+    epochs = np.diff(done, prepend=0)
+    assert epochs[:3].sum() == epochs[3:].sum() == steps
+    assert np.ptp(epochs) <= 1
+    for one_pass in (made[:steps], made[steps:]):
+        assert sorted(np.concatenate(one_pass).tolist()) == list(range(len(training.examples)))
+    assert any(not np.array_equal(first, second) for first, second in zip(made[:steps], made[steps:], strict=True))
+
+
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "other data"}, {"learning_rate": 0.002}, {"seed": 1}], ids=["data", "rate", "seed"]
+)
+def test_what_another_run_left_is_not_resumed(parts, tmp_path, change):
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path / "c.pt", scores([0.1, None]))
+    result = run(parts, tmp_path / "c.pt", scores([0.1, 0.2, 0.3, 0.4]), **change)
+    assert result.resumed_from == 0
+    assert len(result.history) == 4
+
+
+@pytest.mark.parametrize("what", ["another run's", "missing", "damaged"])
+def test_a_best_epoch_that_is_not_this_runs_own_starts_anew(parts, tmp_path, what, caplog):
+    best = tmp_path / "c.pt"
+    with pytest.raises(Interrupted):
+        run(parts, best, scores([0.5, 0.1, None]))
+    if what == "another run's":
+        run(parts, best.with_name("other.pt"), num_epochs=1, seed=7)
+        best.with_name("other.pt").replace(best)
+    elif what == "missing":
+        best.unlink()
+    else:
+        best.write_bytes(b"not a checkpoint")
+    # No epoch is better than the first: what is on disk would have been the result.
+    result = run(parts, best, scores([0.5, 0.1, 0.1, 0.1]))
+    assert result.resumed_from == 0
+    assert result.best_epoch == 1
+    assert read_checkpoint(best)["settings"]["seed"] == 42
+    assert "starts anew" in caplog.text
+
+
+def test_a_damaged_resume_file_starts_anew(parts, tmp_path):
+    (tmp_path / "c.pt.resume").write_bytes(b"not a checkpoint")
+    assert run(parts, tmp_path / "c.pt", num_epochs=1).resumed_from == 0
+
+
+def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(parts, tmp_path):
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        run(parts, tmp_path / "c.pt", learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 0), ("num_epochs", 0), ("learning_rate", float("nan")), ("patience", 0), ("history_length", 0)],
+)
+def test_a_setting_out_of_range_is_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        TrainingSettings(**{name: value})
+
+
+def test_the_checkpoint_gives_the_model_back(parts, tmp_path):
+    result = run(parts, tmp_path / "c.pt", num_epochs=1)
+    again = load_checkpoint(tmp_path / "c.pt")
+    assert again.config == result.model.config
+    for name, value in weights(result.model).items():
+        torch.testing.assert_close(value, again.state_dict()[name])
+
+
+def test_a_checkpoint_that_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match="run notebook 03_training first"):
+        load_checkpoint(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(tmp_path / "text.pt")
+    torch.save({"model": {}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="not written by this project"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_checkpoint_of_other_data_is_refused(parts, tmp_path):
+    run(parts, tmp_path / "c.pt", num_epochs=1, fingerprint="seven test days")
+    assert read_checkpoint(tmp_path / "c.pt", "seven test days")["epoch"] == 1
+    with pytest.raises(CheckpointError, match=r"seven test days, not two test days\): run notebook 03_training again"):
+        read_checkpoint(tmp_path / "c.pt", "two test days")
+
+
+@pytest.mark.parametrize("changed", ["setting", "weight"])
+def test_a_checkpoint_of_other_towers_is_said(parts, tmp_path, changed):
+    run(parts, tmp_path / "c.pt", num_epochs=1)
+    content = read_checkpoint(tmp_path / "c.pt")
+    if changed == "setting":
+        content["tower_config"]["heads"] = 4
+    else:
+        content["model"].pop("log_scale")
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"towers other than today's .*: train again"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_training_reads_nothing_of_the_future(parts, tmp_path):
+    log, training = parts
+    cut = log.before(training.as_of)
+    short = make_training_data(article_table(), customer_table(), cut, 40, 4, negatives_per_positive=2)
+    first = run(parts, tmp_path / "whole.pt", num_epochs=2)
+    second = run((cut, short), tmp_path / "cut.pt", num_epochs=2)
+    for name, value in weights(first.model).items():
+        torch.testing.assert_close(value, weights(second.model)[name], rtol=0, atol=0)
+    np.testing.assert_array_equal(training.examples.negatives, short.examples.negatives)
+
+
+def test_row_adam_takes_the_steps_of_sparse_adam():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(50, 4, generator=generator)
+    bags = [torch.nn.EmbeddingBag.from_pretrained(start.clone(), False, mode="sum", sparse=True) for _ in range(2)]
+    optimizers = [
+        kind(bag.parameters(), lr=0.01) for kind, bag in zip((RowAdam, torch.optim.SparseAdam), bags, strict=True)
+    ]
+    for _ in range(20):
+        rows, target = torch.randint(20, (8, 3), generator=generator), torch.randn(8, 4, generator=generator)
+        for bag, optimizer in zip(bags, optimizers, strict=True):
+            optimizer.zero_grad()
+            (bag(rows) - target).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(bags[0].weight, bags[1].weight)
+    assert not torch.equal(bags[0].weight[:20], start[:20])
+    assert torch.equal(bags[0].weight[20:], start[20:]), "rows without a gradient stay as they are"
+    first, second = (optimizer.state_dict()["state"][0] for optimizer in optimizers)
+    assert first["step"] == second["step"] == 20
+    torch.testing.assert_close(first["exp_avg_sq"], second["exp_avg_sq"])
+
+
+NEW_ARTICLE = ARTICLES - 1  # first sold on day 36
+
+
+@pytest.fixture(scope="module")
+def with_a_new_article():
+    """Inputs and towers over a log where NEW_ARTICLE, whose id and price training knows, is sold late."""
+    frame = random_transactions()
+    new = frame.head(3).assign(t_dat=frame["t_dat"].min() + pd.Timedelta(days=36), article=NEW_ARTICLE)
+    log = PurchaseLog.from_transactions(pd.concat([frame, new]), CUSTOMERS, ARTICLES)
+    training = make_training_data(article_table(), customer_table(), log, 40, 6, negatives_per_positive=2)
+    assert (training.categories[NEW_ARTICLE, [0, PRICE_COLUMN]] > 1).all()
+    return log, training, random_towers(training)
+
+
+def first_loss(with_a_new_article, day, categories=None, popularity=None, use_in_batch_negatives=True, scale=None):
+    """The loss of the examples of a day, every article of the catalogue among the negatives."""
+    log, training, model = with_a_new_article
+    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives)
+    batch = batches.make(np.flatnonzero(training.examples.day == day), np.random.default_rng(0))
+    assert batch.day == day
+    if use_in_batch_negatives:
+        articles = np.arange(ARTICLES)
+        own = batch.items[batch.positives].astype(np.int64)
+        batch = replace(
+            batch,
+            items=articles.astype(np.int32),
+            popularity=batches.share_and_popularity(training.examples.day[training.examples.day == day])[1],
+            positives=own,
+            negatives=articles,
+            log_expected_count=np.zeros(ARTICLES, dtype=np.float32),
+            collisions=own[:, None] == articles,
+            history=batch.items[batch.history].astype(np.int64),
+        )
+    if popularity is not None:
+        batch = replace(batch, popularity=popularity(batch.popularity))
+    inputs = TrainingInputs(
+        batches, training.categories if categories is None else categories, CatalogueState(log), training.attributes
+    )
+    kept = model.log_scale.detach().clone()
+    with torch.no_grad():
+        if scale is not None:
+            model.log_scale.copy_(torch.tensor(scale).log())
+        loss = batch_loss(model, batch, inputs, "cpu").item()
+        model.log_scale.copy_(kept)
+    return batch, loss
+
+
+def with_other_code(categories, article, column):
+    categories = categories.copy()
+    categories[article, column] = 2 if categories[article, column] != 2 else 3
+    return categories
+
+
+@pytest.mark.parametrize("column", [0, 1, PRICE_COLUMN], ids=["id", "product", "price"])
+def test_an_article_not_yet_sold_has_no_id_product_or_price(with_a_new_article, column):
+    categories = with_a_new_article[1].categories
+
+    def is_read(article, day):
+        other = with_other_code(categories, article, column)
+        return first_loss(with_a_new_article, day, other)[1] != first_loss(with_a_new_article, day)[1]
+
+    assert not is_read(NEW_ARTICLE, MIN_DAYS_OF_LOG)
+    assert not is_read(NEW_ARTICLE, 36)  # the morning of its first sale
+    assert is_read(NEW_ARTICLE, 37)
+    assert is_read(0, MIN_DAYS_OF_LOG)  # sold long before
+    # A young log does not know what is new.
+    assert is_read(NEW_ARTICLE, MIN_DAYS_OF_LOG - 1)
+
+
+def test_an_article_not_yet_sold_has_its_other_categories(with_a_new_article):
+    other = with_other_code(with_a_new_article[1].categories, NEW_ARTICLE, 3)
+    assert first_loss(with_a_new_article, 30, other)[1] != first_loss(with_a_new_article, 30)[1]
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
+def test_each_pair_of_an_ensemble_learns_by_itself(parts, use_in_batch_negatives):
+    log, training = parts
+    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives)
+    inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
+    batch = batches.make(np.arange(64), np.random.default_rng(0))
+    several = random_towers(training, ensemble_size=3)
+    loss = batch_loss(several, batch, inputs, "cpu")
+    loss.backward()
+    losses = []
+    for both in zip(several.item_tower.towers, several.user_tower.towers, strict=True):
+        alone = random_towers(training, ensemble_size=1)
+        for tower, like in zip((alone.item_tower.towers[0], alone.user_tower.towers[0]), both, strict=True):
+            tower.load_state_dict(like.state_dict())
+        own = batch_loss(alone, batch, inputs, "cpu")
+        own.backward()
+        losses.append(own.item())
+        for tower, like in zip((alone.item_tower.towers[0], alone.user_tower.towers[0]), both, strict=True):
+            for expected, found in zip(tower.parameters(), like.parameters(), strict=True):
+                assert found.grad is not None
+                assert expected.grad is not None
+                torch.testing.assert_close(3 * found.grad.to_dense(), expected.grad.to_dense(), rtol=1e-4, atol=1e-6)
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert np.ptp(losses) > 0.01
+
+
+def test_every_weight_of_an_ensemble_is_trained(parts):
+    """The optimizers know the ids and the weights of names of every pair."""
+    log, training = parts
+    settings = TrainingSettings(batch_size=64, history_length=LENGTH, device="cpu")
+    batches = BatchMaker(log, training.examples, 64, LENGTH)
+    inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
+    model = random_towers(training, ensemble_size=2).train()
+    before = weights(model)
+    optimizers = training_module.Optimizers(model, settings.learning_rate)
+    optimizers.step(batch_loss(model, batches.make(np.arange(64), np.random.default_rng(0)), inputs, "cpu"))
+    still = {name for name, _ in model.named_parameters() if torch.equal(before[name], model.state_dict()[name])}
+    of_no_effect = {f"user_tower.towers.{place}.content_weight.bias" for place in range(2)}  # a softmax does not see it
+    assert still - of_no_effect == {"pair_bias"}, "the loss of sampled pairs alone moves it"
+
+
+@pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
+def test_popularity_is_in_the_logits(with_a_new_article, use_in_batch_negatives):
+    def loss(popularity=None, scale=None):
+        return first_loss(with_a_new_article, 30, None, popularity, use_in_batch_negatives, scale)
+
+    batch, whole = loss()
+    assert loss(lambda popularity: popularity[::-1].copy())[1] != pytest.approx(whole, rel=1e-3)
+    shifted = loss(lambda popularity: popularity + 3)[1]
+    # The softmax asks which article was bought, so that a constant is nothing to it; the pairs ask whether.
+    assert (shifted == pytest.approx(whole, rel=1e-5)) == use_in_batch_negatives
+    # Without the cosine it is all that is left.
+    positive, negative = (COUNTED * batch.popularity[places] for places in (batch.positives, batch.negatives))
+    if use_in_batch_negatives:
+        weight = np.where(batch.collisions, 0, np.exp(negative - batch.log_expected_count))
+        expected = np.log1p(weight.sum(axis=1) / np.exp(positive)).mean()
+    else:
+        bias = with_a_new_article[2].pair_bias.item()
+        expected = np.log1p(np.exp(-positive - bias)).mean() + np.log1p(np.exp(negative + bias)).mean()
+    assert loss(scale=1e-30)[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_kept(parts, tmp_path, monkeypatch):
+    passed, validated, models = [], [], []
+    step = training_module.Optimizers.step
+
+    class Recorded(training_module.Optimizers):
+        def __init__(self, model, learning_rate):
+            super().__init__(model, learning_rate)
+            models.append(model)
+
+        def step(self, loss, exchange=None):
+            step(self, loss, exchange)
+            passed.append(weights(models[0]))
+
+    def validate(model):
+        validated.append(weights(model))
+        return {"score": len(validated)}
+
+    monkeypatch.setattr(training_module, "Optimizers", Recorded)
+    result = run(parts, tmp_path / "c.pt", validate, num_epochs=3, learning_rate=0.01)
+    steps = len(passed) // 3
+    assert steps > STEPS_PER_AVERAGE
+    names = [name for name, _ in models[0].named_parameters()]
+    average: dict[str, torch.Tensor] = {}
+    n = 0
+    for epoch in range(3):
+        taken = sorted({*range(STEPS_PER_AVERAGE - 1, steps, STEPS_PER_AVERAGE), steps - 1})  # the last one too
+        for now in [passed[epoch * steps + step] for step in taken]:
+            decay = n / (AVERAGE_POWER + n)
+            average = {name: decay * average.get(name, now[name]) + (1 - decay) * now[name] for name in names}
+            n += 1
+        for name in names:
+            torch.testing.assert_close(validated[epoch][name], average[name], rtol=1e-4, atol=1e-6)
+    for name in names:
+        torch.testing.assert_close(weights(result.model)[name], validated[2][name], rtol=0, atol=0)
+    assert not torch.equal(average["log_scale"], passed[-1]["log_scale"])

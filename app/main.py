@@ -21,7 +21,7 @@ from app.routes.recommend import router
 from app.serving.answers import UnknownError
 from app.serving.model import Load, load_recommender
 from app.serving.reload import Reloader
-from app.serving.request_batching import Together
+from app.serving.request_batching import RequestBatcher
 from app.settings import Settings, misspelt, photos, read_settings
 from hm_utils.retrieval.milvus import VectorStoreError
 
@@ -39,7 +39,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state = app.state
         state.limits = Limits(current)
         state.pool = Pool(current.pool_threads, current.pool_queue)
-        state.together = Together()
+        state.together = RequestBatcher()
         state.images = photos(current)
         loading = load if current.vector_store is None else partial(load, vector_store=current.vector_store)
         state.reloader = Reloader(state, path or current.model, loading)

@@ -111,7 +111,7 @@ def train_and_recommend(folder: Path, steps: int) -> dict[str, Any]:
         log=log,
         history_length=HISTORY_LENGTH,
         scoring=Scoring(bought=1.0),
-        siblings=snapshot.siblings,
+        variants=snapshot.variants,
         manifest={},
     )
     start = time.perf_counter()

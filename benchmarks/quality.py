@@ -42,18 +42,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import SETTINGS, TOP_K
+from hm_utils.arrays import Int32
 from hm_utils.data import examples
 from hm_utils.data.examples import BatchMaker
 from hm_utils.data.features import MISSING, UNKNOWN, CatalogueState
 from hm_utils.data.preprocessing import Preprocessed, preprocess
-from hm_utils.data.purchases import Baskets, Int32
+from hm_utils.data.purchases import Baskets
 from hm_utils.data.raw import read_raw
 from hm_utils.evaluation.baselines import BASELINES, chain, popularity_by_age, recent_popularity
 from hm_utils.evaluation.comparison import EVERYONE, evaluate
 from hm_utils.files import repository_root, resolve
 from hm_utils.model import snapshot
 from hm_utils.model.snapshot import Snapshot
-from hm_utils.model.towers import IDENTITY_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
+from hm_utils.model.towers import ID_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
 from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
 from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
 from hm_utils.serving.publishing import PUBLISHED
@@ -110,19 +111,15 @@ class Ablation:
 
 
 def _hide_identity(categories: Tensor) -> Tensor:
-    return torch.cat(
-        [torch.full_like(categories[:, :IDENTITY_COLUMNS], UNKNOWN), categories[:, IDENTITY_COLUMNS:]], dim=1
-    )
+    return torch.cat([torch.full_like(categories[:, :ID_COLUMNS], UNKNOWN), categories[:, ID_COLUMNS:]], dim=1)
 
 
 def _hide_content(categories: Tensor) -> Tensor:
-    return torch.cat(
-        [categories[:, :IDENTITY_COLUMNS], torch.full_like(categories[:, IDENTITY_COLUMNS:], MISSING)], dim=1
-    )
+    return torch.cat([categories[:, :ID_COLUMNS], torch.full_like(categories[:, ID_COLUMNS:], MISSING)], dim=1)
 
 
 def _hide_names(items: Tensor) -> Tensor:
-    return F.pad(items[:, : -TowerConfig.name_dim], (0, TowerConfig.name_dim))
+    return F.pad(items[:, : -TowerConfig.identity_dim], (0, TowerConfig.identity_dim))
 
 
 ABLATIONS: dict[str, Ablation] = {
@@ -144,8 +141,8 @@ ABLATIONS: dict[str, Ablation] = {
             (snapshot, "log_popularity", {"sales": np.zeros_like}),
         )
     ),
-    "without popularity in training": Ablation(constants=((loop, "COUNTED", 0.0),)),
-    "without halving popularity in training": Ablation(constants=((loop, "COUNTED", 1.0),)),
+    "without popularity in training": Ablation(constants=((loop, "LOGIT_ADJUSTMENT", 0.0),)),
+    "without halving popularity in training": Ablation(constants=((loop, "LOGIT_ADJUSTMENT", 1.0),)),
     "without averaged weights": Ablation(constants=((loop, "AVERAGE_POWER", 1e12), (loop, "STEPS_PER_AVERAGE", 1))),
 }
 

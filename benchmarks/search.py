@@ -49,9 +49,10 @@ import pandas as pd
 import torch
 
 from benchmarks.measuring import machine, measured, save
+from hm_utils.arrays import Float32
 from hm_utils.files import resolve
 from hm_utils.model.scoring import fold_articles, fold_customers
-from hm_utils.retrieval.index import ExactIndex, Float32, Index, ScannIndex, _captured_stderr, build_index, load_index
+from hm_utils.retrieval.index import ExactIndex, Index, ScannIndex, _captured_stderr, build_index, load_index
 from hm_utils.retrieval.index_tuning import choose_leaves
 from hm_utils.serving.bundle import BundleError
 from hm_utils.serving.recommender import Recommender

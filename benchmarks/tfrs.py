@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 WARM_UP = 20  # steps before the clock starts, whole calls; the first traces the graph
-IDENTITY_COLUMNS = 2  # the first columns of an article's categories: its id and its product
+ID_COLUMNS = 2  # the first columns of an article's categories: its id and its product
 TEMPERATURE = 0.05
 LEARNING_RATE = 0.003  # of the tutorials' 0.1 and smaller ones, with which the loss falls the soonest
 STEPS_PER_CALL = 10  # `fit` runs so many in one call of the graph: a good part quicker than one at a time
@@ -92,8 +92,8 @@ def make_model(tf: Any, arrays: Arrays, settings: dict[str, Any], once: bool) ->
             super().__init__()
             sizes = settings["article_sizes"]
             self.tables = {name: tf.constant(arrays[name]) for name in TABLES}
-            self.identity = Embeddings(sizes[:IDENTITY_COLUMNS])
-            self.category = Embeddings(sizes[IDENTITY_COLUMNS:])
+            self.identity = Embeddings(sizes[:ID_COLUMNS])
+            self.category = Embeddings(sizes[ID_COLUMNS:])
             self.attribute = Embeddings(settings["customer_sizes"])
             self.state = layers.Dense(dim)
             self.item_mlp, self.user_mlp = mlp(), mlp()
@@ -102,9 +102,9 @@ def make_model(tf: Any, arrays: Arrays, settings: dict[str, Any], once: bool) ->
         def encode_items(self, articles: Any) -> Any:
             """``[u]`` article rows → ``[u, output_dim]`` unit vectors."""
             categories = tf.gather(self.tables["categories"], articles)
-            what = self.category(categories[:, IDENTITY_COLUMNS:])
+            what = self.category(categories[:, ID_COLUMNS:])
             what += self.state(tf.gather(self.tables["state"], articles))
-            who = self.identity(categories[:, :IDENTITY_COLUMNS])
+            who = self.identity(categories[:, :ID_COLUMNS])
             return tf.math.l2_normalize(self.item_mlp(tf.concat([who, what], axis=1)), axis=1)
 
         def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:

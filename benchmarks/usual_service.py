@@ -49,8 +49,8 @@ def recommend(request: RecommendRequest) -> RecommendResponse:
     found = customers[customers["customer_id"] == request.customer_id]
     if found.empty:
         raise HTTPException(404, "unknown customer")
-    shopper = model.customers(np.array([found.index[0]]))
-    queries, related = model.encoded_queries(shopper), relatives(shopper.histories, model._siblings)
+    user = model.customers(np.array([found.index[0]]))
+    queries, related = model.encoded_queries(user), relatives(user.histories, model._variants)
     wanted = request.top_k + len(request.exclude_items)
     articles, scores = best(
         model._index.search, model._index.vectors, model._times, queries, related, model.scoring, wanted

@@ -28,11 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.cluster import ClusterError
-from hm_utils.data.purchases import Int32, Int64
 from hm_utils.engines import check_engine
 from hm_utils.serving.bundle import BundleError
-from hm_utils.serving.recommender import Float32, Recommender
+from hm_utils.serving.recommender import Recommender
 
 CHUNK = 4_096  # customers at a time
 MAX_TOP_K = 1_000

@@ -38,7 +38,7 @@ class JoinedWrites:
         return getattr(self._transport, name)
 
 
-class WholeAnswers(HttpToolsProtocol):
+class JoinedWritesProtocol(HttpToolsProtocol):
     """For uvicorn's ``http``."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

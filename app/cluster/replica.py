@@ -65,7 +65,7 @@ class Replica:
         from app.serving.model import load_recommender
 
         uvicorn.config.HTTP_PROTOCOLS["auto"] = (
-            "app.cluster.joined_writes:WholeAnswers"  # what Serve's own server asks for
+            "app.cluster.joined_writes:JoinedWritesProtocol"  # what Serve's own server asks for
         )
         logging.config.dictConfig(log_config(self._settings))
         logger.setLevel(self._settings.log_level)  # Serve silences uvicorn's own logger, above ours

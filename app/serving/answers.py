@@ -22,11 +22,11 @@ from app.schemas import (
     RecommendResponse,
     SimilarArticle,
 )
+from hm_utils.arrays import Float32, Int32
 
 if TYPE_CHECKING:
-    from hm_utils.data.purchases import Int32
-    from hm_utils.serving.recommender import Float32, Recommender
-    from hm_utils.serving.user_context import Shoppers
+    from hm_utils.serving.recommender import Recommender
+    from hm_utils.serving.user_context import UserContext
 
 MAX_PURCHASES = 200  # of a customer that are shown
 
@@ -71,7 +71,7 @@ def plain(model: Recommender, request: RecommendRequest, found: Int32, scores: F
 def recommendations(model: Recommender, request: RecommendRequest) -> RecommendResponse:
     """Raises UnknownError if the model knows no such customer and nothing else is told of them."""
     row = customer_row(model, request)
-    shopper, visited = shopper_of(model, request, row)
+    user, visited = user_context_of(model, request, row)
     excluded = visited
     if request.exclude_items:
         excluded += [row for row in model.catalogue.rows(request.exclude_items).tolist() if row >= 0]
@@ -79,7 +79,7 @@ def recommendations(model: Recommender, request: RecommendRequest) -> RecommendR
         excluded += model.log.article[model.log.offsets[row] : model.log.offsets[row + 1]].tolist()
     allowed = None if request.filters is None else matching(model, request.filters)
     depth = max(CANDIDATES * request.top_k, FEWEST_CANDIDATES) if request.diversity else request.top_k
-    found, scores = model.recommend(shopper, depth, np.unique(np.array(excluded, dtype=np.int32)), allowed)
+    found, scores = model.recommend(user, depth, np.unique(np.array(excluded, dtype=np.int32)), allowed)
     there = found[0] >= 0
     articles, lifted = found[0][there], scores[0][there]
     if request.diversity:
@@ -89,7 +89,7 @@ def recommendations(model: Recommender, request: RecommendRequest) -> RecommendR
         for item, article in zip(answer.recommendations, articles.tolist(), strict=True):
             item.details = ArticleDetails(**model.catalogue.details(article))
     if "reasons" in request.include:
-        for item, reasons in zip(answer.recommendations, model.reasons(shopper, articles), strict=True):
+        for item, reasons in zip(answer.recommendations, model.reasons(user, articles), strict=True):
             item.reasons = model.article_ids[reasons].tolist()
     return answer
 
@@ -108,7 +108,7 @@ def customer_row(model: Recommender, request: RecommendRequest) -> int | None:
     return None
 
 
-def shopper_of(model: Recommender, request: RecommendRequest, row: int | None) -> tuple[Shoppers, list[int]]:
+def user_context_of(model: Recommender, request: RecommendRequest, row: int | None) -> tuple[UserContext, list[int]]:
     """Whom to recommend to, and the rows of the articles of the visit under way."""
     if row is not None and not request.history and request.customer is None:
         return model.customers(np.array([row])), []
@@ -118,8 +118,8 @@ def shopper_of(model: Recommender, request: RecommendRequest, row: int | None) -
     rows = model.catalogue.rows([article_id for article_id, _ in entries]).tolist()
     known = [(article, days) for article, (_, days) in zip(rows, entries, strict=True) if article >= 0]
     attributes = None if request.customer is None else request.customer.model_dump()
-    shopper = model.visitor(row, attributes, [article for article, _ in known], [days for _, days in known])
-    return shopper, [article for article, days in known if days == 0]
+    user = model.visitor(row, attributes, [article for article, _ in known], [days for _, days in known])
+    return user, [article for article, days in known if days == 0]
 
 
 def matching(model: Recommender, filters: Filters) -> Int32:

@@ -24,7 +24,7 @@ class Asked:
     answer: asyncio.Future[Any]
 
 
-class Together:
+class RequestBatcher:
     """Collects what is asked within one turn of the event loop; each list is the one that it would be alone."""
 
     def __init__(self) -> None:
@@ -46,16 +46,16 @@ class Together:
         for model in {id(asked.model): asked.model for asked in waiting}.values():
             mine = [asked for asked in waiting if asked.model is model]
             for start in range(0, len(mine), MOST):
-                answer_together(model, mine[start : start + MOST])
+                answer_batch(model, mine[start : start + MOST])
 
 
-def answer_together(model: Recommender, asked: list[Asked]) -> None:
+def answer_batch(model: Recommender, asked: list[Asked]) -> None:
     asked = [each for each in asked if not each.answer.done()]  # who waits no longer is left out
     if not asked:
         return
     try:
-        shoppers = model.customers(np.array([each.row for each in asked]))
-        articles, scores = model.recommend(shoppers, max(each.depth for each in asked))
+        users = model.customers(np.array([each.row for each in asked]))
+        articles, scores = model.recommend(users, max(each.depth for each in asked))
     except Exception as error:
         for each in asked:
             each.answer.set_exception(error)

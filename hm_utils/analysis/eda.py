@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.data.purchases import Int64, PurchaseLog
+from hm_utils.arrays import Int64
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
 from hm_utils.evaluation.baselines import AGE_BANDS, age_bands
-
-Float = npt.NDArray[np.float64]
 
 # What two articles of one basket may share, in words: {column of articles: label}.
 COHERENCE_COLUMNS = {
@@ -146,7 +145,7 @@ def catalogue_shares(log: PurchaseLog, articles: pd.DataFrame, column: str) -> p
     return (by_value / by_value.sum()).sort_values("purchases", ascending=False, kind="stable")
 
 
-def taste_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.DataFrame:
+def groups_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.DataFrame:
     """What each age buys: the share of every group of articles in the purchases of an age band.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hm_utils.data.purchases import Int64
+from hm_utils.arrays import Int64
 from hm_utils.evaluation.baselines import on_sale
 from hm_utils.model.snapshot import Snapshot
 
 MOST_ARTICLES = 3_000
 
 
-def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFrame:
+def embedding_pca(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFrame:
     """The two principal axes of the tastes of articles on sale (sold in the last four weeks), 3,000 at most.
 
     Args:
@@ -22,8 +22,8 @@ def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFr
         Columns ``x``, ``y``, ``group``, a row an article; attribute ``shown`` is the share of the variance on the map.
     """
     rows = _some_on_sale(snapshot, seed)
-    tastes = snapshot.article_vectors[rows, : snapshot.model.config.tastes_dim].astype(np.float64)
-    centred = tastes - tastes.mean(axis=0)
+    embeddings = snapshot.article_vectors[rows, : snapshot.model.config.total_output_dim].astype(np.float64)
+    centred = embeddings - embeddings.mean(axis=0)
     variance, axes = np.linalg.eigh(centred.T @ centred)
     places = centred @ axes[:, -2:][:, ::-1]
     frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "group": groups.to_numpy()[rows]})
@@ -34,9 +34,9 @@ def taste_map(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFr
 def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed: int = 0) -> tuple[float, float]:
     """How often an article's k nearest by taste, of those on sale, share its group; and how often any two do."""
     rows = _some_on_sale(snapshot, seed)
-    tastes = snapshot.article_vectors[rows, : snapshot.model.config.tastes_dim]
+    embeddings = snapshot.article_vectors[rows, : snapshot.model.config.total_output_dim]
     codes = pd.factorize(groups.to_numpy()[rows])[0]
-    cosines = tastes @ tastes.T
+    cosines = embeddings @ embeddings.T
     np.fill_diagonal(cosines, -np.inf)
     near = np.argpartition(-cosines, min(k, len(rows) - 1) - 1, axis=1)[:, :k]
     share = np.bincount(codes) / len(codes)

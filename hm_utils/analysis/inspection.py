@@ -17,7 +17,7 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
 from hm_utils.data.schema import TABLES, Finding
 from hm_utils.model.snapshot import encode_articles
-from hm_utils.model.towers import DAYS_SINCE_EDGES, NAME_SHARE, TwoTower
+from hm_utils.model.towers import DAYS_SINCE_EDGES, IDENTITY_SHARE, TwoTower
 from hm_utils.retrieval.index import Index, ScannIndex
 from hm_utils.retrieval.index_tuning import Choice
 from hm_utils.serving.recommender import Recommender
@@ -108,12 +108,12 @@ def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, artic
     """The k articles of other products with the nearest tastes, for the best-sellers of the last training week."""
     as_of = data.training.as_of
     vectors = encode_articles(model.item_tower, data.training.categories, state.as_of(as_of))
-    tastes = vectors[:, : model.config.tastes_dim] / (1 - NAME_SHARE) ** 0.5
+    embeddings = vectors[:, : model.config.total_output_dim] / (1 - IDENTITY_SHARE) ** 0.5
     sales = data.log.sales_between(as_of - 7, as_of)
     products = data.articles["product_code"].to_numpy()
     tables = []
     for row in np.argsort(-sales, kind="stable")[:articles]:
-        cosines = tastes @ tastes[row]
+        cosines = embeddings @ embeddings[row]
         cosines[products == products[row]] = -np.inf
         near = np.argsort(-cosines, kind="stable")[:k]
         table = data.articles.loc[near, NAME_COLUMNS].assign(cosine=cosines[near].round(3))
@@ -140,9 +140,9 @@ def calibration_summary(calibration: Calibration) -> pd.Series:
     facts = {
         "weight of names, without repurchase": f"{calibration.towers.name:.2f}",
         "weight of log popularity": f"{scoring.popularity:.2f}",
-        "the same, for newcomers": f"{scoring.popularity * scoring.newcomers:.2f}",
+        "the same, for newcomers": f"{scoring.popularity * scoring.cold_start:.2f}",
         "for an article bought before": f"{scoring.bought:+.2f}",
-        "for another article of its product": f"{scoring.sibling:+.2f}",
+        "for another article of its product": f"{scoring.variant:+.2f}",
         "for each time the days since double": f"{scoring.log_days * np.log(2):+.2f}",
         "temperature of the towers": f"{calibration.temperature:.2f}",
         "customers": f"{calibration.customers:,}",

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from hm_utils.data.purchases import Baskets, Int32, PurchaseLog
+from hm_utils.arrays import Int32
+from hm_utils.data.purchases import Baskets, PurchaseLog
 
 ENOUGH = 3  # purchases before, for a list to have something to go by
 

@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.analysis.eda import PRICE_QUANTILES, launches
-from hm_utils.data.purchases import Int32, PurchaseLog
-
-Float = npt.NDArray[np.float64]
+from hm_utils.arrays import Int32
+from hm_utils.data.purchases import PurchaseLog
 
 SHORT_LOG = 28  # days; a shorter log has no weeks to compare
 AGE_EDGES = (1, 5, 13, 27)  # periods since the first sale: where the classes of age_of_sales begin

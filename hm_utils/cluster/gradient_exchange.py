@@ -87,7 +87,7 @@ class TorchWorkers:
         self.traffic.least += 2 * others / (others + 1) * batch.shared * size
         return torch.cat([items, shared])
 
-    def of_whole(self, loss: Tensor, batch: Batch) -> Tensor:
+    def share_of_loss(self, loss: Tensor, batch: Batch) -> Tensor:
         """``loss`` weighted by the part's number of examples; 0 of none, where the mean is nan."""
         n = len(batch.customers)
         return loss * (n / len(batch)) if n else torch.nan_to_num(loss) * 0

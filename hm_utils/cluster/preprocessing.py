@@ -27,13 +27,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.arrays import Bool, Float32, Int64
 from hm_utils.cluster import ClusterError
 from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.reading import ShardedTables
 from hm_utils.cluster.shards import Counted, Plan, shard_of, write_log
 from hm_utils.cluster.tasks import start_all, values_of
-from hm_utils.data.examples import Bool, Examples, NoNegativesError, sample_negatives
-from hm_utils.data.features import Encoders, Float32, mean_price
+from hm_utils.data.examples import Examples, NoNegativesError, sample_negatives
+from hm_utils.data.features import Encoders, mean_price
 from hm_utils.data.preprocessed_folder import new_partial, put_in_place
 from hm_utils.data.preprocessing import (
     NO_EXAMPLES,
@@ -42,13 +43,12 @@ from hm_utils.data.preprocessing import (
     Split,
     count_rows,
     first_example_day,
-    save_listings,
+    save_master_tables,
 )
-from hm_utils.data.purchases import Int64, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 
 logger = logging.getLogger(__name__)
 
-Float64 = npt.NDArray[np.float64]
 EXAMPLE_TYPES = {"customer": np.int32, "article": np.int32, "day": np.int16}
 
 
@@ -95,7 +95,7 @@ def preprocess(
             "seed": seed,
         }
         with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
-            saving = pool.submit(save_listings, tables, partial)
+            saving = pool.submit(save_master_tables, tables, partial)
             counted, examples = write_log(tables, plan, partial / "log")
             if not sum(shard.examples.sum() for shard in counted):
                 date = str(plan.first_date + as_of)

@@ -17,14 +17,15 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
+from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.cluster import connected
 from hm_utils.cluster.shards import shard_of
 from hm_utils.data.preprocessing import TrainingData
-from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.snapshot import RANKED_AT_ONCE, Snapshot
 from hm_utils.recommend import CHUNK
-from hm_utils.serving.recommender import Float32, Recommender
+from hm_utils.serving.recommender import Recommender
 
 Batch = dict[str, np.ndarray]
 

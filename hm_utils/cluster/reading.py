@@ -37,8 +37,8 @@ from hm_utils.data.raw import (
     RawTables,
     hash_file,
     hash_of_hashes,
-    listing_of,
     log_report,
+    master_table,
     refuse_if_broken,
     transactions_of,
     without_broken,
@@ -111,8 +111,12 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         connection.enter_context(connected(num_workers))
         import ray
 
-        articles, article_source, article_hashes = _read_listing(schema.ARTICLES, schema.ARTICLE_ID, parts, num_workers)
-        customers, source, customer_hashes = _read_listing(schema.CUSTOMERS, schema.CUSTOMER_ID, parts, num_workers)
+        articles, article_source, article_hashes = _read_master_table(
+            schema.ARTICLES, schema.ARTICLE_ID, parts, num_workers
+        )
+        customers, source, customer_hashes = _read_master_table(
+            schema.CUSTOMERS, schema.CUSTOMER_ID, parts, num_workers
+        )
         log_parts = parts[schema.TRANSACTIONS.name]
         shards = max(num_workers, sum(part.bytes for part in log_parts) // SHARD_BYTES)
         bounds = np.linspace(0, len(customers), min(shards, max(1, len(customers))) + 1).astype(int)
@@ -148,7 +152,7 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         )
 
 
-def _read_listing(
+def _read_master_table(
     table: Table, key: str, parts: dict[str, list[Part]], num_workers: int
 ) -> tuple[pd.DataFrame, Source, list[str]]:
     """The articles or the customers of all parts, checked together, and the SHA-256 of each part."""
@@ -160,7 +164,7 @@ def _read_listing(
     with file_errors(source.path):
         source.columns = {name: _joined([columns[name] for columns, _ in results]) for name in table.columns}
     source.skipped = sum(map(_skipped, read))
-    return listing_of(source, key), source, [told.sha256 for told in read]
+    return master_table(source, key), source, [told.sha256 for told in read]
 
 
 def _table_path(parts: Sequence[Part]) -> Path:

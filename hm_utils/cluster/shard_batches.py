@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hm_utils.arrays import Int32, Int64
 from hm_utils.data.examples import Batch, BatchMaker
-from hm_utils.data.purchases import Int32, Int64
 
 
 def shard_edges(customers: Int32, n_customers: int, workers: int) -> Int64:

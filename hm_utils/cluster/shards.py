@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hm_utils.arrays import Bool, Int64
 from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.reading import ShardedTables
 from hm_utils.cluster.tasks import start_all, values_of
-from hm_utils.data.examples import Bool, Examples, make_examples, on_sale_by_week
-from hm_utils.data.purchases import Int64, PurchaseLog, save_facts
+from hm_utils.data.examples import Examples, make_examples, on_sale_by_week
+from hm_utils.data.purchases import PurchaseLog, save_facts
 
 LOG_TYPES = {"article": np.int32, "day": np.int16, "price": np.float32, "channel": np.int8}
 

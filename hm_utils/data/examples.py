@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.popularity import log_popularity
-from hm_utils.data.purchases import Int32, Int64, PurchaseLog, distinct
+from hm_utils.data.purchases import PurchaseLog, distinct
 
-Bool = npt.NDArray[np.bool_]
 # Random numbers in [0, 1) by example, its first axis: [n], [n, 2 x history_length], [n, 1] and [n, 1].
 Draws = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 UInt64 = npt.NDArray[np.uint64]

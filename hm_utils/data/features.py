@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.data.purchases import PurchaseLog
 
 MISSING, UNKNOWN = 0, 1
 FIRST_CODE = 2
 
-Float32 = npt.NDArray[np.float32]
 
 # Each number stands for its name column too (product_type_no for product_type_name, ...).
 ARTICLE_COLUMNS = (

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hm_utils.arrays import Float32, Float64
 from hm_utils.data.purchases import PurchaseLog
-
-Float = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
 
 RECENT_DAYS = 7
 # Days after which a sale counts half. Fashion turns over quickly even inside a week: to predict the sales of
@@ -17,7 +15,7 @@ HALF_LIFE = 2.0
 # What the log popularity of the week counts in a logit while the towers are trained: the strength of a logit adjustment
 # (Menon et al., ICLR 2021). At 1 the vectors need not know what sells, and new articles, of which nothing was counted
 # yet, are held down; at 0 they remember what sold then.
-COUNTED = 0.5
+LOGIT_ADJUSTMENT = 0.5
 
 
 def recent_sales(
@@ -26,7 +24,7 @@ def recent_sales(
     days: int = RECENT_DAYS,
     half_life: float = HALF_LIFE,
     among: npt.NDArray[np.bool_] | None = None,
-) -> Float:
+) -> Float64:
     """``[n_articles]`` sales of the last ``days``, each halved for every ``half_life`` days before ``as_of``.
 
     ``among`` (``[n_customers]``) says whose purchases count; None: everybody's.

@@ -90,7 +90,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise PreprocessedError(f"{directory / MANIFEST} is damaged ({error}): {again}") from error
     if manifest.get("format") != FORMAT:
         raise PreprocessedError(f"{directory} has format {manifest.get('format')}, this is {FORMAT}: {again}")
-    found = file_entries(directory, leave_out={MANIFEST})
+    found = file_entries(directory, exclude={MANIFEST})
     for name, entry in manifest["files"].items():
         if found.get(name) != entry:
             what = "altered" if name in found else "missing"

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hm_utils.arrays import Int32
 from hm_utils.data.examples import Examples, NoNegativesError, make_examples, sample_negatives
 from hm_utils.data.features import STATE_COLUMNS, Encoders, mean_prices
 from hm_utils.data.preprocessed_folder import new_partial, put_in_place, read_manifest
-from hm_utils.data.purchases import Int32, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
 from hm_utils.model.towers import TowerConfig
 
@@ -251,7 +252,7 @@ def preprocess(
     }
     # Compressing, writing and sorting let go of Python's lock.
     with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
-        saving = [pool.submit(save_listings, tables, partial)]
+        saving = [pool.submit(save_master_tables, tables, partial)]
         log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
         saving.append(pool.submit(log.save, partial / "log"))
         split = Split.last_days(log, val_days, test_days)
@@ -269,11 +270,11 @@ def preprocess(
 
 def count_rows(tables: RawTables, purchases: int, examples: int) -> dict[str, int]:
     """The counts of the manifest."""
-    listings = {"articles": len(tables.articles), "customers": len(tables.customers)}
-    return {**listings, "purchases": purchases, "examples": examples}
+    master_tables = {"articles": len(tables.articles), "customers": len(tables.customers)}
+    return {**master_tables, "purchases": purchases, "examples": examples}
 
 
-def save_listings(tables: RawTables, folder: Path) -> None:
+def save_master_tables(tables: RawTables, folder: Path) -> None:
     """Write the articles and the customers as Parquet."""
     tables.articles.to_parquet(folder / "articles.parquet", index=False)
     tables.customers.to_parquet(folder / "customers.parquet", index=False)

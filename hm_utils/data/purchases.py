@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from hm_utils.arrays import Int32, Int64
 
 _ARRAYS = ("offsets", "article", "day", "price", "channel")
 

@@ -95,8 +95,8 @@ def read_raw(data_dir: Path) -> RawTables:
     with ThreadPoolExecutor() as pool:  # pyarrow and hashing let go of Python's lock
         digest = pool.submit(_hash_files, paths)
         reading = [pool.submit(read_source, table, paths[table.name]) for table in schema.TABLES]
-        articles = listing_of(reading[0].result(), schema.ARTICLE_ID)
-        customers = listing_of(reading[1].result(), schema.CUSTOMER_ID)
+        articles = master_table(reading[0].result(), schema.ARTICLE_ID)
+        customers = master_table(reading[1].result(), schema.CUSTOMER_ID)
         log = reading[2].result()
         transactions = _validated(log, transactions_of(log, articles, customers))
         sources = [each.result() for each in reading]
@@ -162,7 +162,7 @@ def hash_of_hashes(hashes: Sequence[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in hashes).encode()).hexdigest()
 
 
-def listing_of(source: Source, key: str) -> pd.DataFrame:
+def master_table(source: Source, key: str) -> pd.DataFrame:
     """The articles or the customers: one row a thing, checked, sorted by its id."""
     frame = _validated(source, pd.DataFrame({name: typed(source, name) for name in source.table.columns}))
     if not frame[key].is_monotonic_increasing:

@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.data.purchases import Int32, PurchaseLog
+from hm_utils.arrays import Int32
+from hm_utils.data.purchases import PurchaseLog
 
 Kind = Literal["frequent", "dormant", "young", "never_bought", "any"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -17,7 +18,7 @@ FREQUENT_SHARE = 0.9  # of those who bought, so many bought less
 YOUNG_BELOW = 25  # years
 
 
-def customers_by_kind(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Kind, Int32]:
+def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Kind, Int32]:
     """Rows of the customers of each kind, ascending; a customer may be of several.
 
     Args:

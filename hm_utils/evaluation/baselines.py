@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from hm_utils.arrays import Float64, Int32, Int64
 from hm_utils.data.popularity import HALF_LIFE, RECENT_DAYS, recent_sales
-from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 
 Int = npt.NDArray[np.signedinteger[Any]]
-Float = npt.NDArray[np.float64]
 
 Ranker = Callable[[PurchaseLog, Int32, int, int], Int32]
 
@@ -258,7 +258,7 @@ def on_sale(log: PurchaseLog, as_of: int) -> npt.NDArray[np.bool_]:
     return log.sales_between(as_of - ON_SALE_DAYS, as_of) > 0
 
 
-def _best(sales: Float, k: int) -> Int32:
+def _best(sales: Float64, k: int) -> Int32:
     """``[k]`` the articles with the highest positive sales, equal ones in catalogue order; -1 padding."""
     best = np.argsort(-sales, kind="stable")[:k]
     ranked = np.where(sales[best] > 0, best, -1).astype(np.int32)
@@ -278,14 +278,14 @@ def _in_chunks(lists: Callable[[Int32], list[Int32]], customers: Int32, fill: In
     return ranked
 
 
-def _ranked(row: Int, article: Int, score: Float, n: int, k: int) -> Int32:
+def _ranked(row: Int, article: Int, score: Float64, n: int, k: int) -> Int32:
     """``[n, k]`` each row's articles by falling score, those with a score of 0 left out."""
     order = _order(row, score)
     order = order[score[order] > 0]
     return _left_aligned(row[order], article[order], n, k)
 
 
-def _order(row: Int, score: Float) -> Int64:
+def _order(row: Int, score: Float64) -> Int64:
     """What sorts entries by row and, inside a row, by falling score (0 or more)."""
     # One float key, the row number less a score squeezed below 1, sorts 20 times faster than a lexsort.
     squeezed = score / (1.0001 * score.max(initial=1e-9))

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.data.purchases import Baskets, Int32, PurchaseLog
+from hm_utils.arrays import Bool, Float64, Int32
+from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.data.segments import ACTIVE_DAYS
 from hm_utils.evaluation import metrics
 from hm_utils.evaluation.baselines import AGE_BANDS, age_bands, history_rows
-from hm_utils.evaluation.metrics import Bool, Float
 from hm_utils.serving.catalogue import NEW_IN_SHOP_DAYS
 
 METRICS = ("MAP@12", "recall@12", "recall@100", "NDCG@12", "hit rate@12")
@@ -49,7 +49,7 @@ class Slice:
     """
 
     customers: Bool
-    scores: Float
+    scores: Float64
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Evaluation:
         return len(self.per_customer)
 
     @property
-    def per_customer(self) -> Float:
+    def per_customer(self) -> Float64:
         """``[n, rankings, metrics]`` a value a customer, in the order of :data:`METRICS`."""
         return self.parts[EVERYONE].scores
 
@@ -166,12 +166,12 @@ class Evaluation:
             },
         }
 
-    def _mean(self, slice: str = EVERYONE) -> Float:
+    def _mean(self, slice: str = EVERYONE) -> Float64:
         """``[rankings, metrics]``"""
         values = self._scores(slice)
         return values.mean(axis=0) if len(values) else np.full(values.shape[1:], np.nan)
 
-    def _resampled(self, slice: str = EVERYONE) -> Float:
+    def _resampled(self, slice: str = EVERYONE) -> Float64:
         """``[times, rankings, metrics]``; NaN, once, for a slice that is too small."""
         if slice not in self._resamples:  # several tables read them
             values = self._scores(slice)
@@ -181,10 +181,10 @@ class Evaluation:
         return self._resamples[slice]
 
     @cached_property
-    def _resamples(self) -> dict[str, Float]:
+    def _resamples(self) -> dict[str, Float64]:
         return {}
 
-    def _scores(self, slice: str) -> Float:
+    def _scores(self, slice: str) -> Float64:
         """``[customers of the slice, rankings, metrics]``"""
         if slice not in self.parts:
             raise KeyError(f"no slice {slice!r}: there are {', '.join(self.parts)}")
@@ -197,7 +197,7 @@ class Evaluation:
         return self.rankings.index(ranking)
 
     @staticmethod
-    def _frame(mean: Float, resampled: Float, names: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    def _frame(mean: Float64, resampled: Float64, names: tuple[str, ...] | list[str]) -> pd.DataFrame:
         """``mean`` ``[rankings, metrics]`` with the interval of ``resampled`` ``[times, rankings, metrics]``."""
         low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         columns = pd.MultiIndex.from_product([METRICS, ["mean", "low", "high"]], names=["metric", None])
@@ -282,7 +282,7 @@ def bought_before(truth: Baskets, log: PurchaseLog, as_of: int) -> Bool:
     return np.isin(row * log.n_articles + truth.articles, before, kind="sort")
 
 
-def resampled_means(values: Float, seed: int, times: int = RESAMPLES) -> Float:
+def resampled_means(values: Float64, seed: int, times: int = RESAMPLES) -> Float64:
     """``[times, ...]`` means of ``values`` (``[n, ...]``) over n rows drawn with replacement, ``times`` times.
 
     The draws depend on n and the seed alone: columns are resampled together.
@@ -360,13 +360,13 @@ def _of_lists(
     return table
 
 
-def _means(per_customer: Iterable[Float]) -> list[float]:
+def _means(per_customer: Iterable[Float64]) -> list[float]:
     """The mean of each, those left out whose list is too short to tell (NaN)."""
     known = (values[~np.isnan(values)] for values in per_customer)
     return [float(values.mean()) if len(values) else float("nan") for values in known]
 
 
-def _values(ranked: Int32, truth: Baskets) -> Float:
+def _values(ranked: Int32, truth: Baskets) -> Float64:
     """``[n, metrics]`` in the order of :data:`METRICS`."""
     hits, bought = metrics.hit_matrix(ranked, truth), truth.sizes
     return np.stack(

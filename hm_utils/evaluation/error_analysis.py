@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.data.purchases import Baskets, Int32, Int64, PurchaseLog
+from hm_utils.arrays import Bool, Int32, Int64
+from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation import metrics
 from hm_utils.evaluation.baselines import history_rows
 from hm_utils.evaluation.comparison import ACTIVE_DAYS, NEW_IN_SHOP_DAYS
-
-Bool = npt.NDArray[np.bool_]
 
 HISTORY_EDGES = (1, 5, 20, 50)  # purchases before the test days: where the bands of recall_by_history begin
 AGE_EDGES = (0, 7, 28, 91)  # days since the first sale: where the bands of recall_by_article_age begin

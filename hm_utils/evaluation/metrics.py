@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.data.purchases import Baskets, Int32, Int64
+from hm_utils.arrays import Bool, Float64, Int32, Int64
+from hm_utils.data.purchases import Baskets
 
-Bool = npt.NDArray[np.bool_]
 Int = npt.NDArray[np.signedinteger[Any]]
-Float = npt.NDArray[np.float64]
 
 
 def hit_matrix(ranked: Int32, truth: Baskets) -> Bool:
@@ -52,7 +51,7 @@ def hit_matrix(ranked: Int32, truth: Baskets) -> Bool:
     return (bought[place] == wanted) & (ranked >= 0)
 
 
-def average_precision(hits: Bool, n_relevant: Int64, k: int = 12) -> Float:
+def average_precision(hits: Bool, n_relevant: Int64, k: int = 12) -> Float64:
     """``[n]`` average precision at k; its mean is the competition's MAP@12.
 
     The divisor is ``min(n_relevant, k)``, so a full list of hits scores 1 also for who bought more
@@ -64,12 +63,12 @@ def average_precision(hits: Bool, n_relevant: Int64, k: int = 12) -> Float:
     return np.sum(precision * top, axis=1) / np.minimum(n_relevant, k)
 
 
-def recall(hits: Bool, n_relevant: Int64, k: int = 12) -> Float:
+def recall(hits: Bool, n_relevant: Int64, k: int = 12) -> Float64:
     """``[n]`` share of what the customer bought that is among the first k."""
     return hits[:, :k].sum(axis=1) / n_relevant
 
 
-def ndcg(hits: Bool, n_relevant: Int64, k: int = 12) -> Float:
+def ndcg(hits: Bool, n_relevant: Int64, k: int = 12) -> Float64:
     """``[n]`` binary NDCG at k: 1 when the first ``min(n_relevant, k)`` places are all hits."""
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     top = hits[:, :k]
@@ -77,7 +76,7 @@ def ndcg(hits: Bool, n_relevant: Int64, k: int = 12) -> Float:
     return gain / np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
 
 
-def hit_rate(hits: Bool, k: int = 12) -> Float:
+def hit_rate(hits: Bool, k: int = 12) -> Float64:
     """``[n]`` 1 where any of the first k is a hit, else 0."""
     return (hits[:, :k].sum(axis=1) > 0).astype(np.float64)
 
@@ -88,7 +87,7 @@ def coverage(ranked: Int32, n_articles: int, k: int = 12) -> float:
     return np.count_nonzero(np.bincount(top[top >= 0], minlength=n_articles)) / n_articles
 
 
-def self_information(buyers: Int64, n_customers: int) -> Float:
+def self_information(buyers: Int64, n_customers: int) -> Float64:
     """``[n_articles]`` bits of surprise in that a customer bought each article: ``-log2(p)``.
 
     p is the share of the ``n_customers`` who bought it (``buyers``, ``[n_articles]``), smoothed by one
@@ -98,7 +97,7 @@ def self_information(buyers: Int64, n_customers: int) -> Float:
     return -np.log2((buyers + 1) / (n_customers + 2))
 
 
-def novelty(ranked: Int32, information: Float, k: int = 12) -> Float:
+def novelty(ranked: Int32, information: Float64, k: int = 12) -> Float64:
     """``[n]`` mean :func:`self_information` of the first k: high where the list is of articles that few buy.
 
     Mean self-information, Vargas & Castells, "Rank and relevance in novelty and diversity metrics for
@@ -114,7 +113,7 @@ def novelty(ranked: Int32, information: Float, k: int = 12) -> Float:
     return _ratio((information[top] * listed).sum(axis=1), listed.sum(axis=1))
 
 
-def intra_list_diversity(ranked: Int32, attributes: Int, k: int = 12) -> Float:
+def intra_list_diversity(ranked: Int32, attributes: Int, k: int = 12) -> Float64:
     """``[n]`` mean distance between two articles of the first k: the share of their attributes that differ.
 
     One less the mean pairwise similarity of Ziegler et al., "Improving recommendation lists through
@@ -139,6 +138,6 @@ def intra_list_diversity(ranked: Int32, attributes: Int, k: int = 12) -> Float:
     return _ratio(distance, pairs * len(columns))
 
 
-def _ratio(total: Float, count: Int64) -> Float:
+def _ratio(total: Float64, count: Int64) -> Float64:
     """``total / count``, NaN where the count is 0."""
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import logsumexp, softmax
 
-from hm_utils.data.purchases import Baskets, Int32, Int64
+from hm_utils.arrays import Int32, Int64
+from hm_utils.data.purchases import Baskets
 from hm_utils.model.scoring import Scoring, factor
 from hm_utils.model.snapshot import Snapshot
 
@@ -91,7 +92,7 @@ def _scores(
     them, the article, and its share of what the customer bought."""
     truth = truth.sample(max(MIN_CUSTOMERS, PAIRS // snapshot.log.n_articles), seed)
     # What popularity is to newcomers was fitted for their order, on a scale of its own, and not for probabilities.
-    scoring = replace(scoring, newcomers=1.0)
+    scoring = replace(scoring, cold_start=1.0)
     vectors = snapshot.index_vectors(scoring)
     scale = np.float32(factor(vectors, snapshot.scale))
     for start in range(0, len(truth), CHUNK):

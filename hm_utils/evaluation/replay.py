@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hm_utils.data.purchases import Baskets, Int32, PurchaseLog
+from hm_utils.arrays import Int32
+from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation.metrics import average_precision, hit_matrix
 
 FILE = "replay.json"

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.data.purchases import Baskets, Int32, Int64, PurchaseLog
+from hm_utils.arrays import Int32, Int64
+from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation import metrics
 from hm_utils.evaluation.baselines import recent_popularity, repurchase
 from hm_utils.evaluation.comparison import bought_before

@@ -22,22 +22,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from hm_utils.arrays import Bool, Float32, Int32, Int64
 from hm_utils.data.examples import Histories
 from hm_utils.data.features import FIRST_CODE
-from hm_utils.data.popularity import COUNTED
-from hm_utils.data.purchases import Int32, Int64
-from hm_utils.model.towers import NAME_SHARE
+from hm_utils.data.popularity import LOGIT_ADJUSTMENT
+from hm_utils.model.towers import IDENTITY_SHARE
 
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 Search = Callable[[Float32, int], tuple[Int32, Float32]]
 
 # Purchases of a customer that are looked at for buying again, the latest ones. A list of 100 with as many
 # more is still within what the smallest index searches without falling back to exact search.
 OWN_LENGTH = 50
-MOST_SIBLINGS = 50  # articles of the same products at most, those of the latest purchases first
+MAX_VARIANTS = 50  # articles of the same products at most, those of the latest purchases first
 PAIRS = 16_384  # of a customer and an article whose vectors are held at once
 
 
@@ -55,15 +52,15 @@ class Scoring:
     """
 
     name: float = 1.0
-    popularity: float = COUNTED
+    popularity: float = LOGIT_ADJUSTMENT
     bought: float = 0.0
     log_days: float = 0.0
-    sibling: float = 0.0
-    newcomers: float = 1.0
+    variant: float = 0.0
+    cold_start: float = 1.0
 
     @property
     def has_repurchase(self) -> bool:
-        return self.bought != 0 or self.log_days != 0 or self.sibling != 0
+        return self.bought != 0 or self.log_days != 0 or self.variant != 0
 
 
 TOWERS_ALONE = Scoring()
@@ -92,22 +89,22 @@ def fold_articles(vectors: Float32, bonus: Float32, scale: float) -> Float32:
     return folded.astype(np.float32)
 
 
-def weigh_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
-    """Customers' vectors whose last ``name_dim`` coordinates, the name, count ``weight`` times: ``[n, d]``, or
-    ``[n, d - name_dim]`` to compare with :func:`with_names`' of weight 0."""
+def weight_identity(vectors: Float32, identity_dim: int, weight: float) -> Float32:
+    """Customers' vectors whose last ``identity_dim`` coordinates, the name, count ``weight`` times: ``[n, d]``, or
+    ``[n, d - identity_dim]`` to compare with :func:`keep_identity`' of weight 0."""
     if weight == 0:
-        return vectors[:, :-name_dim] * np.float32((1 - NAME_SHARE) ** 0.5)
+        return vectors[:, :-identity_dim] * np.float32((1 - IDENTITY_SHARE) ** 0.5)
     weights = np.ones(vectors.shape[1], dtype=np.float32)
-    weights[-name_dim:] = weight
+    weights[-identity_dim:] = weight
     return vectors * weights
 
 
-def with_names(vectors: Float32, name_dim: int, weight: float) -> Float32:
-    """Articles' unit vectors ``[n, d]`` as searched: where names count nothing without them, ``[n, d - name_dim]``.
+def keep_identity(vectors: Float32, identity_dim: int, weight: float) -> Float32:
+    """Articles' unit vectors ``[n, d]`` as searched: where names count nothing without them, ``[n, d - identity_dim]``.
 
     Random directions would only keep similar articles apart.
     """
-    return vectors if weight else vectors[:, :-name_dim] / np.float32((1 - NAME_SHARE) ** 0.5)
+    return vectors if weight else vectors[:, :-identity_dim] / np.float32((1 - IDENTITY_SHARE) ** 0.5)
 
 
 def fold_customers(vectors: Float32, share: Float32 | float = 1.0) -> Float32:
@@ -122,7 +119,7 @@ def fold_customers(vectors: Float32, share: Float32 | float = 1.0) -> Float32:
 
 def popularity_share(histories: Histories, scoring: Scoring) -> Float32:
     """``[n]`` how many times popularity counts for each customer."""
-    return np.where(histories.mask.any(axis=1), 1.0, scoring.newcomers).astype(np.float32)
+    return np.where(histories.mask.any(axis=1), 1.0, scoring.cold_start).astype(np.float32)
 
 
 def _folded_in(vectors: Float32) -> float:
@@ -137,7 +134,7 @@ def factor(folded: Float32, scale: float) -> float:
 
 
 @dataclass(frozen=True)
-class Siblings:
+class Variants:
     """The articles of every product that are on sale.
 
     Attributes:
@@ -151,7 +148,7 @@ class Siblings:
     articles: Int32
 
     @classmethod
-    def on_sale(cls, codes: Int32, on_sale: Bool) -> Siblings:
+    def on_sale(cls, codes: Int32, on_sale: Bool) -> Variants:
         """From the codes of the products (``[n_articles]``, see ``features``: below 2 is none) and what is on sale."""
         product = np.where(codes >= FIRST_CODE, codes - FIRST_CODE, -1).astype(np.int32)
         articles = np.flatnonzero(on_sale & (product >= 0))
@@ -159,7 +156,7 @@ class Siblings:
         counts = np.bincount(product[articles], minlength=int(product.max(initial=-1)) + 1)
         return cls(product, np.concatenate([[0], np.cumsum(counts)]), articles.astype(np.int32))
 
-    def of(self, own: Histories, most: int = MOST_SIBLINGS) -> Int32:
+    def of(self, own: Histories, most: int = MAX_VARIANTS) -> Int32:
         """``[n, s]`` the siblings of each customer's own articles, none of them own, -1 where there are no more.
 
         Args:
@@ -191,7 +188,7 @@ class Siblings:
             np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
-    def load(cls, directory: Path) -> Siblings:
+    def load(cls, directory: Path) -> Variants:
         """Memory-map what :meth:`save` wrote."""
         names = ("product", "offsets", "articles")
         return cls(
@@ -214,7 +211,7 @@ class Relatives:
     log_days: Float32
 
     @property
-    def sibling(self) -> Bool:
+    def variant(self) -> Bool:
         """``[n, c]`` whether it is a sibling."""
         return (self.articles >= 0) & ~self.bought
 
@@ -226,13 +223,13 @@ class Relatives:
     def bonus(self, scoring: Scoring) -> Float32:
         """``[n, c]`` the repurchase terms."""
         own = self.bought * (scoring.bought + scoring.log_days * self.log_days)
-        return (own + scoring.sibling * self.sibling).astype(np.float32)
+        return (own + scoring.variant * self.variant).astype(np.float32)
 
 
-def relatives(histories: Histories, siblings: Siblings) -> Relatives:
+def relatives(histories: Histories, variants: Variants) -> Relatives:
     """What each customer bought, with the siblings of that; of a history, the last ``OWN_LENGTH`` purchases."""
     own = own_articles(histories.newest(int(np.flatnonzero(histories.mask.any(axis=0)).max(initial=-1)) + 1))
-    others = siblings.of(own)
+    others = variants.of(own)
     none = np.zeros(others.shape, dtype=bool)
     return Relatives(
         articles=np.concatenate([np.where(own.mask, own.articles, -1), others], axis=1).astype(np.int32),
@@ -293,7 +290,7 @@ def best(
         return found, dots * np.float32(times)
     # What has a bonus below 0 moves down, perhaps out of the list: as many more are looked at. For everybody
     # alike, as the depth must not depend on who else is in the batch.
-    found, dots = search(queries, k + OWN_LENGTH + (MOST_SIBLINGS if scoring.sibling < 0 else 0))
+    found, dots = search(queries, k + OWN_LENGTH + (MAX_VARIANTS if scoring.variant < 0 else 0))
     own_scores = scores_of(vectors, times, queries, related.articles)
     return add_repurchase(found, dots * np.float32(times), related, own_scores, scoring, k)
 

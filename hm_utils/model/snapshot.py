@@ -12,32 +12,32 @@ import numpy.typing as npt
 import torch
 from tqdm.auto import tqdm
 
+from hm_utils.arrays import Float32, Int32
 from hm_utils.data.examples import Histories, histories_as_of
 from hm_utils.data.features import ARTICLE_COLUMNS
 from hm_utils.data.popularity import log_popularity, recent_sales
-from hm_utils.data.purchases import Int32, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import (
     OWN_LENGTH,
     TOWERS_ALONE,
     Relatives,
     Scoring,
     Search,
-    Siblings,
+    Variants,
     best,
     factor,
     fold_articles,
     fold_customers,
+    keep_identity,
     popularity_share,
     relatives,
-    weigh_names,
-    with_names,
+    weight_identity,
 )
 from hm_utils.model.towers import ItemEnsemble, TwoTower, UserEnsemble
 
-Float32 = npt.NDArray[np.float32]
-# Products with a matrix take so many of its rows at once, and round those that are left over otherwise. Without a rest,
-# a customer who is asked about alone gets the vector, to the last bit, that they get in a batch.
-ROWS_TOGETHER = 4
+# BLAS kernels process rows in blocks (4 on AMD, 16 with AVX-512) and round a partial block differently. Padding makes a
+# single query bit-identical to the same query in a batch.
+ROW_BLOCK = 16
 RANKED_AT_ONCE = 1_024  # customers
 PRODUCT_COLUMN = ARTICLE_COLUMNS.index("product_code")
 
@@ -82,10 +82,10 @@ def encode_customers(
     vectors = [np.empty((0, article_vectors.shape[1]), dtype=np.float32)]
     for start in range(0, n, chunk):
         rows = np.arange(start, min(start + chunk, n))
-        if len(rows) < ROWS_TOGETHER:
-            rows = whole(rows, ROWS_TOGETHER)
+        if len(rows) < ROW_BLOCK:
+            rows = whole(rows, ROW_BLOCK)
         articles, places = np.unique(histories.articles[rows], return_inverse=True)
-        articles = whole(articles, ROWS_TOGETHER)
+        articles = whole(articles, ROW_BLOCK)
         encoded = tower(
             torch.from_numpy(attributes[rows]).to(device),
             torch.from_numpy(article_vectors[articles]).to(device),
@@ -156,9 +156,9 @@ class Snapshot:
         return log_popularity(self._recent_sales)
 
     @cached_property
-    def siblings(self) -> Siblings:
+    def variants(self) -> Variants:
         """The articles of every product that sold in the last days before ``as_of``."""
-        return Siblings.on_sale(self.products, self._recent_sales > 0)
+        return Variants.on_sale(self.products, self._recent_sales > 0)
 
     @property
     def histories_before(self) -> int:
@@ -185,13 +185,13 @@ class Snapshot:
     def queries(self, rows: Int32, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n, d + 2]`` what to search :meth:`index_vectors` of the same scoring with."""
         histories = self.histories(rows, self.history_length)
-        users = weigh_names(self._encoded(rows, histories), self.model.config.names_dim, scoring.name)
+        users = weight_identity(self._encoded(rows, histories), self.model.config.total_identity_dim, scoring.name)
         return fold_customers(users, popularity_share(histories, scoring))
 
     def index_vectors(self, scoring: Scoring = TOWERS_ALONE) -> Float32:
         """``[n_articles, d + 2]`` unit vectors to search, popularity folded in; d is with or without the names."""
         bonus = np.float32(scoring.popularity) * self.popularity
-        vectors = with_names(self.article_vectors, self.model.config.names_dim, scoring.name)
+        vectors = keep_identity(self.article_vectors, self.model.config.total_identity_dim, scoring.name)
         return fold_articles(vectors, bonus, self.scale)
 
     def score(
@@ -218,7 +218,7 @@ class Snapshot:
 
     def relatives(self, rows: Int32) -> Relatives:
         """What customers had bought, and the siblings of that which are on sale."""
-        return relatives(self.histories(rows, OWN_LENGTH), self.siblings)
+        return relatives(self.histories(rows, OWN_LENGTH), self.variants)
 
     def search(self, vectors: Float32) -> Search:
         """Brute force over :meth:`index_vectors`, on the model's device, for ``scoring.best``."""

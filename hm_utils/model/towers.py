@@ -19,13 +19,13 @@ from hm_utils.data.features import FIRST_CODE
 DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
 
 # The first columns of an article's categories are its id and its product code.
-IDENTITY_COLUMNS = 2
+ID_COLUMNS = 2
 
 # Of a TowerConfig, what is chosen, in the order of ``TrainingData.tower_config``; the rest follows from the data.
 TOWER_SIZES = ("embedding_dim", "hidden_dims", "output_dim", "ensemble_size")
 
 # Of an article vector's squared length, what is its name: the rest is its taste.
-NAME_SHARE = 0.25
+IDENTITY_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class TowerConfig:
     """Everything needed to build the towers again from a checkpoint.
 
     Attributes:
-        article_sizes: number of codes of each article category; the first ``IDENTITY_COLUMNS`` name
+        article_sizes: number of codes of each article category; the first ``ID_COLUMNS`` name
             the article itself and its product.
         n_state: columns of the catalogue's state as of a day.
         customer_sizes: number of codes of each customer attribute.
         embedding_dim: width of every embedding.
         hidden_dims: widths of the towers' hidden layers.
         output_dim: width of a taste, the part of the shared space where similar articles are close.
-        name_dim: width of a name, the part where each article has a direction of its own.
+        identity_dim: width of a name, the part where each article has a direction of its own.
         ensemble_size: pairs of towers, trained side by side.
     """
 
@@ -50,7 +50,7 @@ class TowerConfig:
     embedding_dim: int = 64
     hidden_dims: tuple[int, ...] = (128,)
     output_dim: int = 128
-    name_dim: int = 128
+    identity_dim: int = 128
     ensemble_size: int = 1
 
     def __post_init__(self) -> None:
@@ -58,37 +58,38 @@ class TowerConfig:
             raise ValueError(f"ensemble_size must be 1 or more, not {self.ensemble_size}")
 
     @property
-    def tastes_dim(self) -> int:
+    def total_output_dim(self) -> int:
         """Width of the tastes of all pairs."""
         return self.ensemble_size * self.output_dim
 
     @property
-    def names_dim(self) -> int:
+    def total_identity_dim(self) -> int:
         """Width of the names of all pairs."""
-        return self.ensemble_size * self.name_dim
+        return self.ensemble_size * self.identity_dim
 
     @property
     def vector_dim(self) -> int:
         """Width of the shared space: tastes, then names."""
-        return self.tastes_dim + self.names_dim
+        return self.total_output_dim + self.total_identity_dim
 
     def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Unit vectors of each pair of towers ``[n, output_dim + name_dim]`` as one, ``[n, vector_dim]``.
+        """Unit vectors of each pair of towers ``[n, output_dim + identity_dim]`` as one, ``[n, vector_dim]``.
 
         It is a unit vector too, and the dot product of two is the mean of the pairs' dot products.
         """
         if len(vectors) == 1:
             return vectors[0]
-        tastes, names = zip(*(each.split([self.output_dim, self.name_dim], dim=1) for each in vectors), strict=True)
-        return torch.cat([*tastes, *names], dim=1) / len(vectors) ** 0.5
+        widths = [self.output_dim, self.identity_dim]
+        embeddings, identities = zip(*(each.split(widths, dim=1) for each in vectors), strict=True)
+        return torch.cat([*embeddings, *identities], dim=1) / len(vectors) ** 0.5
 
     def apart(self, vectors: Tensor) -> list[Tensor]:
         """The unit vectors of each pair of towers again."""
         if self.ensemble_size == 1:
             return [vectors]
-        both = vectors.split([self.tastes_dim, self.names_dim], dim=1)
-        tastes, names = (part.chunk(self.ensemble_size, dim=1) for part in both)
-        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(tastes, names, strict=True)]
+        both = vectors.split([self.total_output_dim, self.total_identity_dim], dim=1)
+        embeddings, names = (part.chunk(self.ensemble_size, dim=1) for part in both)
+        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(embeddings, names, strict=True)]
 
 
 def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
@@ -136,14 +137,14 @@ class ItemTower(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         dim = config.embedding_dim
-        self.identity = Embeddings(config.article_sizes[:IDENTITY_COLUMNS], dim, sparse=True)
-        self.categories = Embeddings(config.article_sizes[IDENTITY_COLUMNS:], dim)
+        self.identity = Embeddings(config.article_sizes[:ID_COLUMNS], dim, sparse=True)
+        self.categories = Embeddings(config.article_sizes[ID_COLUMNS:], dim)
         self.state = nn.Linear(config.n_state, dim)
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
         self.signs: Tensor  # of every article and product: saved, so that a name is the same wherever it is read
-        shape = (sum(config.article_sizes[:IDENTITY_COLUMNS]), config.name_dim - 1)
+        shape = (sum(config.article_sizes[:ID_COLUMNS]), config.identity_dim - 1)
         self.register_buffer("signs", 2 * torch.randint(2, shape, dtype=torch.int8) - 1)
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
@@ -154,18 +155,18 @@ class ItemTower(nn.Module):
             state: ``[n, n_state]`` of the day.
 
         Returns:
-            ``[n, output_dim + name_dim]``, L2-normalised.
+            ``[n, output_dim + identity_dim]``, L2-normalised.
         """
-        who = self.identity(categories[:, :IDENTITY_COLUMNS])
-        what = self.categories(categories[:, IDENTITY_COLUMNS:]) + self.state(state)
+        who = self.identity(categories[:, :ID_COLUMNS])
+        what = self.categories(categories[:, ID_COLUMNS:]) + self.state(state)
         hidden = self.norm(torch.cat([who, what], dim=1))
-        taste = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
-        known = (categories[:, :1] >= FIRST_CODE).to(taste.dtype)
+        embedding = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
+        known = (categories[:, :1] >= FIRST_CODE).to(embedding.dtype)
         # Whole rows at once: indexing with a table of places would copy number by number.
-        article, product = (categories[:, :IDENTITY_COLUMNS] + self.identity.starts).unbind(1)
-        signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(taste.dtype)
+        article, product = (categories[:, :ID_COLUMNS] + self.identity.starts).unbind(1)
+        signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(embedding.dtype)
         name = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
-        return torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5], dim=1)
+        return torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, name * IDENTITY_SHARE**0.5], dim=1)
 
 
 class UserTower(nn.Module):
@@ -190,7 +191,7 @@ class UserTower(nn.Module):
         self.no_history = nn.Parameter(torch.zeros(out))
         self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
         self.pooled_share = nn.Parameter(torch.tensor(3.0))
-        self.name_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
+        self.identity_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
         nn.init.zeros_(self.content_weight.weight)
         nn.init.normal_(self.recency.weight, std=0.05)
         # Weights start as a decay with the age of the purchase, and are learned from there: gentle for the pool,
@@ -198,40 +199,40 @@ class UserTower(nn.Module):
         bucket = torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1)
         with torch.no_grad():
             self.recency_weight.weight.copy_(-0.1 * bucket)
-            self.name_weight.weight.copy_(torch.exp(-0.3 * bucket))
+            self.identity_weight.weight.copy_(torch.exp(-0.3 * bucket))
 
     def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
         """Encode a batch of customers.
 
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
-            items: ``[m, output_dim + name_dim]`` item vectors.
+            items: ``[m, output_dim + identity_dim]`` item vectors.
             history: ``[n, length]`` long, rows of ``items``: the purchases, the nearest in time first.
             days_since: ``[n, length]`` long, days between the purchase and the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
         Returns:
-            ``[n, output_dim + name_dim]``, L2-normalised.
+            ``[n, output_dim + identity_dim]``, L2-normalised.
         """
         # Names are not learned, so no gradient goes there.
-        taste, name = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
-        taste = taste / (1 - NAME_SHARE) ** 0.5
+        embedding, name = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
+        embedding = embedding / (1 - IDENTITY_SHARE) ** 0.5
         bucket = torch.bucketize(days_since, self.edges, right=True)
-        weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(taste), history)
+        weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(embedding), history)
         weight = weight.masked_fill(~mask, float("-inf"))
         any_history = mask.any(dim=1, keepdim=True)
         # A row without history has no finite weight; a zero row instead of nan.
         weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
         # Sums over a history without a copy of its vectors: a bag of rows of items, and the weights by bucket.
-        pooled = F.embedding_bag(history, taste, per_sample_weights=weight, mode="sum")
+        pooled = F.embedding_bag(history, embedding, per_sample_weights=weight, mode="sum")
         pooled = torch.where(any_history, pooled, self.no_history)
         by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
         when = by_bucket @ self.recency.weight
-        newest = taste.index_select(0, history[:, 0]) * mask[:, :1]
+        newest = embedding.index_select(0, history[:, 0]) * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
         hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
-        by_name = _look_up(self.name_weight.weight, bucket) * mask
-        names = F.embedding_bag(history, name / NAME_SHARE**0.5, per_sample_weights=by_name, mode="sum")
+        by_name = _look_up(self.identity_weight.weight, bucket) * mask
+        names = F.embedding_bag(history, name / IDENTITY_SHARE**0.5, per_sample_weights=by_name, mode="sum")
         vector = torch.cat([self.mlp(hidden) + self.pooled_share * pooled, names], dim=1)
         return F.pad(F.normalize(vector, dim=1), (0, 1))
 

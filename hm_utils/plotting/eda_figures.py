@@ -221,8 +221,8 @@ def price_ranges(quantiles: pd.DataFrame, what: str) -> Figure:
 
 
 @styled
-def taste_by_age(shares: pd.DataFrame, overlap: pd.Series) -> Figure:
-    """What each age buys (``eda.taste_by_age``), and how much of its best-sellers are everybody's."""
+def groups_by_age(shares: pd.DataFrame, overlap: pd.Series) -> Figure:
+    """What each age buys (``eda.groups_by_age``), and how much of its best-sellers are everybody's."""
     figure, (axes, beside) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=[3, 2])
     axes.set(title="Purchases by index group", xlabel="age of the customer", ylabel="purchases of the age")
     beside.set(

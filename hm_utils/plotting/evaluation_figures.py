@@ -225,8 +225,8 @@ def reasons(shares: pd.DataFrame) -> Figure:
 
 
 @styled
-def taste_map(places: pd.DataFrame) -> Figure:
-    """Articles on the two principal axes of their tastes (``taste_map.taste_map``), coloured by group."""
+def embedding_pca(places: pd.DataFrame) -> Figure:
+    """Articles on the two principal axes of their tastes (``embedding_pca.embedding_pca``), coloured by group."""
     figure, axes = canvas(
         "The map of the articles on sale", "first principal axis", "second principal axis", height=5.6
     )

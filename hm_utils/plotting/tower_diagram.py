@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from hm_utils.model.towers import IDENTITY_COLUMNS, TowerConfig
+from hm_utils.model.towers import ID_COLUMNS, TowerConfig
 from hm_utils.plotting.style import INK, MAIN, OTHER, QUIET, QUIET_INK, THIRD, WIDTH, styled
 
 
@@ -18,9 +18,9 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     several = f": {config.ensemble_size} such pairs, their vectors side by side" if config.ensemble_size > 1 else ""
     axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(0, 72))
     axes.set_axis_off()
-    dim, taste, name = config.embedding_dim, config.output_dim, config.name_dim
+    dim, embedding, name = config.embedding_dim, config.output_dim, config.identity_dim
     hidden = " → ".join(f"{width:,}" for width in config.hidden_dims) or "none"
-    categories = len(config.article_sizes) - IDENTITY_COLUMNS
+    categories = len(config.article_sizes) - ID_COLUMNS
 
     axes.text(24, 69, "ITEM TOWER", color=MAIN, weight="bold", ha="center")
     axes.text(76, 69, "USER TOWER", color=OTHER, weight="bold", ha="center")
@@ -28,9 +28,9 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _box(axes, 16, 56, 16, 9, f"{categories} categories,\nprice among them", MAIN)
     _box(axes, 34, 56, 15, 9, f"state of the day:\n{config.n_state} numbers", MAIN)
     _box(axes, 10, 43, 36, 8, f"embeddings, summed:\n{dim} of the id, {dim} of the rest", MAIN)
-    _box(axes, 18, 31, 28, 8, f"layers: {hidden} → {taste}, and a shortcut", MAIN)
+    _box(axes, 18, 31, 28, 8, f"layers: {hidden} → {embedding}, and a shortcut", MAIN)
     _box(axes, 0, 19, 16, 8, f"name: {name} fixed\nrandom signs", QUIET)
-    _box(axes, 18, 19, 28, 8, f"taste: {taste} numbers,\nsimilar articles are close", MAIN)
+    _box(axes, 18, 19, 28, 8, f"taste: {embedding} numbers,\nsimilar articles are close", MAIN)
     for x in (7, 24, 41):
         _arrow(axes, (x, 56), (min(max(x, 14), 42), 51), MAIN)
     _arrow(axes, (32, 43), (32, 39), MAIN)
@@ -40,9 +40,9 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _box(axes, 54, 56, 28, 9, f"history: the last {history_length} purchases,\nas the item tower's own vectors", OTHER)
     _box(axes, 84, 56, 16, 9, f"{len(config.customer_sizes)} attributes:\nage, club, …", OTHER)
     _box(axes, 54, 43, 28, 8, "pooled by learned weights:\nwhat it was, how long ago", OTHER)
-    _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {taste}, plus the pool", OTHER)
+    _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {embedding}, plus the pool", OTHER)
     _box(axes, 54, 19, 16, 8, "names of what\nwas bought", QUIET)
-    _box(axes, 72, 19, 24, 8, f"taste: {taste} numbers", OTHER)
+    _box(axes, 72, 19, 24, 8, f"taste: {embedding} numbers", OTHER)
     _arrow(axes, (68, 56), (68, 51), OTHER)
     _arrow(axes, (74, 43), (74, 39), OTHER)
     _arrow(axes, (92, 56), (92, 39), OTHER)

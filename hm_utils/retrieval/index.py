@@ -27,9 +27,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from hm_utils.arrays import Float32, Int32, Int64
+
 Kind = Literal["auto", "scann", "exact"]
 
 logger = logging.getLogger(__name__)

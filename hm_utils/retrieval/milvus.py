@@ -27,7 +27,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import trange
 
-from hm_utils.retrieval.index import SPARE, ExactIndex, Float32, Int32, _check_queries, _padded, _rescore, load_exact
+from hm_utils.arrays import Float32, Int32
+from hm_utils.retrieval.index import SPARE, ExactIndex, _check_queries, _padded, _rescore, load_exact
 from hm_utils.retrieval.index_tuning import recall_at_k
 from hm_utils.serving.bundle import BundleError, verify
 

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from hm_utils.retrieval.index import Float32, ScannIndex
+from hm_utils.arrays import Float32
+from hm_utils.retrieval.index import ScannIndex
 
 
 def search_curve(index: ScannIndex, queries: Float32, k: int = 100) -> pd.DataFrame:

@@ -3,7 +3,7 @@
     sample = generate("tiny", seed=1)      # tables in memory
     write_sample("data/sample")            # Kaggle's three files, and truth/ beside them
 
-How customers choose is said in :mod:`hm_utils.sample.behaviour` and :mod:`hm_utils.sample.tastes`; which figures of
+How customers choose is said in :mod:`.behaviour` and :mod:`.preferences`; which figures of
 the real data the result is held to, in tests/test_sample.py.
 """
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
+from hm_utils.arrays import Float64
 
 LAST_DATE = np.datetime64("2020-09-22")
 _EVERGREEN = 0.06  # share of the products that stay on sale throughout

@@ -25,15 +25,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from hm_utils.arrays import Float64, Int32, Int64
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue
 from hm_utils.sample.customers import Customers
-from hm_utils.sample.tastes import Tastes, softmax
+from hm_utils.sample.preferences import Preferences, softmax
 from hm_utils.sample.visits import Visits, spans
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 # What a further line of a basket shares with the anchor, and how often; otherwise nothing.
 SHARED: tuple[tuple[float, tuple[str, ...]], ...] = (
@@ -103,7 +100,7 @@ class _Draws:
 def choose_articles(
     visits: Visits,
     catalogue: Catalogue,
-    tastes: Tastes,
+    preferences: Preferences,
     customers: Customers,
     rng: np.random.Generator,
     progress: bool = False,
@@ -126,9 +123,9 @@ def choose_articles(
         if not len(here):
             continue
         on_sale = np.flatnonzero(np.isfinite(catalogue.log_appeal[w]))
-        chance = softmax(tastes.liking[:, on_sale] + catalogue.log_appeal[w, on_sale]).astype(np.float64)
+        chance = softmax(preferences.liking[:, on_sale] + catalogue.log_appeal[w, on_sale]).astype(np.float64)
         anything = _Draws(chance, on_sale, everything)
-        segment = _draw_rows(tastes.segments(customers.traits[visits.customer[here]]), rng)
+        segment = _draw_rows(preferences.segments(customers.traits[visits.customer[here]]), rng)
 
         lengths = np.diff(visits.lines)[here]
         lines = spans(visits.lines[here], lengths)

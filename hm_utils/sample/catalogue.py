@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.arrays import Float64
 from hm_utils.sample import departments as floor
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.assortment import lifetimes, weekly
 from hm_utils.sample.words import product_texts
-
-Float64 = npt.NDArray[np.float64]
 
 # Variants a product, from 1 up: per cent of the products (mean 2.2, a long tail).
 _VARIANTS = np.array([51, 25.2, 10.5, 5.0, 2.5, 1.6, 1.0, 0.7, 0.45, 0.4, 0.3, 0.25, 0.2, 0.2, 0.15, 0.15, 0.1, 0.1])

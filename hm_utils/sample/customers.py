@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-Float32 = npt.NDArray[np.float32]
+from hm_utils.arrays import Float32
 
 # Age: share of the customers younger than that. Two peaks, at 21 and at 51.
 _AGES = (16, 18, 19, 20, 21, 22, 23, 25, 27, 30, 33, 35, 40, 45, 48, 50, 52, 55, 57, 60, 62, 65, 70, 80, 99)
@@ -32,7 +32,7 @@ class Customers:
 
     Attributes:
         table: ``[c]`` rows, the 7 columns of ``customers.csv``.
-        traits: ``[c, N_TRAITS]`` what segments attract them (see :mod:`hm_utils.sample.tastes`).
+        traits: ``[c, N_TRAITS]`` what segments attract them (see :mod:`hm_utils.sample.preferences`).
         visits: ``[c]`` how often they come in the whole log; 0 for those who never buy.
         budget: ``[c]`` how much larger than usual (logarithm) their baskets are.
         online: ``[c]`` share of their visits that are online.

@@ -14,7 +14,7 @@ from hm_utils.sample.assortment import LAST_DATE
 from hm_utils.sample.behaviour import choose_articles
 from hm_utils.sample.catalogue import make_catalogue
 from hm_utils.sample.customers import make_customers
-from hm_utils.sample.tastes import make_tastes
+from hm_utils.sample.preferences import make_preferences
 from hm_utils.sample.truth import Truth
 from hm_utils.sample.visits import make_visits, paid_prices
 
@@ -119,10 +119,10 @@ def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progre
     streams = [np.random.default_rng([seed, part]) for part in range(6)]
     catalogue = make_catalogue(size.articles, size.days, streams[0])
     customers = make_customers(size.customers, streams[1])
-    tastes, offset = make_tastes(catalogue, customers.traits, streams[2])
+    preferences, offset = make_preferences(catalogue, customers.traits, streams[2])
     catalogue = replace(catalogue, log_appeal=catalogue.log_appeal + offset)
     visits = make_visits(customers, size.articles, size.days, streams[3])
-    lines = choose_articles(visits, catalogue, tastes, customers, streams[4], progress)
+    lines = choose_articles(visits, catalogue, preferences, customers, streams[4], progress)
 
     pieces = visits.quantity
     visit = np.repeat(visits.line_visit(), pieces)
@@ -137,9 +137,9 @@ def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progre
         channel=np.where(visits.online, 2, 1).astype(np.int8)[visit],
         truth=Truth(
             traits=customers.traits,
-            attraction=tastes.attraction,
-            bias=tastes.bias,
-            liking=tastes.liking,
+            attraction=preferences.attraction,
+            bias=preferences.bias,
+            liking=preferences.liking,
             log_appeal=catalogue.log_appeal,
             product=catalogue.product,
             first_date=LAST_DATE - (size.days - 1),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from hm_utils.arrays import Float64
 from hm_utils.sample.assortment import LAST_DATE
-
-Float64 = npt.NDArray[np.float64]
 
 _FIRST_MONTH = np.datetime64("2018-09")
 # Transactions a month of 1,000 real customers, 2018-09 to 2020-09 (the first and the last month are parts).

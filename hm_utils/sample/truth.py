@@ -20,16 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
+from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
 from hm_utils.sample.assortment import week_of
-from hm_utils.sample.tastes import Tastes, softmax
+from hm_utils.sample.preferences import Preferences, softmax
 from hm_utils.sample.visits import spans
-
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 
 _ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product")
 
@@ -70,7 +67,7 @@ class Truth:
 
     Attributes:
         traits: ``[customers, t]``.
-        attraction, bias, liking: see :class:`hm_utils.sample.tastes.Tastes`.
+        attraction, bias, liking: see :class:`hm_utils.sample.preferences.Preferences`.
         log_appeal: ``[weeks, articles]``, minus infinity when not on sale.
         product: ``[articles]``.
         first_date: date of day 0.
@@ -113,7 +110,7 @@ class Truth:
 
     def _chances(self, customers: npt.NDArray, today: _Today, log: PurchaseLog | None) -> Float32:
         """``[n, m]`` :meth:`probabilities` of what is on sale; the others are 0."""
-        moods = Tastes(self.attraction, self.bias, self.liking).segments(self.traits[customers])
+        moods = Preferences(self.attraction, self.bias, self.liking).segments(self.traits[customers])
         if log is None:
             return moods @ today.chances
         past = self._past(customers, today, log)

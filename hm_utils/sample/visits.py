@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hm_utils.arrays import Int64
 from hm_utils.sample import seasons
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue, smallness
 from hm_utils.sample.customers import Customers
 
-Int64 = npt.NDArray[np.int64]
-
-GAP_SPREAD, NEWCOMERS = 1.45, 0.75  # of the logarithm of a gap; below 1: more of the customers came late
+GAP_SPREAD, COLD_START = 1.45, 0.75  # of the logarithm of a gap; below 1: more of the customers came late
 BASKET_MEAN, BASKET_SPREAD, BASKET_MAX = 0.49, 0.85, 60  # of the logarithm of the lines of a basket; most lines
 ONLINE_BASKET = 0.45  # how much larger an online basket is (logarithm)
 # Chance of a line being two, three of the article. In a small catalogue two lines of a basket often are the same
@@ -70,7 +69,7 @@ def make_visits(customers: Customers, n_articles: int, days: int, rng: np.random
     some = counts[counts > 0]
     when = (clock - np.repeat(before[:-1], some)) / np.repeat(np.diff(before), some)
     # Rather later than sooner, because the number of customers grows: what matters for those who come once.
-    when = (when + np.repeat(rng.random(len(some)) ** NEWCOMERS, some)) % 1.0
+    when = (when + np.repeat(rng.random(len(some)) ** COLD_START, some)) % 1.0
     pace = np.cumsum(busy**seasons.VISITS_SHARE)
     day = np.searchsorted(pace / pace[-1], when, side="right").clip(0, days - 1)
     key = np.sort(customer.astype(np.int64) * days + day)

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Float32 = npt.NDArray[np.float32]
+from hm_utils.arrays import Float32
 
 FILE = "map.bin"
 EXTENT = 65_535

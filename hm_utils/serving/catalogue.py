@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hm_utils.arrays import Int32, Int64
 from hm_utils.data.features import mean_prices
 from hm_utils.data.popularity import recent_sales
-from hm_utils.data.purchases import Int32, Int64, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 
 # What can be asked for, and the raw table's column that has it.
 FILTERS = {

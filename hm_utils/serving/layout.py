@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, sparse
 
+from hm_utils.arrays import Float32, Float64
 from hm_utils.retrieval.index import build_index
-
-Float32 = npt.NDArray[np.float32]
-Float = npt.NDArray[np.float64]
 
 DIMENSIONS = 32  # principal ones, in which neighbours are looked for
 NEIGHBOURS = 15
@@ -76,7 +74,7 @@ def _affinities(principal: Float32) -> sparse.csr_array:
     return both
 
 
-def _pull(attraction: sparse.csr_array, places: Float) -> Float:
+def _pull(attraction: sparse.csr_array, places: Float64) -> Float64:
     """``[n, 2]`` how strongly neighbours draw each away from where it is (against the direction of the step)."""
     narrow = places.astype(np.float32)
     row = np.repeat(np.arange(len(places)), np.diff(attraction.indptr))
@@ -87,7 +85,7 @@ def _pull(attraction: sparse.csr_array, places: Float) -> Float:
     )
 
 
-def _push(places: Float) -> Float:
+def _push(places: Float64) -> Float64:
     """``[n, 2]`` how strongly all others drive each away: their sums on a grid, read between its points."""
     low = places.min(axis=0)
     extent = float((places.max(axis=0) - low).max())
@@ -108,11 +106,11 @@ def _push(places: Float) -> Float:
     kernel = 1 / (1 + steps[:, None] ** 2 + steps[None, :] ** 2)
     narrow, wide = (fft.rfft2(k.astype(np.float32), workers=2) for k in (kernel, kernel**2))
 
-    def spread(charge: Float | float) -> npt.NDArray[np.complexfloating]:
+    def spread(charge: Float64 | float) -> npt.NDArray[np.complexfloating]:
         grid = sum(np.bincount(point, weights=share * charge, minlength=side * side) for point, share in shares)
         return fft.rfft2(np.asarray(grid, np.float32).reshape(side, side), s=(padded, padded), workers=2)
 
-    def read(product: npt.NDArray[np.complexfloating]) -> Float:
+    def read(product: npt.NDArray[np.complexfloating]) -> Float64:
         field = fft.irfft2(product, s=(padded, padded), workers=2)[:side, :side].ravel()
         return sum((share * field[point] for point, share in shares), start=np.zeros(len(places)))
 

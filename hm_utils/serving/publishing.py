@@ -15,14 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 
+from hm_utils.arrays import Float32, Int32
 from hm_utils.data.features import Encoders
 from hm_utils.data.preprocessing import Preprocessed
-from hm_utils.data.purchases import Int32, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.evaluation.comparison import Evaluation
 from hm_utils.evaluation.replay import write_replay
 from hm_utils.model.checkpoint import read_checkpoint
-from hm_utils.model.scoring import Scoring, Siblings
-from hm_utils.model.snapshot import Float32
+from hm_utils.model.scoring import Scoring, Variants
 from hm_utils.model.towers import TOWER_SIZES
 from hm_utils.retrieval.index import ExactIndex, Index, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import Choice, choose_leaves
@@ -113,7 +113,7 @@ def publish_model(
             refit.snapshot.article_vectors,
             index,
             scoring,
-            refit.snapshot.siblings,
+            refit.snapshot.variants,
             data.articles,
             data.customers,
             refit.training.encoders,
@@ -122,8 +122,8 @@ def publish_model(
         )
         write_replay(folder, replay)
         logger.info("laying out the map of the articles")
-        tastes = refit.snapshot.article_vectors[:, : refit.result.model.config.tastes_dim]
-        write_map(folder, layout(tastes), data.articles)
+        embeddings = refit.snapshot.article_vectors[:, : refit.result.model.config.total_output_dim]
+        write_map(folder, layout(embeddings), data.articles)
         Recommender.open(folder, {}).store_queries(folder / "queries.npy")
         recommender = Recommender.open(folder, {})
         rows = np.random.default_rng(0).choice(
@@ -160,7 +160,7 @@ def write_model(
     article_vectors: Float32,
     index: Index,
     scoring: Scoring,
-    siblings: Siblings,
+    variants: Variants,
     articles: pd.DataFrame,
     customers: pd.DataFrame,
     encoders: Encoders,
@@ -172,7 +172,7 @@ def write_model(
     np.save(folder / "article_vectors.npy", article_vectors, allow_pickle=False)
     index.save(folder / "index")
     (folder / "scoring.json").write_text(json.dumps(asdict(scoring)))
-    siblings.save(folder / "siblings")
+    variants.save(folder / "variants")
     encoders.save(folder)
     with_sales(articles, log).to_parquet(folder / "articles.parquet", index=False)
     known = pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False)

@@ -35,22 +35,23 @@ import pyarrow as pa
 import pyarrow.feather
 from tqdm.auto import trange
 
+from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.data.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS, Encoders
-from hm_utils.data.purchases import Int32, Int64, PurchaseLog
-from hm_utils.data.segments import Kind, customers_by_kind
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.segments import Kind, customers_by_segment
 from hm_utils.evaluation.replay import read_replay
 from hm_utils.model.checkpoint import load_checkpoint, read_checkpoint
 from hm_utils.model.scoring import (
     OWN_LENGTH,
     Scoring,
-    Siblings,
+    Variants,
     best,
     factor,
     fold_customers,
     popularity_share,
     relatives,
     scores_of,
-    weigh_names,
+    weight_identity,
 )
 from hm_utils.model.snapshot import encode_customers
 from hm_utils.model.towers import TwoTower
@@ -61,9 +62,8 @@ from hm_utils.serving.bundle import BundleError, verify
 from hm_utils.serving.catalogue import Catalogue
 from hm_utils.serving.reranking import maximal_marginal_relevance
 from hm_utils.serving.stored_queries import StoredQueries, write_queries
-from hm_utils.serving.user_context import Shoppers, customers_as_of, merged, visit
+from hm_utils.serving.user_context import UserContext, customers_as_of, merged, visit
 
-Float32 = npt.NDArray[np.float32]
 NOTHING = np.empty(0, dtype=np.int32)
 
 # A published list may differ from its golden copy by the rounding of another processor, not by more.
@@ -88,7 +88,7 @@ class Recommender:
         log: PurchaseLog,
         history_length: int,
         scoring: Scoring,
-        siblings: Siblings,
+        variants: Variants,
         manifest: dict[str, Any],
         folder: Path | None = None,
         stored_queries: StoredQueries | None = None,
@@ -110,7 +110,7 @@ class Recommender:
         self.replay = replay
         self.packed_map = packed_map
         self.scoring = scoring
-        self._siblings = siblings
+        self._variants = variants
         self._stored_queries = stored_queries
         self._times = factor(index.vectors, float(model.scale.detach()))
         self._article_vectors = article_vectors
@@ -170,9 +170,9 @@ class Recommender:
     @cached_property
     def kinds(self) -> dict[Kind, Int32]:
         """Rows of the customers of each kind."""
-        return customers_by_kind(self.log, self._customer_table["age"].to_numpy())
+        return customers_by_segment(self.log, self._customer_table["age"].to_numpy())
 
-    def customers(self, rows: npt.NDArray[np.integer]) -> Shoppers:
+    def customers(self, rows: npt.NDArray[np.integer]) -> UserContext:
         """Customers as the model knows them."""
         length = max(self._history_length, OWN_LENGTH)
         return customers_as_of(self.log, self._attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
@@ -183,7 +183,7 @@ class Recommender:
         attributes: Mapping[str, Any] | None = None,
         articles: Sequence[int] = (),
         days_ago: Sequence[int] = (),
-    ) -> Shoppers:
+    ) -> UserContext:
         """One person on a visit.
 
         Args:
@@ -207,21 +207,23 @@ class Recommender:
         seen = visit(articles, days_ago, known.histories.mask.shape[1])
         return replace(known, histories=merged(seen, known.histories), rows=None)
 
-    def encode(self, shoppers: Shoppers) -> Float32:
+    def encode(self, users: UserContext) -> Float32:
         """``[n, vector_dim]`` unit vectors of shoppers, on :attr:`as_of`."""
-        histories = shoppers.histories.newest(self._history_length)
-        return encode_customers(self._user_tower, self._article_vectors, shoppers.attributes, histories)
+        histories = users.histories.newest(self._history_length)
+        return encode_customers(self._user_tower, self._article_vectors, users.attributes, histories)
 
-    def queries(self, shoppers: Shoppers) -> Float32:
+    def queries(self, users: UserContext) -> Float32:
         """``[n, d + 2]`` what the index is searched with: read for customers as they are known, else encoded."""
-        if shoppers.rows is not None and self._stored_queries is not None:
-            return self._stored_queries.read(shoppers.rows)
-        return self.encoded_queries(shoppers)
+        if users.rows is not None and self._stored_queries is not None:
+            return self._stored_queries.read(users.rows)
+        return self.encoded_queries(users)
 
-    def encoded_queries(self, shoppers: Shoppers) -> Float32:
+    def encoded_queries(self, users: UserContext) -> Float32:
         """The same by the user tower; to the last bit on the machine that published the model."""
-        share = popularity_share(shoppers.histories, self.scoring)
-        return fold_customers(weigh_names(self.encode(shoppers), self._config.names_dim, self.scoring.name), share)
+        share = popularity_share(users.histories, self.scoring)
+        return fold_customers(
+            weight_identity(self.encode(users), self._config.total_identity_dim, self.scoring.name), share
+        )
 
     def store_queries(self, path: Path) -> None:
         """Write everybody's :meth:`queries`, for :meth:`open` to find."""
@@ -233,7 +235,7 @@ class Recommender:
 
     def recommend(
         self,
-        shoppers: Shoppers,
+        users: UserContext,
         top_k: int,
         excluded: npt.NDArray[np.integer] = NOTHING,
         allowed: Int32 | None = None,
@@ -252,9 +254,9 @@ class Recommender:
         """
         if allowed is not None:
             allowed = np.setdiff1d(allowed, excluded).astype(np.int32)
-        if not len(shoppers) or (allowed is not None and not len(allowed)):
-            return np.full((len(shoppers), top_k), -1, np.int32), np.full((len(shoppers), top_k), -np.inf, np.float32)
-        queries, related = self.queries(shoppers), relatives(shoppers.histories, self._siblings)
+        if not len(users) or (allowed is not None and not len(allowed)):
+            return np.full((len(users), top_k), -1, np.int32), np.full((len(users), top_k), -np.inf, np.float32)
+        queries, related = self.queries(users), relatives(users.histories, self._variants)
         index: Searchable = self._index
         if allowed is not None:
             index = ExactIndex(self._index.vectors[allowed], allowed)
@@ -281,44 +283,44 @@ class Recommender:
 
     def diversify(self, articles: Int32, scores: Float32, diversity: float, top_k: int) -> tuple[Int32, Float32]:
         """``top_k`` of one shopper's candidates (``[n]``, best first), against likeness of their tastes."""
-        places = maximal_marginal_relevance(scores, self._tastes(articles), diversity, top_k)
+        places = maximal_marginal_relevance(scores, self._embeddings(articles), diversity, top_k)
         return articles[places], scores[places]
 
-    def reasons(self, shopper: Shoppers, articles: Int32, most: int = 3) -> list[list[int]]:
+    def reasons(self, user: UserContext, articles: Int32, most: int = 3) -> list[list[int]]:
         """For each of the ``articles`` recommended to one shopper, the articles of their history that lift it most.
 
         Lifting is what its score loses when the other article is taken out of the history; only what loses counts.
         """
-        newest = shopper.histories.newest(self._history_length)
+        newest = user.histories.newest(self._history_length)
         history = np.unique(newest.articles[newest.mask]).astype(np.int32)
         if not len(history):
             return [[] for _ in articles]
-        variants = shopper.without(history)
-        lost = self._scores(shopper, articles) - self._scores(variants, articles)
+        variants = user.without(history)
+        lost = self._scores(user, articles) - self._scores(variants, articles)
         order = np.argsort(-lost, axis=0, kind="stable")[:most]
         return [history[order[:, j]][lost[order[:, j], j] > 0].tolist() for j in range(len(articles))]
 
-    def _scores(self, shoppers: Shoppers, articles: Int32) -> Float32:
+    def _scores(self, users: UserContext, articles: Int32) -> Float32:
         """``[n, len(articles)]`` of the same articles for every shopper."""
-        wanted = np.broadcast_to(articles, (len(shoppers), len(articles)))
-        scores = scores_of(self._index.vectors, self._times, self.queries(shoppers), wanted)
-        related = relatives(shoppers.histories, self._siblings)
+        wanted = np.broadcast_to(articles, (len(users), len(articles)))
+        scores = scores_of(self._index.vectors, self._times, self.queries(users), wanted)
+        related = relatives(users.histories, self._variants)
         same = related.articles[:, None, :] == wanted[:, :, None]
         return scores + (same * related.bonus(self.scoring)[:, None, :]).sum(axis=2)
 
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles whose taste is closest to that of one, best first, and their cosines."""
         query = np.zeros((1, self._index.vectors.shape[1]), dtype=np.float32)
-        query[0, : self._config.tastes_dim] = self._tastes(np.array([article]))
+        query[0, : self._config.total_output_dim] = self._embeddings(np.array([article]))
         found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
-        length = np.linalg.norm(self._index.vectors[article, : self._config.tastes_dim])
+        length = np.linalg.norm(self._index.vectors[article, : self._config.total_output_dim])
         other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
         return found[0, other], dots[0, other] / length
 
-    def _tastes(self, articles: npt.NDArray[np.integer]) -> Float32:
-        """``[n, tastes_dim]`` unit vectors of what kind of articles they are, without their names."""
-        tastes = self._article_vectors[articles, : self._config.tastes_dim]
-        return tastes / np.linalg.norm(tastes, axis=1, keepdims=True)
+    def _embeddings(self, articles: npt.NDArray[np.integer]) -> Float32:
+        """``[n, total_output_dim]`` unit vectors of what kind of articles they are, without their names."""
+        embeddings = self._article_vectors[articles, : self._config.total_output_dim]
+        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: whoever loads the model asks it again."""
@@ -372,7 +374,7 @@ class Recommender:
             log=PurchaseLog.load(folder / "log"),
             history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
             scoring=Scoring(**json.loads((folder / "scoring.json").read_text())),
-            siblings=Siblings.load(folder / "siblings"),
+            variants=Variants.load(folder / "variants"),
             manifest=manifest,
             folder=folder,
             stored_queries=StoredQueries(stored) if stored.exists() else None,  # not yet while it is being published

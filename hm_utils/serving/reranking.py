@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from hm_utils.arrays import Float32
 
 
 def maximal_marginal_relevance(scores: Float32, vectors: Float32, diversity: float, k: int) -> npt.NDArray[np.int64]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hm_utils.arrays import Int32
 from hm_utils.data.examples import Histories, histories_as_of
-from hm_utils.data.purchases import Int32, PurchaseLog
+from hm_utils.data.purchases import PurchaseLog
 
 
 @dataclass(frozen=True)
-class Shoppers:
+class UserContext:
     """n people on a day.
 
     Attributes:
@@ -28,7 +29,7 @@ class Shoppers:
     def __len__(self) -> int:
         return len(self.attributes)
 
-    def without(self, articles: Int32) -> Shoppers:
+    def without(self, articles: Int32) -> UserContext:
         """``[m]`` the first shopper m times, each time without one of the ``articles`` in the history."""
         n, history = len(articles), self.histories
         kept = history.mask[:1] & (history.articles[:1] != articles[:, None])
@@ -38,12 +39,12 @@ class Shoppers:
             for part in (history.articles, history.days_since)
         )
         mask = np.take_along_axis(kept, order, axis=1)
-        return Shoppers(np.repeat(self.attributes[:1], n, axis=0), Histories(articles, days_since, mask))
+        return UserContext(np.repeat(self.attributes[:1], n, axis=0), Histories(articles, days_since, mask))
 
 
-def customers_as_of(log: PurchaseLog, attributes: Int32, rows: Int32, as_of: int, length: int) -> Shoppers:
+def customers_as_of(log: PurchaseLog, attributes: Int32, rows: Int32, as_of: int, length: int) -> UserContext:
     """Customers on the morning of ``as_of``; ``attributes`` (``[n_customers, columns]``) are of all of them."""
-    return Shoppers(np.asarray(attributes[rows]), histories_as_of(log, rows, as_of, length), rows)
+    return UserContext(np.asarray(attributes[rows]), histories_as_of(log, rows, as_of, length), rows)
 
 
 def visit(articles: Sequence[int], days_ago: Sequence[int], length: int) -> Histories:

@@ -6,29 +6,25 @@ import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import Bounds, minimize
 from scipy.special import logsumexp
 from tqdm.auto import tqdm
 
-from hm_utils.data.popularity import COUNTED
-from hm_utils.data.purchases import Baskets, Int32
+from hm_utils.arrays import Bool, Float32, Float64, Int32
+from hm_utils.data.popularity import LOGIT_ADJUSTMENT
+from hm_utils.data.purchases import Baskets
 from hm_utils.evaluation import metrics
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring, best, factor, fold_customers, scores_of
 from hm_utils.model.snapshot import Snapshot
-
-Float = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 
 CHUNK = 2_048  # customers at a time
 
 CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
 # Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
-START = np.array([1.0, 1.0, COUNTED, 0.0, 0.0, 0.0])
+START = np.array([1.0, 1.0, LOGIT_ADJUSTMENT, 0.0, 0.0, 0.0])
 LOWEST = np.array([0.05, 0.0, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
 DOT_PRODUCT = [0, 1, 2]
-NEWCOMERS = [0, 2]  # who bought nothing can name nothing
+COLD_START = [0, 2]  # who bought nothing can name nothing
 # Of an article bought before, the terms of repurchase say exactly what its name says nearly.
 WITH_REPURCHASE = [0, 2, 3, 4, 5]
 RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
@@ -81,11 +77,11 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     returning = snapshot.log.has_history(customers, snapshot.histories_before)
     features, chosen = features[returning], chosen[returning]
     weights = _fit(features, chosen, WITH_REPURCHASE)
-    _, of_newcomers, chosen_by_newcomers = _choices(snapshot.without_histories(), truth)
-    newcomers = _scoring(_fit(of_newcomers, chosen_by_newcomers, NEWCOMERS)).popularity
+    _, of_cold_start, chosen_in_cold_start = _choices(snapshot.without_histories(), truth)
+    cold_start = _scoring(_fit(of_cold_start, chosen_in_cold_start, COLD_START)).popularity
     return Calibration(
-        scoring=_with_newcomers(_scoring(weights), newcomers),
-        towers=_with_newcomers(towers, newcomers),
+        scoring=_with_cold_start(_scoring(weights), cold_start),
+        towers=_with_cold_start(towers, cold_start),
         temperature=float(weights[0]),
         customers=len(chosen),
         loss_before=_negative_log_likelihood(START, features, chosen)[0],
@@ -93,16 +89,16 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     )
 
 
-def _scoring(weights: Float) -> Scoring:
+def _scoring(weights: Float64) -> Scoring:
     """The temperature divides the other weights, so that scores keep the towers' scale."""
     temperature, *terms = weights.tolist()
     return Scoring(*(term / temperature for term in terms))
 
 
-def _with_newcomers(scoring: Scoring, popularity: float) -> Scoring:
+def _with_cold_start(scoring: Scoring, popularity: float) -> Scoring:
     """The weight of log popularity that newcomers are to have, as a multiple of everybody's, if that is to be had."""
     possible = scoring.popularity > 0 and popularity > 0
-    return replace(scoring, newcomers=popularity / scoring.popularity) if possible else scoring
+    return replace(scoring, cold_start=popularity / scoring.popularity) if possible else scoring
 
 
 def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
@@ -136,10 +132,10 @@ def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
     towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
     cosine = np.where(candidates >= 0, towers, -np.inf)
-    names = slice(-snapshot.model.config.names_dim, None)
+    names = slice(-snapshot.model.config.total_identity_dim, None)
     name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
     none = np.zeros_like(scores)
-    terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.sibling))
+    terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.variant))
     name = np.where(candidates >= 0, name, 0)
     return candidates, np.stack([cosine - name, name, popularity, *terms], axis=2).astype(np.float32)
 
@@ -152,11 +148,11 @@ def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Fl
     return np.pad(candidates, ((0, 0), missing), constant_values=-1), padded
 
 
-def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float:
+def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float64:
     """The weights of these terms with the highest likelihood, less the pull; the other terms' are 0."""
     ridge, start, some = RIDGE / len(features), START[terms], features[:, :, terms]
 
-    def loss(weights: Float) -> tuple[float, Float]:
+    def loss(weights: Float64) -> tuple[float, Float64]:
         value, gradient = _negative_log_likelihood(weights, some, chosen)
         return value + ridge * float(((weights - start) ** 2).sum()), gradient + 2 * ridge * (weights - start)
 
@@ -165,7 +161,7 @@ def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float:
     return weights
 
 
-def _negative_log_likelihood(weights: Float, features: Float32, chosen: Bool) -> tuple[float, Float]:
+def _negative_log_likelihood(weights: Float64, features: Float32, chosen: Bool) -> tuple[float, Float64]:
     """Mean over customers of -log P(an article they bought), and its gradient."""
     logits = np.where(np.isfinite(features[:, :, 0]), np.nan_to_num(features, neginf=0) @ weights, -np.inf)
     log_p = logits - logsumexp(logits, axis=1, keepdims=True)

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from hm_utils.arrays import Int32
 from hm_utils.data.examples import Batch, BatchMaker
 from hm_utils.data.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, CatalogueState
-from hm_utils.data.popularity import COUNTED
-from hm_utils.data.purchases import Int32
+from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.model.checkpoint import FORMAT, load_checkpoint, plain
 from hm_utils.model.losses import pair_loss, sampled_softmax_loss
 from hm_utils.model.snapshot import whole
-from hm_utils.model.towers import IDENTITY_COLUMNS, TowerConfig, TwoTower
+from hm_utils.model.towers import ID_COLUMNS, TowerConfig, TwoTower
 from hm_utils.training.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ PRICE_COLUMN = len(ARTICLE_COLUMNS)  # the price bucket follows the catalogue's 
 # In its first weeks a log cannot tell a new article from one that it has not met yet.
 MIN_DAYS_OF_LOG = 28
 # The item tower gets so many articles at once, or a multiple: of products of matrices, each new shape costs time.
-ITEMS_TOGETHER = 64
+ITEM_BLOCK = 64
 # What is validated and kept is an average of the weights, every so many steps, that weighs the later ones more:
 # the k-th of n about as k^(AVERAGE_POWER - 1) (polynomial-decay averaging, Shamir & Zhang, ICML 2013).
 STEPS_PER_AVERAGE = 10
 AVERAGE_POWER = 3.0
 
 # The best epoch is where the mean of the validation metric over so many epochs, the last of them, is best.
-EPOCHS_TOGETHER = 3
+EPOCHS_AVERAGED = 3
 
 Validate = Callable[[TwoTower], dict[str, float]]
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -122,7 +122,7 @@ class Workers(Protocol):
     def with_shared(self, items: Tensor, batch: Batch) -> Tensor:
         """``items`` ``[u, vector_dim]``, then the vectors that the workers share as negatives."""
 
-    def of_whole(self, loss: Tensor, batch: Batch) -> Tensor:
+    def share_of_loss(self, loss: Tensor, batch: Batch) -> Tensor:
         """The worker's share of the whole batch's mean loss, from the mean over its part."""
 
     def sum_gradients(self, model: TwoTower, loss: Tensor) -> None:
@@ -145,8 +145,8 @@ def batch_loss(
 ) -> Tensor:
     """The loss of one batch, a scalar: encode its distinct articles once, then gather.
 
-    The logit of an article is scale x cosine + ``COUNTED`` x its log popularity in the weeks of the batch: half of
-    what sells is counted, so that the towers have less to remember, and a recommendation adds its own day's.
+    The logit of an article is scale x cosine + ``LOGIT_ADJUSTMENT`` x its log popularity in the weeks of the batch.
+    Half of popularity is given, so that the towers have less to remember; a recommendation adds its own day's.
 
     With ``workers`` the batch is one worker's part, and the loss its share: the negatives are those of all parts.
     """
@@ -154,13 +154,13 @@ def batch_loss(
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    encoded = whole(batch.items, ITEMS_TOGETHER)
+    encoded = whole(batch.items, ITEM_BLOCK)
     categories = inputs.categories[encoded]
     state = inputs.state.as_of(batch.day)[encoded]
     if batch.day >= MIN_DAYS_OF_LOG:
         # Before its first sale an article has no id and no price to go by, whatever is known by now.
         unsold = state[:, NEVER_SOLD] > 0
-        categories[unsold, :IDENTITY_COLUMNS] = UNKNOWN
+        categories[unsold, :ID_COLUMNS] = UNKNOWN
         categories[unsold, PRICE_COLUMN] = MISSING
     items = model.item_tower(
         tensor(categories).long(),
@@ -175,7 +175,7 @@ def batch_loss(
     )
     if workers:
         items = workers.with_shared(items, batch)
-    popularity = COUNTED * tensor(batch.popularity)
+    popularity = LOGIT_ADJUSTMENT * tensor(batch.popularity)
     positives, negatives = tensor(batch.positives), tensor(batch.negatives)
     # Both, or of examples with negatives of their own neither.
     corrections = [tensor(array) for array in (batch.log_expected_count, batch.collisions) if array is not None]
@@ -191,7 +191,7 @@ def batch_loss(
     # Each pair of towers by itself: none can leave to the others what it should learn.
     each = zip(model.config.apart(users), model.config.apart(items), strict=True)
     loss = torch.stack([loss_of(*vectors) for vectors in each]).mean()
-    return workers.of_whole(loss, batch) if workers else loss
+    return workers.share_of_loss(loss, batch) if workers else loss
 
 
 def train(
@@ -217,7 +217,7 @@ def train(
         checkpoint_path: where the best weights go.
         data_fingerprint: of the preprocessed data; a resume file of other data is not used.
         validate: model → metrics after each epoch; None trains all ``num_epochs`` and keeps the last.
-        monitor: the metric whose mean over the last ``EPOCHS_TOGETHER`` epochs early stopping maximises.
+        monitor: the metric whose mean over the last ``EPOCHS_AVERAGED`` epochs early stopping maximises.
         workers: the exchange with other processes that call this at the same time; None trains alone.
         run_files: makes what keeps the run's files.
 
@@ -258,7 +258,7 @@ def train(
             record |= {name: float(value) for name, value in validate(kept).items()}
         result.history.append(record)
         # The curve is flat around its top, and one epoch's metric is mostly the luck of a few validation days.
-        recent = [row[monitor] for row in result.history[-EPOCHS_TOGETHER:]] if validate else [float(epoch)]
+        recent = [row[monitor] for row in result.history[-EPOCHS_AVERAGED:]] if validate else [float(epoch)]
         score = float(np.mean(recent))
         if score > best:
             best, result.best_epoch = score, epoch
@@ -392,7 +392,7 @@ class Optimizers:
 
     def __init__(self, model: TwoTower, learning_rate: float) -> None:
         sparse = [table for tower in model.item_tower.towers for table in tower.identity.parameters()]
-        quick = [model.log_scale, *(tower.name_weight.weight for tower in model.user_tower.towers)]
+        quick = [model.log_scale, *(tower.identity_weight.weight for tower in model.user_tower.towers)]
         special = {id(parameter) for parameter in (*sparse, *quick)}
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in model.parameters() if id(parameter) not in special]},

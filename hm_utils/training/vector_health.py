@@ -18,7 +18,7 @@ import torch
 from hm_utils.data.examples import Batch, BatchMaker
 from hm_utils.data.features import FIRST_CODE
 from hm_utils.data.preprocessing import TrainingData
-from hm_utils.model.towers import NAME_SHARE, TwoTower
+from hm_utils.model.towers import IDENTITY_SHARE, TwoTower
 from hm_utils.training.loop import TrainingInputs, batch_loss
 
 Float = npt.NDArray[np.floating]
@@ -48,15 +48,15 @@ def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, f
     Alignment is the distance to what was bought; beside it, to what another customer of the batch bought.
     """
     users, items = encode(model, batch, inputs)
-    tastes = items[:, : model.config.tastes_dim] / (1 - NAME_SHARE) ** 0.5
-    of_users = users[:, : model.config.tastes_dim]
+    embeddings = items[:, : model.config.total_output_dim] / (1 - IDENTITY_SHARE) ** 0.5
+    of_users = users[:, : model.config.total_output_dim]
     of_users = of_users / np.maximum(np.linalg.norm(of_users, axis=1, keepdims=True), 1e-9)
     numbers = {
         "distance, bought": alignment(users, items[batch.positives]),
         "distance, any other": alignment(users, items[batch.positives[::-1]]),
-        "uniformity, articles": uniformity(tastes),
+        "uniformity, articles": uniformity(embeddings),
         "uniformity, customers": uniformity(of_users),
-        "effective rank of tastes": effective_rank(tastes),
+        "effective rank of tastes": effective_rank(embeddings),
         **{f"gradient, {part}": norm for part, norm in gradient_norms(model, batch, inputs).items()},
     }
     return {PREFIX + name: value for name, value in numbers.items()}

@@ -92,12 +92,12 @@ def test_seasons_and_prices_need_a_log_that_shows_them(log: PurchaseLog) -> None
 def test_tastes_by_age(log: PurchaseLog) -> None:
     ages = pd.Series(np.where(np.arange(CUSTOMERS) % 3, 20.0 + np.arange(CUSTOMERS) % 50, np.nan))
     groups = article_table()["index_group_name"]
-    tastes = eda.taste_by_age(log, groups, ages)
-    assert list(tastes.index) == list(AGE_BANDS)
-    np.testing.assert_allclose(tastes.sum(axis=1), 1)
+    embeddings = eda.groups_by_age(log, groups, ages)
+    assert list(embeddings.index) == list(AGE_BANDS)
+    np.testing.assert_allclose(embeddings.sum(axis=1), 1)
     young = (ages < 25).to_numpy()[log.customer]
-    expected = (groups[log.article[young]] == tastes.columns[0]).mean()
-    assert tastes.iloc[0, 0] == pytest.approx(expected)
+    expected = (groups[log.article[young]] == embeddings.columns[0]).mean()
+    assert embeddings.iloc[0, 0] == pytest.approx(expected)
     overlap = eda.best_sellers_by_age(log, ages)
     assert overlap.between(0, 1).all()
     band = ((ages >= 25) & (ages < 35)).to_numpy()
@@ -111,7 +111,7 @@ def test_tastes_by_age(log: PurchaseLog) -> None:
     everybody = eda.best_sellers_by_age(log, pd.Series(np.full(CUSTOMERS, 30.0)))
     assert everybody.to_dict() == {"25–34": 1.0}
     nobody = pd.Series(np.full(CUSTOMERS, np.nan))
-    assert eda.taste_by_age(log, groups, nobody).empty
+    assert eda.groups_by_age(log, groups, nobody).empty
     assert eda.best_sellers_by_age(log, nobody).empty
 
 

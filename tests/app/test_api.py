@@ -53,15 +53,15 @@ class FakeRecommender:
 
     def recommend(
         self,
-        shoppers: npt.NDArray[np.int64],
+        users: npt.NDArray[np.int64],
         top_k: int,
         excluded: npt.NDArray[np.int32] = np.empty(0, np.int32),  # noqa: B008
         allowed: npt.NDArray[np.int32] | None = None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         kept = np.setdiff1d(np.arange(150), excluded)
-        articles = np.full((len(shoppers), top_k), -1, np.int32)
-        scores = np.full((len(shoppers), top_k), -np.inf, np.float32)
-        for line, row in enumerate(shoppers):
+        articles = np.full((len(users), top_k), -1, np.int32)
+        scores = np.full((len(users), top_k), -np.inf, np.float32)
+        for line, row in enumerate(users):
             found = kept[kept >= row][:top_k]
             articles[line, : len(found)], scores[line, : len(found)] = found, 20 - found / 8
         return articles, scores

@@ -8,7 +8,7 @@ import pytest
 
 WHERE = """
 import ctypes
-from app.serving import return_large_blocks
+from app.serving.model import return_large_blocks
 {call}
 bytearray(16 << 20)  # once such an array is freed, glibc keeps what is smaller
 kept = bytearray(4 << 20)

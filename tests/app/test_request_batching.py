@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.serving.request_batching import MOST, Together
+from app.serving.request_batching import MOST, RequestBatcher
 from tests.helpers.data import CUSTOMERS
 from tests.helpers.served import random_recommender
 
@@ -24,15 +24,15 @@ class Counted:
         self.sizes.append(len(rows))
         return self.model.customers(rows)
 
-    def recommend(self, shoppers: Any, top_k: int) -> Any:
-        return self.model.recommend(shoppers, top_k)
+    def recommend(self, users: Any, top_k: int) -> Any:
+        return self.model.recommend(users, top_k)
 
 
 def ask(asked: list[tuple[Any, int, int]]) -> list[Any]:
     """The answers to (model, row, depth), all asked in one turn of the loop."""
 
     async def everything() -> list[Any]:
-        together = Together()
+        together = RequestBatcher()
         return await asyncio.gather(*(together.recommend(*each) for each in asked), return_exceptions=True)
 
     return asyncio.run(everything())
@@ -51,7 +51,7 @@ def test_each_list_is_the_one_that_it_would_be_alone() -> None:
 
 def test_what_fails_for_one_model_is_told_to_those_who_asked_it() -> None:
     class Broken(Counted):
-        def recommend(self, shoppers: Any, top_k: int) -> Any:
+        def recommend(self, users: Any, top_k: int) -> Any:
             raise RuntimeError("a broken model")
 
     good, broken = Counted(random_recommender()), Broken(random_recommender())
@@ -64,7 +64,7 @@ def test_who_waits_no_longer_is_not_asked_about() -> None:
     model: Any = Counted(random_recommender())
 
     async def one_leaves() -> Any:
-        together = Together()
+        together = RequestBatcher()
         stays, leaves = (asyncio.ensure_future(together.recommend(model, row, 5)) for row in (1, 2))
         await asyncio.sleep(0)
         leaves.cancel()
@@ -80,7 +80,7 @@ def test_later_requests_are_a_batch_of_their_own() -> None:
     model: Any = Counted(random_recommender())
 
     async def twice() -> None:
-        together = Together()
+        together = RequestBatcher()
         for rows in ([1, 2, 3], [4, 5]):
             await asyncio.gather(*(together.recommend(model, row, 5) for row in rows))
 

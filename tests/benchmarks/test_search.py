@@ -327,10 +327,10 @@ def test_clustered_vectors_are_unit_vectors_in_clusters():
     assert queries.shape == (20, 66)
     for array in (articles, queries):
         np.testing.assert_allclose(np.linalg.norm(array, axis=1), 1, atol=1e-5)
-    tastes, people = (unit(array[:, :-2]) for array in (articles, queries))  # without what popularity adds
-    cosines = exact_ranking(tastes, tastes[:50], 1_000)[1]
+    embeddings, people = (unit(array[:, :-2]) for array in (articles, queries))  # without what popularity adds
+    cosines = exact_ranking(embeddings, embeddings[:50], 1_000)[1]
     assert cosines[:, 1:50].mean() > cosines.mean() + 0.2, "an article has no near ones"
-    assert exact_ranking(tastes, people, 1)[1].mean() > cosines.mean() + 0.2, "a query is near to nothing"
+    assert exact_ranking(embeddings, people, 1)[1].mean() > cosines.mean() + 0.2, "a query is near to nothing"
 
 
 @pytest.mark.parametrize("arguments", [["--model", "no/such/model"], ["--vectors", "150"]])

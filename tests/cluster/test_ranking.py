@@ -63,7 +63,7 @@ def model(data, snapshot, tmp_path_factory) -> Path:
     def write(folder: Path) -> dict[str, Any]:
         index = build_index(snapshot.index_vectors(SCORING))
         of_data = data.articles, data.customers, data.training.encoders, data.training.attributes, data.log
-        write_model(folder, checkpoint, snapshot.article_vectors, index, SCORING, snapshot.siblings, *of_data)
+        write_model(folder, checkpoint, snapshot.article_vectors, index, SCORING, snapshot.variants, *of_data)
         write_replay(folder, random_replay(data.log))
         write_map(folder, layout(snapshot.article_vectors[:, :8]), data.articles)
         Recommender.open(folder, {}).store_queries(folder / "queries.npy")

@@ -157,7 +157,7 @@ sys.modules["ray"] = None  # an import of it fails
 from pathlib import Path
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.training.refit import refit
-from tests.test_cluster_training import fitted
+from tests.cluster.test_training import fitted
 data, path = Preprocessed.load(Path(sys.argv[1])), Path(sys.argv[2])
 fitted(data, path)
 refit(data, path, path.with_name("refitted.pt"), "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hm_utils.data import segments
-from hm_utils.data.segments import customers_by_kind
+from hm_utils.data.segments import customers_by_segment
 from hm_utils.evaluation import comparison
 from hm_utils.serving import catalogue
 from tests.helpers.data import CUSTOMERS, customer_table, random_log
@@ -15,7 +15,7 @@ AGES = customer_table()["age"].to_numpy()
 
 
 def test_every_kind_is_what_it_says():
-    found = {kind: set(rows.tolist()) for kind, rows in customers_by_kind(LOG, AGES).items()}
+    found = {kind: set(rows.tolist()) for kind, rows in customers_by_segment(LOG, AGES).items()}
     sizes = np.diff(LOG.offsets)
     last = {row: LOG.day[LOG.offsets[row + 1] - 1] for row in range(CUSTOMERS) if sizes[row]}
     active = {row for row, day in last.items() if day >= LOG.last_day + 1 - segments.ACTIVE_DAYS}
@@ -32,9 +32,9 @@ def test_every_kind_is_what_it_says():
 def test_a_customer_who_stopped_buying_is_dormant():
     early = random_log().before(10)
     later = random_log()
-    rows = customers_by_kind(later, AGES)["dormant"]
+    rows = customers_by_segment(later, AGES)["dormant"]
     assert len(rows) == 0  # everybody buys until the end in this log
-    stopped = customers_by_kind(early, AGES)
+    stopped = customers_by_segment(early, AGES)
     assert set(stopped) == set(segments.KINDS)
 
 

@@ -31,7 +31,7 @@ from hm_utils.evaluation.baselines import (
 
 N_CUSTOMERS, N_ARTICLES, N_DAYS, AS_OF, K = 60, 80, 90, 70, 30
 CUSTOMERS = np.random.default_rng(5).permutation(N_CUSTOMERS).astype(np.int32)
-NEWCOMERS = [0, 31, 59]  # never buy
+COLD_START = [0, 31, 59]  # never buy
 SOLD_OUT = np.arange(70, 80)  # nobody buys these in the four weeks before AS_OF
 AGES = pd.Series(np.random.default_rng(6).integers(16, 80, N_CUSTOMERS), dtype=np.float32)
 AGES[CUSTOMERS[:6]] = np.nan
@@ -58,7 +58,7 @@ def log() -> PurchaseLog:
     n = 1_500
     days = rng.integers(N_DAYS, size=n)
     days[0] = 0
-    customers = rng.choice(np.setdiff1d(np.arange(N_CUSTOMERS), NEWCOMERS), size=n)
+    customers = rng.choice(np.setdiff1d(np.arange(N_CUSTOMERS), COLD_START), size=n)
     articles = (rng.random(n) ** 2 * 40).astype(int) * 2 + customers % 2
     articles = np.where(days < AS_OF, articles, N_ARTICLES - 1 - articles)
     articles[(days >= AS_OF - 28) & (days < AS_OF) & np.isin(articles, SOLD_OUT)] -= 20
@@ -116,8 +116,8 @@ def test_ranks_each_customer_alone(log: PurchaseLog, ranker: Ranker) -> None:
 
 @pytest.mark.parametrize("ranker", [item_item, repurchase, repurchase_item_item])
 def test_newcomers_get_best_sellers(log: PurchaseLog, ranker: Ranker) -> None:
-    newcomers = np.array(NEWCOMERS, dtype=np.int32)
-    np.testing.assert_array_equal(ranker(log, newcomers, AS_OF, K), recent_popularity(log, newcomers, AS_OF, K))
+    cold_start = np.array(COLD_START, dtype=np.int32)
+    np.testing.assert_array_equal(ranker(log, cold_start, AS_OF, K), recent_popularity(log, cold_start, AS_OF, K))
 
 
 def test_popularity_is_the_order_of_sales(log: PurchaseLog) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.analysis.embedding_pca import neighbour_agreement, taste_map
+from hm_utils.analysis.embedding_pca import embedding_pca, neighbour_agreement
 from hm_utils.analysis.list_tables import lists_table, some_customers
 from hm_utils.evaluation import error_analysis
 from hm_utils.evaluation.baselines import BASELINES
@@ -134,7 +134,7 @@ def test_probabilities_are_on_one_scale_for_newcomers_too(snapshot, truth, monke
     monkeypatch.setattr("hm_utils.evaluation.reliability.MIN_PURCHASES", 0)
     hidden = snapshot.without_histories()
     usual, strong = (
-        reliability(hidden, replace(SCORING, newcomers=times), {"it": 1.0}, truth) for times in (1.0, 15.0)
+        reliability(hidden, replace(SCORING, cold_start=times), {"it": 1.0}, truth) for times in (1.0, 15.0)
     )
     pd.testing.assert_frame_equal(usual, strong)
 
@@ -155,14 +155,14 @@ def test_lists_to_read(rankings, truth, log):
 
 def test_the_map_and_who_is_near(snapshot):
     groups = article_table()["index_group_name"]
-    places = taste_map(snapshot, groups)
+    places = embedding_pca(snapshot, groups)
     assert 0 < places.attrs["shown"] <= 1
     assert set(places["group"]) == {"Ladieswear", "Menswear"}
     near, anyhow = neighbour_agreement(snapshot, groups, k=3)
     assert 0 <= near <= 1
     assert 0.5 <= anyhow < 1
     assert neighbour_agreement(snapshot, pd.Series(["one"] * 40)) == (1.0, 1.0)
-    check_figure(evaluation_figures.taste_map(places))
+    check_figure(evaluation_figures.embedding_pca(places))
 
 
 def test_the_curve_of_a_search():

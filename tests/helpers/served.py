@@ -23,7 +23,7 @@ from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.snapshots import HISTORY_LENGTH, random_training, snapshot_of
 
-SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, sibling=1.0, newcomers=0.3)
+SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
 
 
 TEST_DAYS = 7
@@ -63,7 +63,7 @@ def publish_random(artifacts: Path, scoring: Scoring = SCORING) -> Path:
             snapshot.article_vectors,
             build_index(snapshot.index_vectors(scoring)),
             scoring,
-            snapshot.siblings,
+            snapshot.variants,
             article_table(),
             customer_table(),
             training.encoders,
@@ -97,7 +97,7 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
         log=log,
         history_length=HISTORY_LENGTH,
         scoring=scoring,
-        siblings=snapshot.siblings,
+        variants=snapshot.variants,
         manifest={"version": "test"},
         replay=random_replay(log),
         packed_map=pack(

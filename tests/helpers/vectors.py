@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hm_utils.retrieval.index import Float32, ScannIndex, _import_scann, build_index
+from hm_utils.arrays import Float32
+from hm_utils.retrieval.index import ScannIndex, _import_scann, build_index
 
 
 def unit(array: npt.NDArray[np.floating]) -> Float32:

@@ -9,7 +9,7 @@ from hm_utils.model.scoring import (
     TOWERS_ALONE,
     Relatives,
     Scoring,
-    Siblings,
+    Variants,
     add_repurchase,
     best,
     factor,
@@ -83,7 +83,7 @@ PRODUCTS = np.array([0, 1, *(2 + np.arange(ARTICLES - 2) // 3)], dtype=np.int32)
 ON_SALE = np.random.default_rng(3).random(ARTICLES) < 0.6
 
 
-def siblings_of(articles, on_sale=ON_SALE) -> list[int]:
+def variants_of(articles, on_sale=ON_SALE) -> list[int]:
     """The articles on sale that share a product with one of ``articles`` and are none of them, by brute force."""
     found = []
     for product in dict.fromkeys(PRODUCTS[articles].tolist()):
@@ -94,34 +94,34 @@ def siblings_of(articles, on_sale=ON_SALE) -> list[int]:
 @pytest.mark.parametrize("as_of", [0, 25, DAYS])
 def test_relatives_are_what_was_bought_and_its_siblings_on_sale(as_of):
     own = own_articles(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60))
-    related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60), Siblings.on_sale(PRODUCTS, ON_SALE))
+    related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60), Variants.on_sale(PRODUCTS, ON_SALE))
     some = 0
     for customer in CUSTOMER_ROWS:
         mine = own.articles[customer, own.mask[customer]].tolist()
-        bought, sibling = related.bought[customer], related.sibling[customer]
+        bought, variant = related.bought[customer], related.variant[customer]
         assert related.articles[customer, bought].tolist() == mine
-        assert related.articles[customer, sibling].tolist() == siblings_of(mine)
-        assert (related.articles[customer, ~bought & ~sibling] == -1).all()
+        assert related.articles[customer, variant].tolist() == variants_of(mine)
+        assert (related.articles[customer, ~bought & ~variant] == -1).all()
         np.testing.assert_allclose(
             related.log_days[customer, bought], np.log(own.days_since[customer, own.mask[customer]]), rtol=1e-6
         )
         assert not related.log_days[customer, ~bought].any()
-        some += sibling.sum()
+        some += variant.sum()
     assert (some > 0) == (as_of > 0)
 
 
 def test_siblings_are_bounded_latest_purchases_first():
-    siblings = Siblings.on_sale(PRODUCTS, np.ones(ARTICLES, dtype=bool))
+    variants = Variants.on_sale(PRODUCTS, np.ones(ARTICLES, dtype=bool))
     articles = np.array([[8, 2, 5, 0]], np.int32)
     own = Histories(articles, np.ones_like(articles), np.ones(articles.shape, dtype=bool))
-    assert siblings.of(own)[0].tolist() == [-1, 9, 10, -1, 3, 4, -1, 6, 7]  # own ones are taken out again
-    assert siblings.of(own, most=5)[0].tolist() == [-1, 9, 10, -1, 3]
+    assert variants.of(own)[0].tolist() == [-1, 9, 10, -1, 3, 4, -1, 6, 7]  # own ones are taken out again
+    assert variants.of(own, most=5)[0].tolist() == [-1, 9, 10, -1, 3]
 
 
 def test_siblings_survive_saving(tmp_path):
-    saved = Siblings.on_sale(PRODUCTS, ON_SALE)
+    saved = Variants.on_sale(PRODUCTS, ON_SALE)
     saved.save(tmp_path)
-    loaded = Siblings.load(tmp_path)
+    loaded = Variants.load(tmp_path)
     for name in ("product", "offsets", "articles"):
         np.testing.assert_array_equal(getattr(saved, name), getattr(loaded, name))
 
@@ -129,10 +129,10 @@ def test_siblings_survive_saving(tmp_path):
 def test_a_list_does_not_depend_on_who_else_is_in_the_batch():
     vectors, queries = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS)
     folded, asked = fold_articles(vectors, random_bonus(ARTICLES), 12.0), fold_customers(queries)
-    siblings, scoring = Siblings.on_sale(PRODUCTS, ON_SALE), Scoring(bought=2.0, log_days=-0.5, sibling=1.0)
+    variants, scoring = Variants.on_sale(PRODUCTS, ON_SALE), Scoring(bought=2.0, log_days=-0.5, variant=1.0)
 
     def lists(rows):
-        related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS[rows], 25, 60), siblings)
+        related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS[rows], 25, 60), variants)
         return best(lambda q, k: best_of(q @ folded.T, k), folded, 12.0, asked[rows], related, scoring, 9)
 
     together, alone = lists(slice(None)), [lists(slice(row, row + 1)) for row in range(CUSTOMERS)]
@@ -141,7 +141,7 @@ def test_a_list_does_not_depend_on_who_else_is_in_the_batch():
 
 def test_scores_of_some_articles_are_those_of_the_search():
     articles = relatives(
-        histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Siblings.on_sale(PRODUCTS, ON_SALE)
+        histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Variants.on_sale(PRODUCTS, ON_SALE)
     ).articles
     vectors, queries, scale = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS), 12.0
     bonus = np.random.default_rng(2).gamma(2.0, size=ARTICLES).astype(np.float32)
@@ -172,9 +172,9 @@ def best_of(scores, k: int):
         Scoring(bought=-30.0),
         Scoring(bought=5.0, log_days=-1.5),
         Scoring(log_days=0.7),
-        Scoring(sibling=3.0),
-        Scoring(sibling=-3.0),
-        Scoring(bought=4.0, log_days=-1.0, sibling=2.0),
+        Scoring(variant=3.0),
+        Scoring(variant=-3.0),
+        Scoring(bought=4.0, log_days=-1.0, variant=2.0),
         TOWERS_ALONE,
     ],
     ids=str,
@@ -183,7 +183,7 @@ def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
     # Whole numbers, so that many scores are equal: ties are by article row.
     scores = np.random.default_rng(0).integers(-8, 1, size=(CUSTOMERS, ARTICLES)).astype(np.float32)
     own = own_articles(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60))
-    related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Siblings.on_sale(PRODUCTS, ON_SALE))
+    related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Variants.on_sale(PRODUCTS, ON_SALE))
     there = related.articles >= 0
     scores_of_related = np.where(there, np.take_along_axis(scores, np.maximum(related.articles, 0), axis=1), 0)
     found, found_scores = best_of(scores, k + int(there.sum(axis=1).max()))
@@ -199,11 +199,11 @@ def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
             )
             if mask
         }
-        siblings = siblings_of(list(days_since))
+        variants = variants_of(list(days_since))
         total = [
             float(np.float32(score + (scoring.bought + scoring.log_days * np.log(days_since[article]))))
             if article in days_since
-            else float(np.float32(score + scoring.sibling * (article in siblings)))
+            else float(np.float32(score + scoring.variant * (article in variants)))
             for article, score in enumerate(scores[customer].tolist())
         ]
         expected = sorted(range(ARTICLES), key=lambda article: (-total[article], article))[:k]
@@ -232,4 +232,4 @@ def test_which_scoring_needs_the_customers_own_articles():
     assert not Scoring(popularity=0.5).has_repurchase
     assert Scoring(bought=-1.0).has_repurchase
     assert Scoring(log_days=0.1).has_repurchase
-    assert Scoring(sibling=0.1).has_repurchase
+    assert Scoring(variant=0.1).has_repurchase

@@ -5,7 +5,7 @@ import pytest
 
 from hm_utils.data.examples import Histories
 from hm_utils.data.features import CatalogueState
-from hm_utils.data.popularity import COUNTED
+from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.preprocessing import make_training_data
 from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot, encode_customers
@@ -25,7 +25,9 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
     assert ranked.shape == (3, 100)
     assert ranked.dtype == np.int32
     assert (ranked[:, ARTICLES:] == -1).all()
-    scores = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + COUNTED * snapshot.popularity
+    scores = (
+        snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + LOGIT_ADJUSTMENT * snapshot.popularity
+    )
     np.testing.assert_allclose(
         np.take_along_axis(scores, ranked[:, :ARTICLES], axis=1), -np.sort(-scores, axis=1), atol=1e-4
     )
@@ -42,8 +44,8 @@ def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
         Scoring(0.3, 1.7, 8.0, -2.0),
         Scoring(2.0, 0.0, 0.0, 0.3),
         Scoring(0.0, 2.5),
-        Scoring(0.5, 1.2, 1.0, newcomers=0.4),
-        Scoring(1.0, 0.6, newcomers=3.0),
+        Scoring(0.5, 1.2, 1.0, cold_start=0.4),
+        Scoring(1.0, 0.6, cold_start=3.0),
     ],
     ids=str,
 )
@@ -55,13 +57,13 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     past = log.before(40)
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
-    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.tastes_dim
+    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.total_output_dim
     parts = (slice(width), slice(width, None))
-    taste, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
+    embedding, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
-    towers = snapshot.scale * (taste + scoring.name * name)
-    times = np.where((last >= 0).any(axis=1), 1, scoring.newcomers)
-    assert set(times.tolist()) == {1, scoring.newcomers}
+    towers = snapshot.scale * (embedding + scoring.name * name)
+    times = np.where((last >= 0).any(axis=1), 1, scoring.cold_start)
+    assert set(times.tolist()) == {1, scoring.cold_start}
     expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)
     articles, scores = snapshot.score(rows, k, scoring)
     listed = min(k, ARTICLES)

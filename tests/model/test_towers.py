@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hm_utils.data.features import UNKNOWN
-from hm_utils.model.towers import DAYS_SINCE_EDGES, NAME_SHARE, TowerConfig, TwoTower
+from hm_utils.model.towers import DAYS_SINCE_EDGES, IDENTITY_SHARE, TowerConfig, TwoTower
 
-CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, name_dim=33)
+CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, identity_dim=33)
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def customer_batch(n=5, length=4, seed=0):
     """Attributes, the vectors of ten articles, histories of 0 to 4 of them, their days and mask."""
     generator = torch.Generator().manual_seed(seed)
     attributes = torch.randint(5, (n, 2), generator=generator)
-    taste, name = (
+    embedding, name = (
         torch.nn.functional.normalize(torch.randn(10, width, generator=generator), dim=1) for width in (10, 32)
     )
-    items = torch.cat([taste * (1 - NAME_SHARE) ** 0.5, name * NAME_SHARE**0.5, torch.zeros(10, 1)], dim=1)
+    items = torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, name * IDENTITY_SHARE**0.5, torch.zeros(10, 1)], dim=1)
     history = torch.randint(10, (n, length), generator=generator)
     days = torch.randint(1, 500, (n, length), generator=generator)
     mask = torch.arange(length)[None, :] < torch.tensor([0, 1, 2, 3, 4])[:, None]
@@ -68,7 +68,7 @@ def test_the_pool_is_the_weighted_sum_of_the_history(model):
     tower.mlp.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     tower(attributes, items, history, days, mask)
     for row in range(len(history)):
-        vectors = items[history[row, mask[row]], :10] / (1 - NAME_SHARE) ** 0.5
+        vectors = items[history[row, mask[row]], :10] / (1 - IDENTITY_SHARE) ** 0.5
         buckets = torch.bucketize(days[row, mask[row]], tower.edges, right=True)
         weight = torch.softmax(tower.recency_weight(buckets).squeeze(1) + tower.content_weight(vectors).squeeze(1), 0)
         pooled = weight @ vectors if row else tower.no_history
@@ -99,22 +99,22 @@ def test_history_its_age_and_its_content_matter(model):
 def test_an_article_points_to_itself_by_its_name_and_hides_it_with_its_id(model):
     categories = torch.tensor([[2, 2, 3, 1], [3, 2, 3, 1], [2, 2, 0, 2], [UNKNOWN, 2, 3, 1]])
     items = model.item_tower(categories, torch.randn(4, 3))
-    names = items[:, CONFIG.output_dim :] / NAME_SHARE**0.5
+    names = items[:, CONFIG.output_dim :] / IDENTITY_SHARE**0.5
     torch.testing.assert_close(names[0], names[2])  # of the same id, whatever its categories
     assert (names[0] @ names[1]) < 0.99
-    torch.testing.assert_close(names[3], torch.eye(CONFIG.name_dim)[-1])
+    torch.testing.assert_close(names[3], torch.eye(CONFIG.identity_dim)[-1])
     assert (names[:3, -1] == 0).all()
 
 
 def test_a_customer_points_to_the_names_of_what_they_bought(model):
     """The name of a customer is the sum of their articles', weighted by how long ago; never the hidden one's."""
     attributes, items, history, days, mask = customer_batch()
-    torch.nn.init.uniform_(model.user_tower.towers[0].name_weight.weight, 0.5, 2.0)
+    torch.nn.init.uniform_(model.user_tower.towers[0].identity_weight.weight, 0.5, 2.0)
     users = model.user_tower(attributes, items, history, days, mask)
     for row in range(len(history)):
         buckets = torch.bucketize(days[row, mask[row]], model.user_tower.towers[0].edges, right=True)
         names = items[history[row, mask[row]], CONFIG.output_dim : -1]
-        expected = (model.user_tower.towers[0].name_weight(buckets) * names).sum(0)
+        expected = (model.user_tower.towers[0].identity_weight(buckets) * names).sum(0)
         found = users[row, CONFIG.output_dim : -1]
         torch.testing.assert_close(found * expected.norm(), expected * found.norm())
     assert (users[:, -1] == 0).all()
@@ -133,8 +133,8 @@ def test_vectors_side_by_side_have_the_mean_of_the_dot_products_and_come_apart_a
     for found, expected in zip(config.apart(joined), one, strict=True):
         torch.testing.assert_close(found, expected)
     # The tastes of all pairs come first, then their names.
-    tastes = torch.cat([each[:, : CONFIG.output_dim] for each in one], dim=1)
-    torch.testing.assert_close(joined[:, : config.tastes_dim] * 3**0.5, tastes)
+    embeddings = torch.cat([each[:, : CONFIG.output_dim] for each in one], dim=1)
+    torch.testing.assert_close(joined[:, : config.total_output_dim] * 3**0.5, embeddings)
 
 
 def test_the_pairs_of_an_ensemble_know_nothing_of_each_other():

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hm_utils.arrays import Float32
 from hm_utils.retrieval import index as index_module
-from hm_utils.retrieval.index import ExactIndex, Float32, ScannIndex, build_index, load_index
+from hm_utils.retrieval.index import ExactIndex, ScannIndex, build_index, load_index
 from tests.helpers.vectors import (
     clustered_vectors,
     exact_ranking,

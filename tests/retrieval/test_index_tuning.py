@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hm_utils.arrays import Float32
 from hm_utils.model.scoring import fold_articles, fold_customers
-from hm_utils.retrieval.index import ExactIndex, Float32, ScannIndex, build_index
+from hm_utils.retrieval.index import ExactIndex, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import choose_leaves, recall_at_k
 from tests.helpers.vectors import clustered_vectors, exact_ranking, needs_scann, queries_near, scann_index_of, unit
 
@@ -88,9 +89,9 @@ def test_recall_counts_an_article_that_ties_for_the_last_place() -> None:
 def test_popular_articles_share_leaves() -> None:
     """Where popularity decides much of a score, the best articles must not be spread over the leaves by taste."""
     rng = np.random.default_rng(0)
-    tastes, people = clustered_vectors(), queries_near(clustered_vectors())
-    popularity = rng.exponential(2.0, len(tastes)).astype(np.float32)
-    index = build_index(fold_articles(tastes, popularity, 20.0), kind="scann")
+    embeddings, people = clustered_vectors(), queries_near(clustered_vectors())
+    popularity = rng.exponential(2.0, len(embeddings)).astype(np.float32)
+    index = build_index(fold_articles(embeddings, popularity, 20.0), kind="scann")
     choice = choose_leaves(index, fold_customers(people))
     assert isinstance(choice.index, ScannIndex)
     assert choice.reached

@@ -161,7 +161,7 @@ def test_a_load_that_fails_leaves_the_alias(
     monkeypatch.undo()
     client = milvus.connect(store)
     assert current(client) == collection_of(model.name)
-    with pytest.raises(BundleError, match="vector_store"):
+    with pytest.raises(BundleError, match="milvus"):
         Recommender.load(other, store)
     client.close()
 

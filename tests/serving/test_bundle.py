@@ -144,7 +144,7 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     from hm_utils import bundle
-    from tests.test_bundle import writer
+    from tests.serving.test_bundle import writer
 
     def die(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -191,7 +191,7 @@ def test_the_link_is_never_absent_while_it_is_swapped(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         from hm_utils.serving.bundle import publish
-        from tests.test_bundle import writer
+        from tests.serving.test_bundle import writer
         for n in range(12):
             publish(Path(sys.argv[1]), writer(str(n)))
     """

@@ -11,7 +11,7 @@ from hm_utils.data.examples import histories_as_of
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import Scoring
 from hm_utils.serving.recommender import Recommender
-from hm_utils.serving.user_context import Shoppers
+from hm_utils.serving.user_context import UserContext
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_transactions
 from tests.helpers.served import SCORING, random_recommender
 from tests.helpers.snapshots import random_training, snapshot_of
@@ -83,13 +83,13 @@ def test_attributes_that_are_sent_take_the_place_of_the_stored_ones(recommender)
 
 @pytest.mark.parametrize("excluded", [[], [0, 3, 17], list(range(0, 40, 2))], ids=str)
 @pytest.mark.parametrize("allowed", [None, [], [7], [1, 2, 3, 5, 8, 13, 21, 34], list(range(ARTICLES))], ids=str)
-@pytest.mark.parametrize("scoring", [SCORING, Scoring(), Scoring(bought=-3.0, sibling=-2.0)], ids=str)
+@pytest.mark.parametrize("scoring", [SCORING, Scoring(), Scoring(bought=-3.0, variant=-2.0)], ids=str)
 def test_what_is_allowed_and_not_excluded_comes_in_the_order_of_the_whole_list(scoring, allowed, excluded):
     recommender = random_recommender(scoring=scoring)
-    shoppers = recommender.customers(EVERYBODY)
-    every, their_scores = recommender.recommend(shoppers, ARTICLES)
+    users = recommender.customers(EVERYBODY)
+    every, their_scores = recommender.recommend(users, ARTICLES)
     found, scores = recommender.recommend(
-        shoppers,
+        users,
         9,
         np.array(excluded, dtype=np.int32),
         None if allowed is None else np.array(allowed, dtype=np.int32),
@@ -106,9 +106,9 @@ def test_what_is_allowed_and_not_excluded_comes_in_the_order_of_the_whole_list(s
 def test_reasons_are_what_the_score_would_lose_most_without(recommender):
     bought = random_transactions()
     for customer in (0, 5, 31):
-        shopper = recommender.customers([customer])
-        found, scores = recommender.recommend(shopper, 12)
-        newest = shopper.histories.newest(5)
+        user = recommender.customers([customer])
+        found, scores = recommender.recommend(user, 12)
+        newest = user.histories.newest(5)
         expected = []
         history = np.unique(newest.articles[newest.mask]).tolist()
         lost = {}
@@ -121,15 +121,15 @@ def test_reasons_are_what_the_score_would_lose_most_without(recommender):
         for article, score in zip(found[0].tolist(), scores[0].tolist(), strict=True):
             drops = sorted(((score - lost[h][article], -h) for h in history), reverse=True)
             expected.append([-h for drop, h in drops[:3] if drop > 1e-4])
-        reasons = recommender.reasons(shopper, found[0])
+        reasons = recommender.reasons(user, found[0])
         assert [part[: len(e)] for part, e in zip(reasons, expected, strict=True)] == expected
         assert any(expected)
 
 
-def with_histories_of(recommender: Recommender, log: PurchaseLog) -> Shoppers:
+def with_histories_of(recommender: Recommender, log: PurchaseLog) -> UserContext:
     """Everybody, with the purchases of another log, in the same model."""
     other = recommender.customers(EVERYBODY)
-    return Shoppers(other.attributes, histories_as_of(log, EVERYBODY.astype(np.int32), recommender.as_of, 50))
+    return UserContext(other.attributes, histories_as_of(log, EVERYBODY.astype(np.int32), recommender.as_of, 50))
 
 
 def test_somebody_without_a_history_gets_no_reasons(recommender):
@@ -137,11 +137,11 @@ def test_somebody_without_a_history_gets_no_reasons(recommender):
 
 
 def test_similar_articles_are_those_of_the_closest_taste(recommender):
-    width = recommender._config.tastes_dim
-    tastes = recommender._article_vectors[:, :width].astype(np.float64)
-    tastes /= np.linalg.norm(tastes, axis=1, keepdims=True)
+    width = recommender._config.total_output_dim
+    embeddings = recommender._article_vectors[:, :width].astype(np.float64)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     for article in (0, 7, ARTICLES - 1):
-        cosines = tastes @ tastes[article]
+        cosines = embeddings @ embeddings[article]
         expected = [row for row in np.argsort(-cosines, kind="stable").tolist() if row != article][:6]
         found, said = recommender.similar(article, 6)
         assert found.tolist() == expected

@@ -38,14 +38,14 @@ def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommend
     told = stored.visitor(3, articles=[1, 2], days_ago=[0, 0])
     with_attributes = stored.visitor(3, attributes={"age": 30.0})
     somebody = stored.visitor()
-    for shopper in (told, with_attributes, somebody):
-        assert shopper.rows is None
-        np.testing.assert_array_equal(stored.queries(shopper), stored.encoded_queries(shopper))
+    for user in (told, with_attributes, somebody):
+        assert user.rows is None
+        np.testing.assert_array_equal(stored.queries(user), stored.encoded_queries(user))
     assert not np.array_equal(stored.queries(told), stored.queries(stored.customers(ROWS[3:4])))
     np.testing.assert_array_equal(stored.visitor(3).rows, [3])
     assert stored.customers(ROWS[3:4]).without(np.array([1], dtype=np.int32)).rows is None
 
-    def fail(shoppers):
+    def fail(users):
         raise AssertionError("the tower was asked")
 
     monkeypatch.setattr(stored, "encode", fail)

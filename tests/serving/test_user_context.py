@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hm_utils.data.examples import histories_as_of
-from hm_utils.serving.user_context import Shoppers, merged, visit
+from hm_utils.serving.user_context import UserContext, merged, visit
 from tests.helpers.data import CUSTOMERS, random_log
 
 
@@ -38,7 +38,7 @@ def test_a_history_without_an_article_keeps_the_order_of_the_others():
     for row in (0, 3, 58):
         one = histories_as_of(random_log(), np.array([row], dtype=np.int32), 40, 12)
         articles = np.unique(histories.articles[row][histories.mask[row]])
-        variants = Shoppers(np.array([[1, 2]]), one).without(articles)
+        variants = UserContext(np.array([[1, 2]]), one).without(articles)
         assert len(variants) == len(articles)
         assert (variants.attributes == [1, 2]).all()
         for place, article in enumerate(articles.tolist()):

@@ -130,36 +130,36 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
     rows = np.repeat(np.flatnonzero((last >= 0).any(axis=1)).astype(np.int32), 150)
-    names = snapshot.model.config.tastes_dim
+    names = snapshot.model.config.total_output_dim
     vectors, users = snapshot.article_vectors, snapshot.customers(rows)
-    taste, name = (users[:, part] @ vectors[:, part].T for part in (slice(names), slice(names, None)))
+    embedding, name = (users[:, part] @ vectors[:, part].T for part in (slice(names), slice(names, None)))
     bought = last[rows] >= 0
     same = (snapshot.products[:, None] == snapshot.products) & (snapshot.products >= FIRST_CODE)
-    sibling = (bought @ same) & ~bought & (snapshot.popularity > 0)
-    assert sibling.any()
+    variant = (bought @ same) & ~bought & (snapshot.popularity > 0)
+    assert variant.any()
     features = np.stack(
         [
-            snapshot.scale * taste,
+            snapshot.scale * embedding,
             snapshot.scale * name,
-            np.broadcast_to(snapshot.popularity, taste.shape),
+            np.broadcast_to(snapshot.popularity, embedding.shape),
             bought,
             np.where(bought, np.log(AS_OF - last[rows]), 0),
-            sibling,
+            variant,
         ],
         axis=2,
     )
-    among = bought | sibling | ((features[:, :, :3] @ START[:3]).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
+    among = bought | variant | ((features[:, :, :3] @ START[:3]).argsort(axis=1).argsort(axis=1) >= ARTICLES - 30)
     chosen = choose(np.where(among, features @ WEIGHTS, -np.inf))
     truth = Baskets(rows, np.arange(len(rows) + 1), chosen.astype(np.int32))
     found = calibrate(snapshot, truth)
-    temperature, name, popularity, has, log_days, of_a_sibling = WEIGHTS
+    temperature, name, popularity, has, log_days, of_a_variant = WEIGHTS
     assert found.customers == len(rows)
     assert found.temperature == pytest.approx(temperature, abs=0.03)
     assert found.scoring.name == name == 0
     assert found.scoring.popularity * found.temperature == pytest.approx(popularity, abs=0.15)
     assert found.scoring.bought * found.temperature == pytest.approx(has, abs=0.2)
     assert found.scoring.log_days * found.temperature == pytest.approx(log_days, abs=0.1)
-    assert found.scoring.sibling * found.temperature == pytest.approx(of_a_sibling, abs=0.15)
+    assert found.scoring.variant * found.temperature == pytest.approx(of_a_variant, abs=0.15)
     assert found.loss_after < found.loss_before - 0.1
     log_p = log_softmax(np.where(among, features @ START, -np.inf), axis=1)
     assert found.loss_before == pytest.approx(-log_p[np.arange(len(rows)), chosen].mean(), rel=1e-4)
@@ -179,7 +179,7 @@ def test_the_dot_product_alone_is_fitted_without_the_terms_of_repurchase(snapsho
     assert terms == [0, 1, 2]
     temperature, name, popularity, *repurchase = fit(features, chosen, terms)
     assert repurchase == [0, 0, 0]
-    assert replace(found.towers, newcomers=1.0) == Scoring(name / temperature, popularity / temperature)
+    assert replace(found.towers, cold_start=1.0) == Scoring(name / temperature, popularity / temperature)
     assert found.towers != TOWERS_ALONE
     assert not found.towers.has_repurchase
 
@@ -193,21 +193,21 @@ def test_what_popularity_is_to_newcomers_is_fitted_on_everybody_as_if_they_had_j
     truth = Baskets(rows, np.arange(len(rows) + 1), choose(logits).astype(np.int32))
     found = calibrate(snapshot, truth)
     for scoring in (found.scoring, found.towers):
-        assert scoring.newcomers * scoring.popularity == pytest.approx(1.2, abs=0.1)
-        assert scoring.newcomers != pytest.approx(1, abs=0.05)
+        assert scoring.cold_start * scoring.popularity == pytest.approx(1.2, abs=0.1)
+        assert scoring.cold_start != pytest.approx(1, abs=0.05)
 
 
 def test_newcomers_are_as_everybody_where_popularity_counts_nothing():
-    assert calibration._with_newcomers(Scoring(popularity=0.8), 0.4) == Scoring(popularity=0.8, newcomers=0.5)
+    assert calibration._with_cold_start(Scoring(popularity=0.8), 0.4) == Scoring(popularity=0.8, cold_start=0.5)
     for popularity, theirs in ((0.0, 0.4), (-0.1, 0.4), (0.8, -0.1)):
-        assert calibration._with_newcomers(Scoring(popularity=popularity), theirs) == Scoring(popularity=popularity)
+        assert calibration._with_cold_start(Scoring(popularity=popularity), theirs) == Scoring(popularity=popularity)
 
 
 def test_without_anything_to_fit_on_the_towers_are_left_alone(snapshot, monkeypatch):
     monkeypatch.setattr(calibration, "CANDIDATES", 1)
-    newcomers = np.array([57, 58, 59], dtype=np.int32)  # they own nothing, so they have one candidate
-    worst = snapshot.rank(newcomers, ARTICLES)[:, -1]
-    found = calibrate(snapshot, Baskets(newcomers, np.arange(4), worst))
+    cold_start = np.array([57, 58, 59], dtype=np.int32)  # they own nothing, so they have one candidate
+    worst = snapshot.rank(cold_start, ARTICLES)[:, -1]
+    found = calibrate(snapshot, Baskets(cold_start, np.arange(4), worst))
     assert found == calibration.Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
 
 
@@ -219,17 +219,17 @@ def test_without_histories_nothing_is_bought_again(snapshot, log):
 
 def test_repurchase_is_fitted_on_who_bought_before_and_the_dot_product_on_everybody(snapshot, log):
     truth = log.baskets_between(AS_OF, AS_OF + 7)
-    newcomers = np.isin(truth.customers, truth.customers[::3])
-    snapshot = replace(snapshot, log=without(log, truth.customers[newcomers]))
-    everybody, returning = calibrate(snapshot, truth), calibrate(snapshot, truth.select(~newcomers))
+    cold_start = np.isin(truth.customers, truth.customers[::3])
+    snapshot = replace(snapshot, log=without(log, truth.customers[cold_start]))
+    everybody, returning = calibrate(snapshot, truth), calibrate(snapshot, truth.select(~cold_start))
     # What popularity is to newcomers is fitted on everybody; the rest of the published weights on who returned.
-    scoring = replace(everybody.scoring, newcomers=returning.scoring.newcomers)
+    scoring = replace(everybody.scoring, cold_start=returning.scoring.cold_start)
     assert replace(everybody, scoring=scoring, towers=returning.towers) == returning
-    assert everybody.scoring.newcomers != returning.scoring.newcomers
+    assert everybody.scoring.cold_start != returning.scoring.cold_start
     assert everybody.towers != returning.towers
-    assert everybody.customers == (~newcomers).sum()
-    alone = calibrate(snapshot, truth.select(newcomers))  # nobody had bought before
-    assert alone.customers == newcomers.sum()
+    assert everybody.customers == (~cold_start).sum()
+    alone = calibrate(snapshot, truth.select(cold_start))  # nobody had bought before
+    assert alone.customers == cold_start.sum()
     assert not alone.scoring.has_repurchase
 
 

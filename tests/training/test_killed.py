@@ -102,8 +102,8 @@ TRAIN = """
 import sys
 from pathlib import Path
 import torch
-from tests.test_killed import interrupt, kill
-from tests.test_training import fixed_parts, run, weights
+from tests.training.test_killed import interrupt, kill
+from tests.training.test_loop import fixed_parts, run, weights
 torch.set_num_threads(1)
 path, nth = Path(sys.argv[1]), int(sys.argv[2])
 if nth:

@@ -10,7 +10,7 @@ import torch
 
 from hm_utils.data.examples import BatchMaker
 from hm_utils.data.features import CatalogueState
-from hm_utils.data.popularity import COUNTED
+from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.preprocessing import make_training_data
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
@@ -415,7 +415,7 @@ def test_popularity_is_in_the_logits(with_a_new_article, use_in_batch_negatives)
     # The softmax asks which article was bought, so that a constant is nothing to it; the pairs ask whether.
     assert (shifted == pytest.approx(whole, rel=1e-5)) == use_in_batch_negatives
     # Without the cosine it is all that is left.
-    positive, negative = (COUNTED * batch.popularity[places] for places in (batch.positives, batch.negatives))
+    positive, negative = (LOGIT_ADJUSTMENT * batch.popularity[places] for places in (batch.positives, batch.negatives))
     if use_in_batch_negatives:
         weight = np.where(batch.collisions, 0, np.exp(negative - batch.log_expected_count))
         expected = np.log1p(weight.sum(axis=1) / np.exp(positive)).mean()

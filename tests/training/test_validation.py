@@ -24,9 +24,9 @@ def data(tmp_path_factory):
     """Some of the validation days' buyers bought before, some did not."""
     tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
     log = tables.transactions
-    newcomers = log["customer"].isin(log["customer"].unique()[::4])
+    cold_start = log["customer"].isin(log["customer"].unique()[::4])
     early = log["t_dat"] < log["t_dat"].max() - pd.Timedelta(days=9)
-    tables = replace(tables, transactions=log[~(newcomers & early)])
+    tables = replace(tables, transactions=log[~(cold_start & early)])
     return preprocess(tables, tmp_path_factory.mktemp("made") / "made", val_days=5, test_days=5, train_weeks=2)
 
 

@@ -1,4 +1,4 @@
-"""Tastes: the segments that shoppers move between, and what each segment likes.
+"""Preferences: the segments that shoppers move between, and what each segment likes.
 
 A visit is made in the mood of one of ``N_SEGMENTS`` segments. With traits x of the customer (customers.py),
 
@@ -19,13 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.arrays import Float32, Float64
 from hm_utils.sample import customers as people
 from hm_utils.sample import departments as floor
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.catalogue import Catalogue
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 N_SEGMENTS = 64
 # Segments a part of the shop is home to, and its share of all sales (the last week of the real data).
@@ -39,7 +37,7 @@ _AGE_WIDTH = 7.5  # years; segments attract people around their age
 
 
 @dataclass(frozen=True)
-class Tastes:
+class Preferences:
     """See the module's formulas (t traits, z segments, a articles).
 
     Attributes:
@@ -63,7 +61,7 @@ def softmax(logits: Float32) -> Float32:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def make_tastes(catalogue: Catalogue, traits: Float32, rng: np.random.Generator) -> tuple[Tastes, Float32]:
+def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Generator) -> tuple[Preferences, Float32]:
     """Draw the segments, and fit their sizes, and the appeal of departments and colours, to the real shares of sales.
 
     Returns:
@@ -88,14 +86,14 @@ def make_tastes(catalogue: Catalogue, traits: Float32, rng: np.random.Generator)
     target = rng.dirichlet(np.full(N_SEGMENTS, 4.0))
     for group, (_, share) in _WORLDS.items():
         target[world == group] *= share / target[world == group].sum()
-    tastes = Tastes(
+    preferences = Preferences(
         attraction=attraction.astype(np.float32),
         bias=np.zeros(N_SEGMENTS, dtype=np.float32),
         liking=_liking(catalogue, world, style, price, rng),
     )
-    bias = _fit_bias(tastes, traits[:: max(1, len(traits) // 20_000)], target)
-    tastes = Tastes(tastes.attraction, bias, tastes.liking)
-    return tastes, _fit_appeal(catalogue, tastes.liking, target)
+    bias = _fit_bias(preferences, traits[:: max(1, len(traits) // 20_000)], target)
+    preferences = Preferences(preferences.attraction, bias, preferences.liking)
+    return preferences, _fit_appeal(catalogue, preferences.liking, target)
 
 
 def _liking(
@@ -120,11 +118,11 @@ def _liking(
     return liking.astype(np.float32)
 
 
-def _fit_bias(tastes: Tastes, traits: Float32, target: Float64) -> Float32:
+def _fit_bias(preferences: Preferences, traits: Float32, target: Float64) -> Float32:
     """The bias that makes the average customer's segments equal to ``target``."""
     bias = np.log(target)
     for _ in range(30):
-        share = softmax(traits @ tastes.attraction + bias.astype(np.float32)).mean(axis=0)
+        share = softmax(traits @ preferences.attraction + bias.astype(np.float32)).mean(axis=0)
         bias += 0.8 * np.log(target / np.maximum(share, 1e-9))
     return bias.astype(np.float32)
 

@@ -1,10 +1,15 @@
-"""Files and folders: where a relative path starts, and the checksums that manifests list."""
+"""Files and folders: relative paths, checksums, writes that are whole or absent, and links that swap in one step."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+import os
+import shutil
+import time
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,8 @@ from typing import Any
 def repository_root(start: Path | None = None) -> Path:
     """The nearest folder at or above ``start`` (default: the working directory) that holds ``pyproject.toml``.
 
-    A working directory outside the repository falls back on where this package lies; an installed
-    package without a repository around it on the working directory itself.
+    Outside the repository it is the folder that holds this package. For an installed package without a
+    repository it is the working directory.
     """
     for origin in (start or Path.cwd(), Path(__file__)):
         for folder in (origin.resolve(), *origin.resolve().parents):
@@ -34,8 +39,66 @@ def file_entry(path: Path) -> dict[str, Any]:
 
 
 def file_entries(folder: Path, exclude: Container[str] = ()) -> dict[str, dict[str, Any]]:
-    """:func:`file_entry` of every file below ``folder``, by its relative name, in order of name."""
+    """:func:`file_entry` of every file below ``folder`` by its relative name, sorted by name."""
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     wanted = {name: path for name, path in sorted(names.items()) if name not in exclude}
-    with ThreadPoolExecutor() as pool:  # hashing lets go of Python's lock
+    with ThreadPoolExecutor() as pool:  # hashing releases Python's lock
         return dict(zip(wanted, pool.map(file_entry, wanted.values()), strict=True))
+
+
+@contextmanager
+def atomic_replace(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write a file or a folder to; it takes the name ``path`` when the block ends.
+
+    A reader finds the old content or the new, never a part. If the block raises, ``path`` stays as it was. Processes
+    that have old files mapped keep them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for leftover in path.parent.glob(f".{escape(path.name)}.*.partial"):
+        if not _alive(int(leftover.suffixes[-2][1:])):
+            remove(leftover)  # of a process that was killed
+    try:
+        yield partial
+        if path.is_dir():  # a folder that is not empty cannot be renamed over
+            old = path.with_name(f".{path.name}.old")
+            remove(old)
+            path.replace(old)
+            partial.replace(path)
+            remove(old)
+        else:
+            partial.replace(path)
+    finally:
+        remove(partial)
+
+
+def point_link(link: Path, target: Path) -> None:
+    """Make ``link`` lead to ``target``, a path below the same folder, in one step.
+
+    A file or folder that has the link's name is renamed, not deleted.
+    """
+    if link.exists() and not link.is_symlink():
+        link.rename(link.with_name(f"{link.name}-before-{time.time_ns()}"))
+    beside = link.with_name(f".{link.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target.relative_to(link.parent))  # relative: the artifacts folder may move
+    beside.replace(link)
+
+
+def _alive(pid: int) -> bool:
+    """Whether another process has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return pid != os.getpid()
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ def names(folder: Path) -> set[str]:
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from hm_utils import bundle
+    from hm_utils.serving import bundle
     from tests.serving.test_bundle import writer
 
     def die(*args, **kwargs):

@@ -1,0 +1,45 @@
+"""Writes are whole or absent, whatever fails."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hm_utils.files import atomic_replace, point_link
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_beside_it(tmp_path, folder):
+    path = tmp_path / "made"
+
+    def write(partial, text):
+        if folder:
+            partial.mkdir()
+        (partial / "file" if folder else partial).write_text(text)
+
+    with atomic_replace(path) as partial:
+        write(partial, "old")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), atomic_replace(path) as partial:
+        write(partial, "half")
+        1 / 0
+    read = path / "file" if folder else path
+    assert read.read_text() == "old"
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (tmp_path / f".made.{killed.pid}.partial").write_text("left by a process that was killed")
+    with atomic_replace(path) as partial:
+        write(partial, "new")
+    assert read.read_text() == "new"
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_link_moves_on_and_a_folder_of_its_name_is_kept(tmp_path):
+    for name in ("one", "two", "latest"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "latest" / "file").write_text("kept")
+    for name in ("one", "two"):
+        point_link(tmp_path / "latest", tmp_path / name)
+        assert (tmp_path / "latest").resolve() == tmp_path / name
+    (kept,) = tmp_path.glob("latest-before-*")
+    assert (kept / "file").read_text() == "kept"

@@ -60,7 +60,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
             remove(leftover)  # of a process that was killed
     try:
         yield partial
-        if path.is_dir():  # a folder that is not empty cannot be renamed over
+        if path.is_dir() and not path.is_symlink():  # a folder that is not empty cannot be renamed over
             old = path.with_name(f".{path.name}.old")
             remove(old)
             path.replace(old)
@@ -68,8 +68,9 @@ def atomic_replace(path: Path) -> Iterator[Path]:
             remove(old)
         else:
             partial.replace(path)
-    finally:
+    except BaseException:
         remove(partial)
+        raise
 
 
 def point_link(link: Path, target: Path) -> None:
@@ -79,10 +80,8 @@ def point_link(link: Path, target: Path) -> None:
     """
     if link.exists() and not link.is_symlink():
         link.rename(link.with_name(f"{link.name}-before-{time.time_ns()}"))
-    beside = link.with_name(f".{link.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target.relative_to(link.parent))  # relative: the artifacts folder may move
-    beside.replace(link)
+    with atomic_replace(link) as beside:
+        beside.symlink_to(target.relative_to(link.parent))  # relative: the artifacts folder may move
 
 
 def _alive(pid: int) -> bool:

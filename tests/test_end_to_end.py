@@ -372,11 +372,15 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
         read_checkpoint(checkpoint)["settings"]["history_length"],
     )
     rows = np.arange(recommender.n_customers, dtype=np.int32)
-    np.testing.assert_allclose(recommender.encode(recommender.customers(rows)), snapshot.customers(rows), atol=1e-5)
+    np.testing.assert_allclose(
+        recommender.encoded_queries(recommender.customers(rows)),
+        snapshot.queries(rows, snapshot.scorer(recommender._content.scoring)),
+        atol=1e-5,
+    )
     everybody = recommender.customers(rows)
     np.testing.assert_array_equal(recommender.queries(everybody), recommender.encoded_queries(everybody))
     articles, _ = recommender.recommend(everybody, 10)
-    assert (articles == snapshot.rank(rows, 10, recommender.scoring)).mean() > 0.999
+    assert (articles == snapshot.rank(rows, 10, scoring)).mean() > 0.999
 
 
 def test_a_checkpoint_of_other_preprocessed_data_is_not_evaluated(folders, tmp_path):
@@ -400,7 +404,7 @@ def test_a_model_that_cannot_be_opened_is_a_bundle_error(folders, monkeypatch):
         def fail(path, error=error):
             raise error
 
-        monkeypatch.setattr("hm_utils.serving.recommender.load_checkpoint", fail)
+        monkeypatch.setattr("hm_utils.serving.model_folder.load_checkpoint", fail)
         with pytest.raises(BundleError, match=str(error)):
             Recommender.load(folders[1] / "model")
 

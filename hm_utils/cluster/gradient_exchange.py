@@ -15,9 +15,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from hm_utils.cluster.shard_batches import ShardBatch
-from hm_utils.data.examples import Batch
 from hm_utils.model.towers import TwoTower
+from hm_utils.training.batches import Batch
 
 
 def _gathered(own: Tensor) -> Tensor:
@@ -75,17 +74,17 @@ class TorchWorkers:
 
     def with_shared(self, items: Tensor, batch: Batch) -> Tensor:
         """``[u, vector_dim]`` → ``[u + workers x slots, vector_dim]``: the own items, then what each worker shares."""
-        assert isinstance(batch, ShardBatch)
-        if not batch.slots:
+        shared = batch.shared
+        if shared is None:
             return items
-        own = items.index_select(0, torch.from_numpy(batch.sent).to(items.device))
-        # Collectives take equal shapes. A worker without examples sends padding alone, and still has to take part.
-        shared = _AllGather.apply(F.pad(own, (0, 0, 0, batch.slots - len(own))))
+        own = items.index_select(0, torch.from_numpy(shared.sent).to(items.device))
+        # Collectives need equal shapes. A worker without examples sends only padding, and still has to take part.
+        gathered = _AllGather.apply(F.pad(own, (0, 0, 0, shared.slots - len(own))))
         others = dist.get_world_size() - 1
         size = items.shape[1] * items.element_size()
-        self.traffic.vectors += 2 * others * batch.slots * size
-        self.traffic.least += 2 * others / (others + 1) * batch.shared * size
-        return torch.cat([items, shared])
+        self.traffic.vectors += 2 * others * shared.slots * size
+        self.traffic.least += 2 * others / (others + 1) * shared.distinct * size
+        return torch.cat([items, gathered])
 
     def share_of_loss(self, loss: Tensor, batch: Batch) -> Tensor:
         """``loss`` weighted by the part's number of examples; 0 of none, where the mean is nan."""

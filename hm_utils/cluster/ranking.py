@@ -17,14 +17,14 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
-from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.arrays import Int32, Int64
 from hm_utils.cluster import connected
 from hm_utils.cluster.shards import shard_of
 from hm_utils.data.preprocessing import TrainingData
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.snapshot import RANKED_AT_ONCE, Snapshot
-from hm_utils.recommend import CHUNK
+from hm_utils.serving.batch import CHUNK, Recommended
 from hm_utils.serving.recommender import Recommender
 
 Batch = dict[str, np.ndarray]
@@ -41,10 +41,8 @@ class RecommendingWorker:
         return {"data": batch["data"], "articles": articles, "scores": scores}
 
 
-def recommend_in_chunks(
-    recommender: Recommender, rows: Int64, top_k: int, *, model: Path, num_workers: int
-) -> Iterator[tuple[Int64, Int32, Float32]]:
-    """As :func:`hm_utils.recommend.recommend_in_chunks`, by ``num_workers`` workers that each load ``model``.
+def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int, num_workers: int) -> Recommended:
+    """As :func:`hm_utils.serving.batch.recommend_in_chunks`, by ``num_workers`` workers that each load the model.
 
     Raises:
         ClusterError: if Ray cannot be used.
@@ -54,7 +52,7 @@ def recommend_in_chunks(
         connected(num_workers),
         tqdm(total=len(rows), unit="customer", unit_scale=True, desc="recommending") as bar,
     ):
-        for batch in _mapped(chunks, RecommendingWorker, (model, top_k), num_workers):
+        for batch in _mapped(chunks, RecommendingWorker, (recommender.folder, top_k), num_workers):
             yield batch["data"], batch["articles"], batch["scores"]
             bar.update(len(batch["data"]))
 

@@ -29,7 +29,7 @@ from ray.util.queue import Queue
 from hm_utils.cluster import ClusterError, connected
 from hm_utils.cluster.gradient_exchange import TorchWorkers, Traffic
 from hm_utils.cluster.shard_batches import ShardMaker
-from hm_utils.model.checkpoint import load_checkpoint, save_whole
+from hm_utils.model.checkpoint import atomic_save, load_checkpoint
 from hm_utils.model.towers import TowerConfig, TwoTower
 from hm_utils.training.loop import TrainingInputs, TrainingResult, TrainingSettings, Validate, train
 from hm_utils.training.run_files import RunFiles
@@ -200,7 +200,7 @@ class RayRunFiles(RunFiles):
             ray.train.report(metrics)
             return
         with tempfile.TemporaryDirectory() as folder:
-            save_whole(Path(folder) / STATE, {**self.identity, **state})
+            atomic_save(Path(folder) / STATE, {**self.identity, **state})
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
     def load_state(self) -> dict[str, Any] | None:

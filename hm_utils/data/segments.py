@@ -10,15 +10,15 @@ import numpy.typing as npt
 from hm_utils.arrays import Int32
 from hm_utils.data.purchases import PurchaseLog
 
-Kind = Literal["frequent", "dormant", "young", "never_bought", "any"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Segment = Literal["frequent", "dormant", "young", "never_bought", "any"]
+SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
 ACTIVE_DAYS = 30  # a customer who has not bought for so long is dormant, here and in the evaluation
 FREQUENT_SHARE = 0.9  # of those who bought, so many bought less
 YOUNG_BELOW = 25  # years
 
 
-def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Kind, Int32]:
+def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Segment, Int32]:
     """Rows of the customers of each kind, ascending; a customer may be of several.
 
     Args:
@@ -31,7 +31,7 @@ def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> di
     last[bought] = log.day[log.offsets[1:][bought] - 1]
     active = last >= log.last_day + 1 - ACTIVE_DAYS
     many = np.quantile(sizes[bought], FREQUENT_SHARE) if bought.any() else 0
-    masks: dict[Kind, npt.NDArray[np.bool_]] = {
+    masks: dict[Segment, npt.NDArray[np.bool_]] = {
         "frequent": active & (sizes >= many),
         "dormant": bought & ~active,
         "young": bought & (ages < YOUNG_BELOW),

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
 from hm_utils.evaluation.comparison import EVERYONE, Evaluation
-from hm_utils.serving.publishing import PUBLISHED, TWO_TOWER, Decision
+
+TWO_TOWER = "two-tower"
+PUBLISHED = "two-tower + repurchase"  # what is published, by its name in the tables
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to publish, and the reason in words."""
+
+    publish: bool
+    reason: str
+
+
+# Each model has to rank better than these. The two-tower alone too, as popularity and repurchase would carry
+# towers that have learned nothing.
+FLOORS = {TWO_TOWER: ("popularity",), PUBLISHED: ("popularity", "recent popularity")}
+
+
+def decide(evaluation: Evaluation, floors: Mapping[str, tuple[str, ...]] = FLOORS) -> Decision:
+    """A model must rank better than showing everybody the best-sellers, by MAP@12 on the test days."""
+    compared = []
+    for model, rivals in floors.items():
+        floor = max(rivals, key=evaluation.mean)
+        ours, theirs = evaluation.mean(model), evaluation.mean(floor)
+        compared.append(f"MAP@12 {ours:.4f} of {model} against {theirs:.4f} of {floor}")
+        if not ours > theirs:
+            reason = f"{compared[-1]}: no better than the best-sellers, so the published model stays as it was"
+            return Decision(False, reason)
+    return Decision(True, f"{'; '.join(compared)}: better than the best-sellers, so it may be published")
 
 
 def compared(gain: pd.Series, rival: str, digits: int = 4) -> str:

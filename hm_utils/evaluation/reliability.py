@@ -12,7 +12,7 @@ from scipy.special import logsumexp, softmax
 
 from hm_utils.arrays import Int32, Int64
 from hm_utils.data.purchases import Baskets
-from hm_utils.model.scoring import Scoring, factor
+from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot
 
 Float = npt.NDArray[np.floating]
@@ -93,15 +93,11 @@ def _scores(
     truth = truth.sample(max(MIN_CUSTOMERS, PAIRS // snapshot.log.n_articles), seed)
     # What popularity is to newcomers was fitted for their order, on a scale of its own, and not for probabilities.
     scoring = replace(scoring, cold_start=1.0)
-    vectors = snapshot.index_vectors(scoring)
-    scale = np.float32(factor(vectors, snapshot.scale))
+    scorer = snapshot.scorer(scoring)
     for start in range(0, len(truth), CHUNK):
         places = np.arange(start, min(start + CHUNK, len(truth)))
         customers = truth.customers[places]
-        scores = snapshot.queries(customers, scoring) @ vectors.T * scale
-        related = snapshot.relatives(customers)
-        row, column = np.nonzero(related.articles >= 0)
-        scores[row, related.articles[row, column]] += related.bonus(scoring)[row, column]
+        scores = scorer.scores_of_all(snapshot.queries(customers, scorer), snapshot.relatives(customers, scorer))
         owner = np.repeat(places - start, truth.sizes[places])
         bought = truth.articles[truth.offsets[places[0]] : truth.offsets[places[-1] + 1]]
         yield scores, owner, bought, 1 / truth.sizes[places][owner]

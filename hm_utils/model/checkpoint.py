@@ -1,6 +1,6 @@
-"""Checkpoints: weights and all that is needed to build the model again, in one file without code.
+"""Checkpoints: the weights and the sizes of the towers, in one file without code.
 
-``torch.load(weights_only=True)`` reads tensors and plain values alone, so a file cannot run anything.
+``torch.load(weights_only=True)`` reads only tensors and plain values, so a file cannot run anything.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from hm_utils.files import atomic_replace
 from hm_utils.model.towers import TowerConfig, TwoTower
 
-FORMAT = 7  # raise it when today's code would misread older weights
+FORMAT = 8  # raise it when today's code would misread older weights
 
 
 class CheckpointError(RuntimeError):
@@ -23,20 +24,20 @@ class CheckpointError(RuntimeError):
 def save_checkpoint(
     path: Path, model: TwoTower, identity: dict[str, Any], history: list[dict[str, float]], epoch: int
 ) -> None:
-    """Write the weights and all that is needed to build the model again; the file is whole or absent."""
+    """Write the weights and everything needed to rebuild the model; the file is whole or absent."""
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
-    save_whole(path, {**identity, "model": weights, "history": history, "epoch": epoch})
+    atomic_save(path, {**identity, "model": weights, "history": history, "epoch": epoch})
 
 
 def read_checkpoint(path: Path, data_fingerprint: str | None = None) -> dict[str, Any]:
-    """A checkpoint's content, weights and facts, without running any code from the file.
+    """The content of a checkpoint; no code from the file is run.
 
     Args:
-        data_fingerprint: of the preprocessed data that the model must have been trained on. With another split,
-            the model may have learned from the days that it is about to be tested on.
+        data_fingerprint: the preprocessed data that the model must have been trained on. After another split, the
+            model may have learned from the test days.
 
     Raises:
-        CheckpointError: if there is no such file, it is not a checkpoint, or it is one of other data.
+        CheckpointError: the file is missing, is no checkpoint, or was trained on other data.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -61,7 +62,7 @@ def load_checkpoint(path: Path) -> TwoTower:
     """The model of a checkpoint, on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: as :func:`read_checkpoint`, or the towers have changed since.
+        CheckpointError: as :func:`read_checkpoint`, or the towers' code has changed since.
     """
     content = read_checkpoint(path)
     facts: dict[str, Any] = {
@@ -72,20 +73,18 @@ def load_checkpoint(path: Path) -> TwoTower:
         model.load_state_dict(content["model"])
     except (TypeError, RuntimeError) as error:  # of the towers' settings, and of the weights' names and shapes
         problem = shorten(str(error), 200)
-        raise CheckpointError(f"{path} is of towers other than today's ({problem}): train again") from error
+        raise CheckpointError(f"{path} does not fit today's towers ({problem}): train again") from error
     return model.eval()
 
 
-def save_whole(path: Path, content: dict[str, Any]) -> None:
+def atomic_save(path: Path, content: dict[str, Any]) -> None:
     """``torch.save``, but a reader finds the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    with atomic_replace(path) as partial:
+        torch.save(content, partial)
 
 
 def plain(value: Any) -> Any:
-    """Tuples as lists, as they come back from a file."""
+    """Tuples become lists, as they do in a file."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, (tuple, list)) else value

@@ -1,6 +1,6 @@
-"""The two towers: an article and a customer become unit vectors in one space.
+"""The two towers map articles and customers to unit vectors in one space.
 
-Nothing but ``nn.Module``: no data handling, no loss, no training.
+Only ``nn.Module``: no data handling, no loss, no training.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from torch import Tensor, nn
 
 from hm_utils.data.features import FIRST_CODE
 
-# Days since a purchase fall into these buckets: 0 is the visit under way, then growing gaps.
+# Edges of the buckets of days since a purchase; bucket 0 is the visit under way.
 DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
 
 # The first columns of an article's categories are its id and its product code.
 ID_COLUMNS = 2
 
-# Of a TowerConfig, what is chosen, in the order of ``TrainingData.tower_config``; the rest follows from the data.
+# The fields of a TowerConfig that are chosen; the others follow from the data.
 TOWER_SIZES = ("embedding_dim", "hidden_dims", "output_dim", "ensemble_size")
 
-# Of an article vector's squared length, what is its name: the rest is its taste.
+# Share of an article vector's squared length that is its identity code; the rest is its embedding.
 IDENTITY_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """Everything needed to build the towers again from a checkpoint.
+    """The sizes needed to rebuild the towers from a checkpoint.
 
     Attributes:
-        article_sizes: number of codes of each article category; the first ``ID_COLUMNS`` name
-            the article itself and its product.
+        article_sizes: number of codes of each article category; the first ``ID_COLUMNS`` are the article's id and its
+            product.
         n_state: columns of the catalogue's state as of a day.
         customer_sizes: number of codes of each customer attribute.
-        embedding_dim: width of every embedding.
+        embedding_dim: width of the input embedding tables.
         hidden_dims: widths of the towers' hidden layers.
-        output_dim: width of a taste, the part of the shared space where similar articles are close.
-        identity_dim: width of a name, the part where each article has a direction of its own.
+        output_dim: width of an output embedding, the learned part of a vector, where similar articles are close.
+        identity_dim: width of an identity code, the part where each article has its own direction.
         ensemble_size: pairs of towers, trained side by side.
     """
 
@@ -59,17 +59,17 @@ class TowerConfig:
 
     @property
     def total_output_dim(self) -> int:
-        """Width of the tastes of all pairs."""
+        """Width of the embeddings of all pairs."""
         return self.ensemble_size * self.output_dim
 
     @property
     def total_identity_dim(self) -> int:
-        """Width of the names of all pairs."""
+        """Width of the identity codes of all pairs."""
         return self.ensemble_size * self.identity_dim
 
     @property
     def vector_dim(self) -> int:
-        """Width of the shared space: tastes, then names."""
+        """Width of the shared space: embeddings, then identity codes."""
         return self.total_output_dim + self.total_identity_dim
 
     def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
@@ -88,8 +88,8 @@ class TowerConfig:
         if self.ensemble_size == 1:
             return [vectors]
         both = vectors.split([self.total_output_dim, self.total_identity_dim], dim=1)
-        embeddings, names = (part.chunk(self.ensemble_size, dim=1) for part in both)
-        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(embeddings, names, strict=True)]
+        embeddings, codes = (part.chunk(self.ensemble_size, dim=1) for part in both)
+        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(embeddings, codes, strict=True)]
 
 
 def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
@@ -127,23 +127,23 @@ class Embeddings(nn.Module):
 class ItemTower(nn.Module):
     """Article → unit vector, from its id, its categories and its state on the day.
 
-    The vector has two parts of fixed length. The *taste* says what kind of article it is: similar articles
-    are close, and a customer points to many of them at once. The *name* is a random direction, half the article's
-    own and half its product's, and never learned: in so many dimensions it is nearly orthogonal to the name of any
-    article of another product. So a customer can point to this very article, to buy it again. An article whose id
-    is hidden has no name; the last coordinate fills its vector up to unit length, and no customer points there.
+    The vector has two parts of fixed length. The *embedding* is learned: similar articles are close, and a customer
+    points to many of them at once. The *identity code* is a fixed random direction, half the article's own and half
+    its product's. In so many dimensions it is nearly orthogonal to the codes of all other products, so a customer can
+    point to this very article, to buy it again. An article whose id is hidden has no identity code. The last
+    coordinate then fills its vector up to unit length, and no customer points there.
     """
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         dim = config.embedding_dim
-        self.identity = Embeddings(config.article_sizes[:ID_COLUMNS], dim, sparse=True)
+        self.id_embedding = Embeddings(config.article_sizes[:ID_COLUMNS], dim, sparse=True)
         self.categories = Embeddings(config.article_sizes[ID_COLUMNS:], dim)
         self.state = nn.Linear(config.n_state, dim)
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
-        self.signs: Tensor  # of every article and product: saved, so that a name is the same wherever it is read
+        self.signs: Tensor  # of every article and product; saved, so that a loaded model has the same codes
         shape = (sum(config.article_sizes[:ID_COLUMNS]), config.identity_dim - 1)
         self.register_buffer("signs", 2 * torch.randint(2, shape, dtype=torch.int8) - 1)
 
@@ -157,25 +157,25 @@ class ItemTower(nn.Module):
         Returns:
             ``[n, output_dim + identity_dim]``, L2-normalised.
         """
-        who = self.identity(categories[:, :ID_COLUMNS])
+        who = self.id_embedding(categories[:, :ID_COLUMNS])
         what = self.categories(categories[:, ID_COLUMNS:]) + self.state(state)
         hidden = self.norm(torch.cat([who, what], dim=1))
         embedding = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
         known = (categories[:, :1] >= FIRST_CODE).to(embedding.dtype)
         # Whole rows at once: indexing with a table of places would copy number by number.
-        article, product = (categories[:, :ID_COLUMNS] + self.identity.starts).unbind(1)
+        article, product = (categories[:, :ID_COLUMNS] + self.id_embedding.starts).unbind(1)
         signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(embedding.dtype)
-        name = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
-        return torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, name * IDENTITY_SHARE**0.5], dim=1)
+        code = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
+        return torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, code * IDENTITY_SHARE**0.5], dim=1)
 
 
 class UserTower(nn.Module):
     """Customer → unit vector, from their attributes and the item vectors of their history.
 
-    The tastes of the history are pooled by a softmax over learned weights: how long ago the purchase was,
-    and what it was. The pooled taste is added to the output, so that a customer starts close to what they
-    bought, and the network learns where to go from there. The names are summed, each by a learned weight
-    for how long ago: that is how a dot product can say "this one again".
+    The history's embeddings are pooled by a softmax over learned weights, which depend on the days since the purchase
+    and on the article. The pool is added to the output: a customer starts close to their purchases, and the network
+    learns where to go from there. The identity codes are summed with a learned weight for the days since. That is how
+    a dot product can say "this one again".
     """
 
     def __init__(self, config: TowerConfig) -> None:
@@ -194,8 +194,8 @@ class UserTower(nn.Module):
         self.identity_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
         nn.init.zeros_(self.content_weight.weight)
         nn.init.normal_(self.recency.weight, std=0.05)
-        # Weights start as a decay with the age of the purchase, and are learned from there: gentle for the pool,
-        # steep for names, which are summed and would drown the taste of somebody with a long history.
+        # The weights start as a decay with the age of the purchase: gentle for the pool, steep for identity codes,
+        # whose sum would drown the embedding of a customer with a long history.
         bucket = torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1)
         with torch.no_grad():
             self.recency_weight.weight.copy_(-0.1 * bucket)
@@ -214,8 +214,8 @@ class UserTower(nn.Module):
         Returns:
             ``[n, output_dim + identity_dim]``, L2-normalised.
         """
-        # Names are not learned, so no gradient goes there.
-        embedding, name = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
+        # Identity codes are not learned, so they need no gradient.
+        embedding, code = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
         embedding = embedding / (1 - IDENTITY_SHARE) ** 0.5
         bucket = torch.bucketize(days_since, self.edges, right=True)
         weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(embedding), history)
@@ -231,14 +231,14 @@ class UserTower(nn.Module):
         newest = embedding.index_select(0, history[:, 0]) * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
         hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
-        by_name = _look_up(self.identity_weight.weight, bucket) * mask
-        names = F.embedding_bag(history, name / IDENTITY_SHARE**0.5, per_sample_weights=by_name, mode="sum")
-        vector = torch.cat([self.mlp(hidden) + self.pooled_share * pooled, names], dim=1)
+        by_code = _look_up(self.identity_weight.weight, bucket) * mask
+        codes = F.embedding_bag(history, code / IDENTITY_SHARE**0.5, per_sample_weights=by_code, mode="sum")
+        vector = torch.cat([self.mlp(hidden) + self.pooled_share * pooled, codes], dim=1)
         return F.pad(F.normalize(vector, dim=1), (0, 1))
 
 
 class ItemEnsemble(nn.Module):
-    """The item towers of all pairs, each with weights and names of its own; their vectors side by side."""
+    """The item towers of all pairs, each with its own weights and identity codes; their vectors are concatenated."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()

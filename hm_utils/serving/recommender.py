@@ -1,26 +1,7 @@
-"""A published model in, ranked articles out; the service and the batch command both use it.
-
-<version>/
-  checkpoint.pt        the towers
-  article_vectors.npy  the articles' vectors, as the user tower reads them in a history
-  index/               what is searched: their tastes, popularity folded in, and ScaNN's files
-  scoring.json         the weights of popularity and repurchase, see hm_utils.model.scoring
-  siblings/            the articles of every product that were on sale
-  articles.parquet     the catalogue with prices and recent sales, in order of article row
-  encoders.json        the vocabularies, for the attributes of somebody unknown
-  customers.arrow      the customers' own attributes, in order of customer row, memory-mapped
-  customer_ids.npy     their ids as bytes, ascending: looked up by binary search, memory-mapped
-  attributes.npy       codes of the customers' attributes
-  queries.npy          what the index is searched with for each of them, see hm_utils.serving.stored_queries
-  log/                 every purchase up to the model's day
-  replay.json          lists of the evaluation beside what was then bought, see hm_utils.evaluation.replay
-  map.bin              the articles laid out in the plane, see hm_utils.serving.article_map
-  manifest.json        see hm_utils.serving.bundle
-"""
+"""A published model in, ranked articles out; the service and the batch command both use it."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,42 +12,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.feather
 from tqdm.auto import trange
 
 from hm_utils.arrays import Float32, Int32, Int64
-from hm_utils.data.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS, Encoders
+from hm_utils.data.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS
+from hm_utils.data.histories import visit
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.data.segments import Kind, customers_by_segment
-from hm_utils.evaluation.replay import read_replay
-from hm_utils.model.checkpoint import load_checkpoint, read_checkpoint
-from hm_utils.model.scoring import (
-    OWN_LENGTH,
-    Scoring,
-    Variants,
-    best,
-    factor,
-    fold_customers,
-    popularity_share,
-    relatives,
-    scores_of,
-    weight_identity,
-)
-from hm_utils.model.snapshot import encode_customers
-from hm_utils.model.towers import TwoTower
-from hm_utils.retrieval.index import ExactIndex, Searchable, load_exact, load_index
+from hm_utils.data.segments import Segment, customers_by_segment
+from hm_utils.model.encoding import encode_customers
+from hm_utils.model.repurchase import OWN_LENGTH
+from hm_utils.model.scorer import Scorer
+from hm_utils.retrieval.index import ExactIndex, Searchable, load_exact
 from hm_utils.retrieval.milvus import StoreIndex, VectorStoreError
-from hm_utils.serving import article_map
-from hm_utils.serving.bundle import BundleError, verify
+from hm_utils.serving.bundle import PUBLISH_AGAIN, BundleError, verify
 from hm_utils.serving.catalogue import Catalogue
+from hm_utils.serving.model_folder import INDEX, QUERIES, ModelContent
 from hm_utils.serving.reranking import maximal_marginal_relevance
-from hm_utils.serving.stored_queries import StoredQueries, write_queries
-from hm_utils.serving.user_context import UserContext, customers_as_of, merged, visit
+from hm_utils.serving.stored_queries import write_queries
+from hm_utils.serving.user_context import UserContext, customers_as_of
 
 NOTHING = np.empty(0, dtype=np.int32)
 
-# A published list may differ from its golden copy by the rounding of another processor, not by more.
+# Scores may differ from the published golden ones by another processor's rounding, and by no more.
 GOLDEN_TOLERANCE = 1e-3
 
 STORED_AT_ONCE = 16_384  # customers
@@ -75,54 +42,51 @@ STORED_AT_ONCE = 16_384  # customers
 class Recommender:
     """A loaded model. Nothing in it changes, so threads may share it."""
 
-    def __init__(
-        self,
-        model: TwoTower,
-        index: Searchable,
-        article_vectors: Float32,
-        catalogue: Catalogue,
-        customer_ids: npt.NDArray[np.bytes_],
-        encoders: Encoders,
-        customer_table: pa.Table,
-        attributes: Int32,
-        log: PurchaseLog,
-        history_length: int,
-        scoring: Scoring,
-        variants: Variants,
-        manifest: dict[str, Any],
-        folder: Path | None = None,
-        stored_queries: StoredQueries | None = None,
-        replay: dict[str, Any] | None = None,
-        packed_map: bytes | None = None,
-    ) -> None:
-        # Not the item tower: its tables are larger than all the rest, and its vectors are stored.
-        self._user_tower, self._config = model.user_tower, model.config
-        self._index = index
-        self.catalogue = catalogue
-        self.customer_ids = customer_ids
-        self._encoders = encoders
-        self._customer_table = customer_table
-        self._attributes = attributes
-        self.log = log
-        self._history_length = history_length
-        self.manifest = manifest
-        self._folder = folder
-        self.replay = replay
-        self.packed_map = packed_map
-        self.scoring = scoring
-        self._variants = variants
-        self._stored_queries = stored_queries
-        self._times = factor(index.vectors, float(model.scale.detach()))
-        self._article_vectors = article_vectors
+    def __init__(self, content: ModelContent) -> None:
+        self._content = content
+        self._index = content.index
+        self._embedding_dim = content.user_tower.config.total_output_dim
+        self._scorer = Scorer(
+            scoring=content.scoring,
+            vectors=content.index.vectors,
+            variants=content.variants,
+            scale=content.scale,
+            identity_dim=content.user_tower.config.total_identity_dim,
+        )
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self._content.manifest
 
     @property
     def version(self) -> str:
-        """Of the published model."""
+        """The version of the published model."""
         return str(self.manifest["version"])
 
     @property
+    def folder(self) -> Path:
+        """The folder that the model was loaded from; it keeps its name when a newer model is published."""
+        return self._content.folder
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._content.catalogue
+
+    @property
+    def log(self) -> PurchaseLog:
+        return self._content.log
+
+    @property
+    def replay(self) -> dict[str, Any] | None:
+        return self._content.replay
+
+    @property
+    def packed_map(self) -> bytes | None:
+        return self._content.packed_map
+
+    @property
     def is_remote(self) -> bool:
-        """Whether a search waits for another process, so that nothing quick may wait for it."""
+        """Whether a search waits for another process; fast requests must not wait for it."""
         return isinstance(self._index, StoreIndex)
 
     def probe(self) -> None:
@@ -134,6 +98,11 @@ class Recommender:
     def article_ids(self) -> npt.NDArray[np.str_]:
         """``[n]`` article id of every article row."""
         return self.catalogue.ids
+
+    @property
+    def customer_ids(self) -> npt.NDArray[np.bytes_]:
+        """``[n]`` customer id of every customer row, ascending."""
+        return self._content.customer_ids
 
     @property
     def n_customers(self) -> int:
@@ -150,32 +119,33 @@ class Recommender:
             [customer_id.encode("ascii", "replace") for customer_id in ids], dtype=self.customer_ids.dtype
         )
         rows = np.minimum(np.searchsorted(self.customer_ids, wanted), len(self.customer_ids) - 1)
-        # The array's fixed width would cut a longer id to one that exists.
+        # The array's fixed width would cut a longer id to an existing one.
         known = (self.customer_ids[rows] == wanted) & np.array([len(i) <= wanted.itemsize for i in ids], dtype=bool)
         return np.where(known, rows, -1).astype(np.int64)
 
     def customer_details(self, row: int) -> dict[str, Any]:
-        """What the customers' table says of one; None where it says nothing."""
-        found: dict[str, Any] = self._customer_table.slice(row, 1).to_pylist()[0]
+        """The customer's row of the customers' table; None for an empty value."""
+        found: dict[str, Any] = self._content.customer_table.slice(row, 1).to_pylist()[0]
         return {name: None if value != value else value for name, value in found.items()}
 
     def customers_beginning(self, prefix: str, limit: int) -> Int64:
         """Rows of the first ``limit`` customers whose id begins with ``prefix``."""
-        ends = [prefix.encode(), prefix.encode().ljust(self.customer_ids.itemsize, b"~")]  # ~ comes after all digits
+        ends = [prefix.encode(), prefix.encode().ljust(self.customer_ids.itemsize, b"~")]  # ~ sorts after all digits
         first, last = np.array(ends, dtype=self.customer_ids.dtype)
         start = np.searchsorted(self.customer_ids, first)
         end = np.searchsorted(self.customer_ids, last, side="right")
         return np.arange(start, min(end, start + limit), dtype=np.int64)
 
     @cached_property
-    def kinds(self) -> dict[Kind, Int32]:
-        """Rows of the customers of each kind."""
-        return customers_by_segment(self.log, self._customer_table["age"].to_numpy())
+    def segments(self) -> dict[Segment, Int32]:
+        """Rows of the customers of each segment."""
+        return customers_by_segment(self.log, self._content.customer_table["age"].to_numpy())
 
     def customers(self, rows: npt.NDArray[np.integer]) -> UserContext:
         """Customers as the model knows them."""
-        length = max(self._history_length, OWN_LENGTH)
-        return customers_as_of(self.log, self._attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
+        length = max(self._content.history_length, OWN_LENGTH)
+        attributes = self._content.attributes
+        return customers_as_of(self.log, attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
 
     def visitor(
         self,
@@ -184,14 +154,14 @@ class Recommender:
         articles: Sequence[int] = (),
         days_ago: Sequence[int] = (),
     ) -> UserContext:
-        """One person on a visit.
+        """The context of one visitor.
 
         Args:
-            row: of the customer, with their purchases; None for somebody unknown.
-            attributes: raw values by column of the customers' table, missing where left out; None takes the
-                customer's own.
-            articles: rows of what they looked at or bought, in that order, beside what the model knows.
-            days_ago: of each of these, 0 for the visit under way.
+            row: of the customer, with their purchases; None for an unknown visitor.
+            attributes: raw values by column of the customers' table, missing by default. None takes the customer's
+                own.
+            articles: rows of viewed or bought articles in order, in addition to the model's.
+            days_ago: days since each of these, 0 for the visit under way.
         """
         known = self.customers(np.array([0 if row is None else row]))
         if row is None:
@@ -200,38 +170,31 @@ class Recommender:
         if row is None or attributes is not None:
             given = {name: (attributes or {}).get(name) for name in CUSTOMER_COLUMNS}
             numbers = {name: np.float32(np.nan if given[name] is None else given[name]) for name in CUSTOMER_NUMBERS}
-            codes = self._encoders.encode_customers(pd.DataFrame([given | numbers]))
+            codes = self._content.encoders.encode_customers(pd.DataFrame([given | numbers]))
             known = replace(known, attributes=codes, rows=None)
         if not len(articles):
             return known
         seen = visit(articles, days_ago, known.histories.mask.shape[1])
-        return replace(known, histories=merged(seen, known.histories), rows=None)
-
-    def encode(self, users: UserContext) -> Float32:
-        """``[n, vector_dim]`` unit vectors of shoppers, on :attr:`as_of`."""
-        histories = users.histories.newest(self._history_length)
-        return encode_customers(self._user_tower, self._article_vectors, users.attributes, histories)
+        return replace(known, histories=seen.merged(known.histories), rows=None)
 
     def queries(self, users: UserContext) -> Float32:
-        """``[n, d + 2]`` what the index is searched with: read for customers as they are known, else encoded."""
-        if users.rows is not None and self._stored_queries is not None:
-            return self._stored_queries.read(users.rows)
+        """``[n, d + 2]`` query vectors: stored ones for customers as the model knows them, else encoded."""
+        if users.rows is not None and self._content.queries is not None:
+            return self._content.queries.read(users.rows)
         return self.encoded_queries(users)
 
     def encoded_queries(self, users: UserContext) -> Float32:
-        """The same by the user tower; to the last bit on the machine that published the model."""
-        share = popularity_share(users.histories, self.scoring)
-        return fold_customers(
-            weight_identity(self.encode(users), self._config.total_identity_dim, self.scoring.name), share
-        )
+        """Query vectors by the user tower; equal to stored ones to the last bit on the machine that published."""
+        histories = users.histories.newest(self._content.history_length)
+        tower, vectors = self._content.user_tower, self._content.article_vectors
+        return self._scorer.queries(encode_customers(tower, vectors, users.attributes, histories), histories)
 
-    def store_queries(self, path: Path) -> None:
-        """Write everybody's :meth:`queries`, for :meth:`open` to find."""
+    def store_queries(self, folder: Path) -> None:
+        """Write every customer's :meth:`queries` into the model's folder."""
         rows = np.arange(self.n_customers)
         starts = trange(0, len(rows), STORED_AT_ONCE, desc="customers' vectors", file=sys.stdout, delay=2, leave=False)
-        write_queries(
-            path, (self.encoded_queries(self.customers(rows[i : i + STORED_AT_ONCE])) for i in starts), len(rows)
-        )
+        parts = (self.encoded_queries(self.customers(rows[i : i + STORED_AT_ONCE])) for i in starts)
+        write_queries(folder / QUERIES, parts, len(rows))
 
     def recommend(
         self,
@@ -240,90 +203,82 @@ class Recommender:
         excluded: npt.NDArray[np.integer] = NOTHING,
         allowed: Int32 | None = None,
     ) -> tuple[Int32, Float32]:
-        """The best articles for each shopper, over the whole catalogue.
+        """The best articles of the whole catalogue for each user.
 
         Args:
-            shoppers: from :meth:`customers` or :meth:`visitor`.
-            top_k: how many articles; far above 100 the index searches exactly, which takes longer.
-            excluded: rows of articles to leave out, the next best in their place.
+            users: from :meth:`customers` or :meth:`visitor`.
+            top_k: number of articles; far above 100 the index searches exactly, which takes longer.
+            excluded: rows of articles to exclude; the next best take their place.
             allowed: rows, ascending, of the only articles to choose from, by exact search; None for all.
 
         Returns:
-            ``articles [n, top_k]`` int32 article rows, best first, -1 where there are no more, and
-            ``scores [n, top_k]`` float32, on the model's scale (see hm_utils.model.scoring), falling, -inf there.
+            ``articles [n, top_k]`` int32 article rows, best first and padded with -1, and ``scores [n, top_k]``
+            float32, falling, -inf there (see hm_utils.model.scoring).
         """
         if allowed is not None:
             allowed = np.setdiff1d(allowed, excluded).astype(np.int32)
         if not len(users) or (allowed is not None and not len(allowed)):
             return np.full((len(users), top_k), -1, np.int32), np.full((len(users), top_k), -np.inf, np.float32)
-        queries, related = self.queries(users), relatives(users.histories, self._variants)
+        queries, related = self.queries(users), self._scorer.relatives(users.histories)
         index: Searchable = self._index
         if allowed is not None:
             index = ExactIndex(self._index.vectors[allowed], allowed)
             related = related.among(allowed)
-
-        def search(k: int) -> tuple[Int32, Float32]:
-            return best(index.search, self._index.vectors, self._times, queries, related, self.scoring, k)
-
-        found, scores = search(top_k)
+        found, scores = self._scorer.rank(index.search, queries, related, top_k)
         if allowed is not None or not len(excluded):
             return found, scores
         out = np.isin(found, excluded)
         deeper = 0
-        while int(out.sum(axis=1).max()) > deeper:  # no deeper than it takes: a deep search is an exact one
+        while int(out.sum(axis=1).max()) > deeper:  # no deeper than needed: a deep search is an exact one
             deeper = int(out.sum(axis=1).max())
-            found, scores = search(top_k + deeper)
+            found, scores = self._scorer.rank(index.search, queries, related, top_k + deeper)
             out = np.isin(found, excluded)
         if deeper:
-            # A stable sort by "is excluded" moves what stays to the front, in order.
+            # A stable sort by "is excluded" moves the others to the front, in order.
             order = np.argsort(out, axis=1, kind="stable")
             found = np.take_along_axis(np.where(out, -1, found).astype(np.int32), order, axis=1)
             scores = np.take_along_axis(np.where(out, -np.inf, scores).astype(np.float32), order, axis=1)
         return found[:, :top_k], scores[:, :top_k]
 
     def diversify(self, articles: Int32, scores: Float32, diversity: float, top_k: int) -> tuple[Int32, Float32]:
-        """``top_k`` of one shopper's candidates (``[n]``, best first), against likeness of their tastes."""
+        """``top_k`` of one user's candidates (``[n]``, best first), reranked against similar embeddings."""
         places = maximal_marginal_relevance(scores, self._embeddings(articles), diversity, top_k)
         return articles[places], scores[places]
 
     def reasons(self, user: UserContext, articles: Int32, most: int = 3) -> list[list[int]]:
-        """For each of the ``articles`` recommended to one shopper, the articles of their history that lift it most.
+        """For each of the ``articles`` recommended to one user, the articles of their history that lift it most.
 
-        Lifting is what its score loses when the other article is taken out of the history; only what loses counts.
+        The lift is the score's loss when the other article is removed from the history. Only losses count.
         """
-        newest = user.histories.newest(self._history_length)
+        newest = user.histories.newest(self._content.history_length)
         history = np.unique(newest.articles[newest.mask]).astype(np.int32)
         if not len(history):
             return [[] for _ in articles]
-        variants = user.without(history)
-        lost = self._scores(user, articles) - self._scores(variants, articles)
+        lost = self._scores(user, articles) - self._scores(user.without(history), articles)
         order = np.argsort(-lost, axis=0, kind="stable")[:most]
         return [history[order[:, j]][lost[order[:, j], j] > 0].tolist() for j in range(len(articles))]
 
     def _scores(self, users: UserContext, articles: Int32) -> Float32:
-        """``[n, len(articles)]`` of the same articles for every shopper."""
+        """``[n, len(articles)]`` scores of the same articles for every user."""
         wanted = np.broadcast_to(articles, (len(users), len(articles)))
-        scores = scores_of(self._index.vectors, self._times, self.queries(users), wanted)
-        related = relatives(users.histories, self._variants)
-        same = related.articles[:, None, :] == wanted[:, :, None]
-        return scores + (same * related.bonus(self.scoring)[:, None, :]).sum(axis=2)
+        return self._scorer.scores(self.queries(users), self._scorer.relatives(users.histories), wanted)
 
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
-        """The articles whose taste is closest to that of one, best first, and their cosines."""
-        query = np.zeros((1, self._index.vectors.shape[1]), dtype=np.float32)
-        query[0, : self._config.total_output_dim] = self._embeddings(np.array([article]))
-        found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
-        length = np.linalg.norm(self._index.vectors[article, : self._config.total_output_dim])
+        """The articles with the closest embeddings to one article's, best first, and their cosines."""
+        vectors, dim = self._index.vectors, self._embedding_dim
+        query = np.zeros((1, vectors.shape[1]), dtype=np.float32)
+        query[0, :dim] = self._embeddings(np.array([article]))
+        found, dots = ExactIndex(vectors, self._index.ids).search(query, top_k + 1)
         other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
-        return found[0, other], dots[0, other] / length
+        return found[0, other], dots[0, other] / np.linalg.norm(vectors[article, :dim])
 
     def _embeddings(self, articles: npt.NDArray[np.integer]) -> Float32:
-        """``[n, total_output_dim]`` unit vectors of what kind of articles they are, without their names."""
-        embeddings = self._article_vectors[articles, : self._config.total_output_dim]
+        """``[n, total_output_dim]`` unit vectors, without the identity codes."""
+        embeddings = self._content.article_vectors[articles, : self._embedding_dim]
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
-        """A query and its answer, for the manifest: whoever loads the model asks it again."""
+        """A query and its answer, for the manifest: loading the model asks it again."""
         articles, scores = self.recommend(self.customers(np.asarray(rows)), top_k)
         return {
             "customer_ids": [self.customer_ids[row].decode() for row in rows],
@@ -339,60 +294,40 @@ class Recommender:
             vector_store: address of a store to search instead of the model's own index, see hm_utils.retrieval.milvus.
 
         Raises:
-            BundleError: a file is missing, altered or unreadable, the answer is another than the published, or the
-                store has not this version, or does not answer.
+            BundleError: a file is missing, altered or unreadable, the golden answer differs, or the store does not
+                have this version, or does not answer.
         """
         folder = path.resolve()
         manifest = verify(folder)
         try:
-            recommender = cls.open(folder, manifest, own_index=vector_store is None)
+            content = ModelContent.open(folder, manifest, own_index=vector_store is None)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise BundleError(folder, f"cannot be opened ({error}): publish it again with `make run`") from error
+            raise BundleError(folder, f"cannot be opened ({error}): {PUBLISH_AGAIN}") from error
+        recommender = cls(content)
         recommender.check_golden()
-        if vector_store is not None:
-            try:
-                exact = load_exact(folder / "index")
-                recommender._index = StoreIndex(exact, vector_store, recommender.version)
-            except (VectorStoreError, ValueError, ImportError) as error:
-                raise BundleError(folder, str(error)) from error
-        return recommender
+        if vector_store is None:
+            return recommender
+        try:
+            index = StoreIndex(load_exact(folder / INDEX), vector_store, recommender.version)
+        except (VectorStoreError, ValueError, ImportError) as error:
+            raise BundleError(folder, str(error)) from error
+        return cls(replace(content, index=index))
 
     @classmethod
-    def open(cls, folder: Path, manifest: dict[str, Any], own_index: bool = True) -> Recommender:
-        """Open the files without verifying them; arrays are memory-mapped. Without its own index, search is exact."""
-        checkpoint, stored = folder / "checkpoint.pt", folder / "queries.npy"
-        return cls(
-            model=load_checkpoint(checkpoint),
-            index=load_index(folder / "index") if own_index else load_exact(folder / "index"),
-            article_vectors=np.asarray(np.load(folder / "article_vectors.npy", mmap_mode="c", allow_pickle=False)),
-            catalogue=Catalogue.load(folder / "articles.parquet"),
-            # Plain arrays over the mapped pages: every slice of a memmap is a new object with a file's attributes.
-            customer_ids=np.asarray(np.load(folder / "customer_ids.npy", mmap_mode="r", allow_pickle=False)),
-            encoders=Encoders.load(folder),
-            customer_table=pa.feather.read_table(folder / "customers.arrow", memory_map=True),
-            attributes=np.asarray(np.load(folder / "attributes.npy", mmap_mode="r", allow_pickle=False)),
-            log=PurchaseLog.load(folder / "log"),
-            history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
-            scoring=Scoring(**json.loads((folder / "scoring.json").read_text())),
-            variants=Variants.load(folder / "variants"),
-            manifest=manifest,
-            folder=folder,
-            stored_queries=StoredQueries(stored) if stored.exists() else None,  # not yet while it is being published
-            replay=read_replay(folder),
-            packed_map=(folder / article_map.FILE).read_bytes(),
-        )
+    def open(cls, folder: Path) -> Recommender:
+        """Open a folder without verifying it."""
+        return cls(ModelContent.open(folder))
 
     def check_golden(self) -> None:
-        """Ask the golden query. Raises BundleError if the answer is not the one in the manifest."""
-        golden = self.manifest["golden"]
+        """Ask the golden query. Raises BundleError if the answer differs from the one in the manifest."""
+        golden, folder = self.manifest["golden"], self._content.folder
         rows = self.customer_rows(golden["customer_ids"])
-        folder = self._folder or Path()
         if (rows < 0).any():
-            raise BundleError(folder, "the golden query's customers are unknown: publish again with `make run`")
+            raise BundleError(folder, f"the golden query's customers are unknown: {PUBLISH_AGAIN}")
         customers = self.customers(rows)
         if np.abs(self.queries(customers) - self.encoded_queries(customers)).max(initial=0) > GOLDEN_TOLERANCE:
-            raise BundleError(folder, "queries.npy is of other towers: publish again with `make run`")
+            raise BundleError(folder, f"{QUERIES} does not belong to these towers: {PUBLISH_AGAIN}")
         _, scores = self.recommend(customers, max(len(ids) for ids in golden["article_ids"]))
         for found, expected in zip(scores, golden["scores"], strict=True):
             if np.abs(found[: len(expected)] - expected).max(initial=0) > GOLDEN_TOLERANCE:
-                raise BundleError(folder, "answers the golden query differently: publish again with `make run`")
+                raise BundleError(folder, f"answers the golden query differently: {PUBLISH_AGAIN}")

@@ -14,7 +14,7 @@ from hm_utils.arrays import Bool, Float32, Float64, Int32
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.purchases import Baskets
 from hm_utils.evaluation import metrics
-from hm_utils.model.scoring import TOWERS_ALONE, Scoring, best, factor, fold_customers, scores_of
+from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.snapshot import Snapshot
 
 CHUNK = 2_048  # customers at a time
@@ -120,13 +120,12 @@ def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     scale x the tastes' part of the cosine (-inf where there is none), scale x the names', log popularity, bought
     before, log days since, sibling.
     """
-    users = snapshot.customers(customers)
-    vectors, queries = snapshot.index_vectors(), fold_customers(users)
-    depth = min(CANDIDATES, len(vectors))
-    related = snapshot.relatives(customers)
-    times = factor(vectors, snapshot.scale)
-    articles, scores = best(snapshot.search(vectors), vectors, times, queries, related, TOWERS_ALONE, depth)
-    scores_of_related = scores_of(vectors, times, queries, related.articles)
+    scorer, users = snapshot.scorer(TOWERS_ALONE), snapshot.customers(customers)
+    queries = scorer.queries(users, snapshot.histories(customers, snapshot.history_length))
+    related = snapshot.relatives(customers, scorer)
+    depth = min(CANDIDATES, len(scorer.vectors))
+    articles, scores = scorer.rank(snapshot.search(scorer.vectors), queries, related, depth)
+    scores_of_related = scorer.dot_product_scores(queries, related.articles)
     found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)

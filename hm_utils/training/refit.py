@@ -1,7 +1,8 @@
-"""The model that is published: the same settings, trained again on everything up to the last day."""
+"""The model to publish: the validated settings, trained again on everything up to the last day."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hm_utils.data.preprocessing import Preprocessed, TrainingData, make_trainin
 from hm_utils.model.checkpoint import read_checkpoint
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import TOWER_SIZES
-from hm_utils.training.fit import fit_everything
+from hm_utils.training.fit import fit_everything, tower_config
 from hm_utils.training.loop import TrainingResult, TrainingSettings
 
 
@@ -35,22 +36,20 @@ def refit(
     checkpoint_path: Path,
     refit_path: Path,
     device: str = "auto",
-    engine: str = "local",
-    num_workers: int = 1,
+    train: Callable[..., TrainingResult] = fit_everything,
 ) -> Refit:
-    """Train on everything, with the settings and for the number of epochs that validation chose.
+    """Train on everything, with the settings and the number of epochs that validation chose.
 
-    No days are held out any more, so nothing can be measured: the evaluation before this is the
-    estimate of how the result does. An interrupted refit resumes, as any training does.
+    No days are held out, so nothing can be measured: the evaluation of the validated model is the estimate. An
+    interrupted refit resumes, as any training does.
 
     Args:
         checkpoint_path: the validated model's checkpoint.
-        refit_path: where the new one goes.
-        engine: "local" or "ray", as in :func:`hm_utils.training.fit.fit`.
+        refit_path: file for the new checkpoint.
+        train: trains, with the arguments of :func:`fit_everything`.
 
     Raises:
         CheckpointError: the checkpoint cannot be used, or was trained on other preprocessed data.
-        ClusterError: Ray cannot train.
     """
     checkpoint = read_checkpoint(checkpoint_path, data.fingerprint)
     settings = settings_of(checkpoint, num_epochs=checkpoint["epoch"], device=device)
@@ -65,8 +64,8 @@ def refit(
         0 if settings.use_in_batch_negatives else parameters["negatives_per_positive"],
         parameters["seed"],
     )
-    config = training.tower_config(*(checkpoint["tower_config"][name] for name in TOWER_SIZES))
-    result = fit_everything(data, training, config, settings, refit_path, engine, num_workers)
+    config = tower_config(training, **{name: checkpoint["tower_config"][name] for name in TOWER_SIZES})
+    result = train(data, training, config, settings, refit_path)
     snapshot = Snapshot.take(
         result.model,
         training.categories,

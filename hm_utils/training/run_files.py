@@ -1,4 +1,4 @@
-"""What a training run keeps on disk: the best epoch's checkpoint, and the state that a later run goes on from."""
+"""The files of a training run: the best epoch's checkpoint, and the state that a later run resumes from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hm_utils.model.checkpoint import CheckpointError, read_checkpoint, save_checkpoint, save_whole
+from hm_utils.model.checkpoint import CheckpointError, atomic_save, read_checkpoint, save_checkpoint
 from hm_utils.model.towers import TwoTower
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ class RunFiles:
     """The files of one training run.
 
     Attributes:
-        checkpoint_path: where the best epoch's weights go.
-        identity: what a run must have in common with an interrupted one to go on from it.
+        checkpoint_path: file for the best epoch's weights.
+        identity: settings and data that a run must share with an interrupted one to resume it.
     """
 
     checkpoint_path: Path
@@ -36,18 +36,18 @@ class RunFiles:
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep the state after an epoch, for :meth:`load_state`."""
-        save_whole(self.resume_path, {**self.identity, **state})
+        atomic_save(self.resume_path, {**self.identity, **state})
 
     def load_state(self) -> dict[str, Any] | None:
-        """The state of an interrupted run with the same identity; None for a fresh start."""
+        """The state of an interrupted run with the same identity; None starts afresh."""
         return self.read_state(self.resume_path)
 
     def end(self) -> None:
-        """The run is complete: there is nothing to go on from."""
+        """The run is complete: nothing is left to resume."""
         self.resume_path.unlink(missing_ok=True)
 
     def read_state(self, path: Path) -> dict[str, Any] | None:
-        """The state at ``path``, if it can be used; a warning says why not."""
+        """The state at ``path``, if it can be used; otherwise None, and a warning says why."""
         if not path.exists():
             return None
         try:
@@ -57,15 +57,15 @@ class RunFiles:
             return None
         different = [key for key in self.identity if saved.get(key) != self.identity[key]]
         if different:
-            logger.warning("%s was left by a run with other %s: training starts anew", path, ", ".join(different))
+            logger.warning("%s was left by a run with different %s: training starts anew", path, ", ".join(different))
             return None
-        try:  # if no later epoch is better, that file is the result
+        try:  # the result, if no later epoch is better
             best = read_checkpoint(self.checkpoint_path)
         except CheckpointError as error:
             logger.warning("the best epoch so far is gone (%s): training starts anew", error)
             return None
         if any(best.get(key) != self.identity[key] for key in self.identity):
-            logger.warning("%s is another run's: training starts anew, and will replace it", self.checkpoint_path)
+            logger.warning("%s is another run's: training starts anew and replaces it", self.checkpoint_path)
             return None
         logger.info("resuming after epoch %d of an interrupted run (%s)", len(saved["history"]), path)
         return saved

@@ -1,4 +1,4 @@
-"""The ranking metrics that early stopping watches: those of the list as it would be published."""
+"""The ranking metrics that early stopping monitors, computed for the ranking as it would be published."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import TwoTower
 from hm_utils.training.calibration import calibrate
 
-# Of what is retrieved, not how it is ordered: on few validation days MAP@12 hardly tells one epoch from the next.
+# It measures retrieval, not order: on few validation days MAP@12 hardly differs between epochs.
 MONITOR = "recall@100"
 
 
@@ -20,12 +20,13 @@ def validation(
 ) -> Callable[[TwoTower], dict[str, float]]:
     """Make the function model → metrics over the customers who bought in the validation days, and before.
 
-    Rankings are of the whole catalogue, as of the first validation day, with the weights of popularity
-    and repurchase fitted anew for each model: what will be published decides when to stop, and towers that
-    grow too sure of themselves can still look better alone. With more than ``max_customers`` such buyers a
-    fixed random part of them is used: this is a signal for stopping, the evaluation counts everybody.
-    Customers without a purchase before all get nearly the same few lists, whose luck on a day or two would drown
-    that signal where they are many; they count only if there is nobody else.
+    Rankings are of the whole catalogue, as of the first validation day. The weights of popularity and repurchase are
+    fitted anew for each model: the published ranking decides when to stop, because overconfident towers can still
+    improve alone. With more than ``max_customers`` buyers a fixed random sample is used. This is a signal for
+    stopping; the evaluation counts everybody.
+
+    Cold-start customers all get nearly the same few rankings. Many of them would drown the signal in the luck of a
+    day or two, so they count only if nobody else bought.
     """
     as_of = data.split.train_end
     truth = data.log.baskets_between(as_of, data.split.val_end)

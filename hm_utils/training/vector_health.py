@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from hm_utils.data.examples import Batch, BatchMaker
 from hm_utils.data.features import FIRST_CODE
 from hm_utils.data.preprocessing import TrainingData
 from hm_utils.model.towers import IDENTITY_SHARE, TwoTower
-from hm_utils.training.loop import TrainingInputs, batch_loss
+from hm_utils.training.batches import Batch, BatchMaker
+from hm_utils.training.loop import TrainingInputs, batch_loss, encode_batch
 
 Float = npt.NDArray[np.floating]
 
@@ -64,13 +64,8 @@ def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, f
 
 @torch.inference_mode()
 def encode(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> tuple[Float, Float]:
-    """``users [n, d]`` and ``items [u, d]`` of a batch, unit vectors."""
-    device = model.log_scale.device
-    categories, state = inputs.categories[batch.items], inputs.state.as_of(batch.day)[batch.items]
-    items = model.item_tower(torch.from_numpy(categories).long().to(device), torch.from_numpy(state).to(device))
-    rest = (inputs.attributes[batch.customers], batch.history, batch.days_since, batch.mask)
-    attributes, history, days_since, mask = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in rest)
-    users = model.user_tower(attributes.long(), items, history, days_since.long(), mask)
+    """:func:`encode_batch` as arrays: ``users [n, d]`` and ``items [u, d]``."""
+    users, items = encode_batch(model, batch, inputs, str(model.log_scale.device))
     return users.cpu().numpy(), items.cpu().numpy()
 
 
@@ -133,7 +128,7 @@ def identity_norms(model: TwoTower, training: TrainingData) -> pd.DataFrame:
     """
     codes = training.categories[:, 0]
     known = np.flatnonzero(codes >= FIRST_CODE)
-    tables = [tower.identity.table.weight.detach().numpy() for tower in model.item_tower.towers]
+    tables = [tower.id_embedding.table.weight.detach().numpy() for tower in model.item_tower.towers]
     norms = np.mean([np.linalg.norm(table[codes[known]], axis=1) for table in tables], axis=0)
     bought = np.bincount(training.examples.article, minlength=len(codes))[known]
     decade = np.where(bought > 0, np.floor(np.log10(np.maximum(bought, 1))), -1).astype(int)

@@ -14,9 +14,11 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from hm_utils.cluster.gradient_exchange import TorchWorkers
-from hm_utils.cluster.shard_batches import ShardBatch, ShardMaker, shard_edges
-from hm_utils.data.examples import Batch, BatchMaker, Examples
+from hm_utils.cluster.shard_batches import ShardMaker, shard_edges
+from hm_utils.data.examples import Examples
 from hm_utils.data.features import CatalogueState
+from hm_utils.training.batches import Batch, BatchMaker
+from hm_utils.training.fit import tower_config
 from hm_utils.training.loop import TrainingInputs, TrainingSettings, batch_loss, train
 from tests.helpers.data import ARTICLES, CUSTOMERS
 from tests.helpers.snapshots import random_towers
@@ -64,7 +66,7 @@ def trained(path: Path, shard: tuple[int, int] | None = None, **changes) -> dict
     if shard:
         batches = ShardMaker.of(batches, *shard)
     inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
-    result = train(training.tower_config(8, [16], 8), inputs, settings, path, "data", workers=workers)
+    result = train(tower_config(training, 8, [16], 8), inputs, settings, path, "data", workers=workers)
     losses = [record["train_loss"] for record in result.history]
     traffic = workers.traffic.a_step() | {"steps": workers.traffic.steps} if workers else {}
     return {"weights": weights(result.model), "losses": losses, "traffic": traffic}
@@ -104,7 +106,7 @@ def ranks(request, tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_loss_and_gradients_are_those_of_the_whole_batch(ranks, case):
     expected = gradients(case)
-    assert expected["item_tower.towers.0.identity.table.weight"].abs().sum() > 0
+    assert expected["item_tower.towers.0.id_embedding.table.weight"].abs().sum() > 0
     for found in ranks:
         assert found[case].keys() == expected.keys()
         for name, value in expected.items():
@@ -176,7 +178,7 @@ def test_the_parts_of_all_workers_are_the_batches_of_one_machine(makers):
     for whole, *parts in zip(*epochs, strict=True):
         steps += 1
         assert isinstance(whole, Batch)
-        assert all(isinstance(part, ShardBatch) for part in parts)
+        assert all(part.shared is not None for part in parts)
         assert {part.day for part in parts} == {whole.day}
         assert {len(part) for part in parts} == {len(whole)}
         together = sorted(row for part in parts for row in rows_of(part))
@@ -189,8 +191,9 @@ def test_the_parts_of_all_workers_are_the_batches_of_one_machine(makers):
 
 def rows_of(batch: Batch) -> list[tuple[object, ...]]:
     """Each example: customer, article, history with its days, as one row."""
-    histories = np.where(batch.mask, batch.items[batch.history], -1)
-    columns = (batch.customers, batch.items[batch.positives], histories.tolist(), batch.days_since.tolist())
+    seen = batch.histories
+    histories = np.where(seen.mask, batch.items[seen.articles], -1)
+    columns = (batch.customers, batch.items[batch.positives], histories.tolist(), seen.days_since.tolist())
     return [(int(c), int(a), tuple(h), tuple(d)) for c, a, h, d in zip(*columns, strict=True)]
 
 
@@ -199,11 +202,14 @@ def test_every_article_is_shared_once(makers):
     days = batches.examples.day
     chosen = np.flatnonzero(days >= days[-1] - 1)
     parts = [shard.make(chosen, np.random.default_rng(0)) for shard in shards]
-    sent = np.concatenate([part.items[part.sent] for part in parts])
+    shared = [part.shared for part in parts]
+    sent = np.concatenate([part.items[part.shared.sent] for part in parts])
     assert sorted(sent) == np.unique(batches.examples.article[chosen]).tolist()
-    assert len(sent) == parts[0].shared < min(len(chosen), ARTICLES)
-    everybodys = np.full(3 * parts[0].slots, -1)
+    assert len(sent) == shared[0].distinct < min(len(chosen), ARTICLES)
+    gathered = np.full(3 * shared[0].slots, -1)
     for rank, part in enumerate(parts):
-        everybodys[rank * part.slots :][: len(part.sent)] = part.items[part.sent]
+        gathered[rank * part.shared.slots :][: len(part.shared.sent)] = part.items[part.shared.sent]
     for part in parts:
-        assert everybodys[part.negatives - len(part.items)].tolist() == batches.examples.article[chosen].tolist()
+        np.testing.assert_array_equal(part.shared.rows, gathered)
+        places = part.negatives.places - len(part.items)
+        assert gathered[places].tolist() == batches.examples.article[chosen].tolist()

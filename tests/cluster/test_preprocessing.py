@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from pyarrow import fs
 
+from hm_utils import engines
 from hm_utils.cluster import ClusterError, preprocessing, reading, shards
 from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.input_parts import find_parts
@@ -19,7 +20,6 @@ from hm_utils.data import raw
 from hm_utils.data.examples import make_examples
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.schema import RawDataError
-from hm_utils.engines import check_engine
 from hm_utils.sample import write_sample
 from tests.helpers.small_ray import small_ray
 
@@ -242,4 +242,4 @@ def test_a_worker_without_the_shared_folder_is_told(tmp_path):
 @pytest.mark.parametrize(("engine", "num_workers"), [("spark", 1), ("ray", 0), ("local", 2)])
 def test_an_engine_that_there_is_not_is_said(engine, num_workers):
     with pytest.raises(ValueError, match=r"engine must be|num_workers must be|needs engine=\"ray\""):
-        check_engine(engine, num_workers)
+        engines.choose(engine, num_workers)

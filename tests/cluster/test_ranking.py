@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,19 +15,12 @@ from hm_utils.cluster import ClusterError, ranking
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import RawTables
 from hm_utils.evaluation.comparison import evaluate
-from hm_utils.evaluation.replay import write_replay
-from hm_utils.model.checkpoint import FORMAT, plain, save_checkpoint
 from hm_utils.model.snapshot import Snapshot
-from hm_utils.retrieval.index import build_index
-from hm_utils.serving import bundle
-from hm_utils.serving.article_map import write_map
-from hm_utils.serving.layout import layout
-from hm_utils.serving.publishing import write_model
-from hm_utils.serving.recommender import Recommender
+from hm_utils.serving import batch
 from tests.helpers.data import CUSTOMERS, article_table, customer_table, random_transactions
-from tests.helpers.served import SCORING, random_replay
+from tests.helpers.served import SCORING, publish_snapshot
 from tests.helpers.small_ray import small_ray
-from tests.helpers.snapshots import HISTORY_LENGTH, snapshot_of
+from tests.helpers.snapshots import snapshot_of
 
 pytestmark = pytest.mark.cluster
 
@@ -55,29 +46,15 @@ def snapshot(data) -> Snapshot:
 @pytest.fixture(scope="module")
 def model(data, snapshot, tmp_path_factory) -> Path:
     """They are published."""
-    checkpoint = tmp_path_factory.mktemp("checkpoint") / "two_tower.pt"
-    config = plain(asdict(snapshot.model.config))
-    identity = {"format": FORMAT, "settings": {"history_length": HISTORY_LENGTH}, "tower_config": config}
-    save_checkpoint(checkpoint, snapshot.model, identity, [], 1)
-
-    def write(folder: Path) -> dict[str, Any]:
-        index = build_index(snapshot.index_vectors(SCORING))
-        of_data = data.articles, data.customers, data.training.encoders, data.training.attributes, data.log
-        write_model(folder, checkpoint, snapshot.article_vectors, index, SCORING, snapshot.variants, *of_data)
-        write_replay(folder, random_replay(data.log))
-        write_map(folder, layout(snapshot.article_vectors[:, :8]), data.articles)
-        Recommender.open(folder, {}).store_queries(folder / "queries.npy")
-        return {"data": {}, "parameters": {}, "metrics": {}, "golden": Recommender.open(folder, {}).golden([0, 9])}
-
     artifacts = tmp_path_factory.mktemp("artifacts")
-    bundle.publish(artifacts, write, check=lambda folder: Recommender.load(folder))
+    publish_snapshot(artifacts, snapshot, data.training.encoders, data.articles, data.customers)
     return artifacts / "model"
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Four chunks of the small data's customers, the last of them shorter."""
-    monkeypatch.setattr(recommend, "CHUNK", 16)
+    monkeypatch.setattr(batch, "CHUNK", 16)
     monkeypatch.setattr(ranking, "CHUNK", 16)
     monkeypatch.setattr(ranking, "RANKED_AT_ONCE", 16)
 

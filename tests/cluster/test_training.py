@@ -16,14 +16,15 @@ import nbformat
 import pytest
 import torch
 
+from hm_utils import engines
 from hm_utils.cluster import ClusterError
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import RawTables, read_raw
-from hm_utils.model.checkpoint import read_checkpoint, save_whole
+from hm_utils.model.checkpoint import atomic_save, read_checkpoint
 from hm_utils.pipeline import notebook_runner
 from hm_utils.sample import write_sample
 from hm_utils.training import fit as fit_module
-from hm_utils.training.fit import fit, open_inputs, training_inputs
+from hm_utils.training.fit import open_inputs, tower_config, training_inputs
 from hm_utils.training.loop import TrainingSettings
 from hm_utils.training.refit import refit
 from tests.helpers.data import article_table, customer_table, random_transactions
@@ -55,8 +56,9 @@ def data(tmp_path_factory) -> Preprocessed:
 
 
 def fitted(data: Preprocessed, path: Path, **where):
-    config = data.training.tower_config(8, [16], 8, ensemble_size=2)
-    return fit(data, training_inputs(data.log, data.training, SETTINGS), config, SETTINGS, path, **where)
+    config = tower_config(data.training, 8, [16], 8, ensemble_size=2)
+    inputs = training_inputs(data.log, data.training, SETTINGS)
+    return engines.choose(**{"engine": "local", **where}).fit(data, inputs, config, SETTINGS, path)
 
 
 def open_and_kill(folder: Path, *arguments):
@@ -87,10 +89,10 @@ def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here,
     validated = tmp_path / "c.pt"
     fitted(data, validated)
     checkpoint = read_checkpoint(validated)
-    save_whole(validated, checkpoint | {"epoch": 3})
+    atomic_save(validated, checkpoint | {"epoch": 3})
     plain = refit(data, validated, tmp_path / "plain.pt", "cpu").result
     monkeypatch.setattr(fit_module, "open_inputs", partial(open_and_kill, tmp_path))
-    result = refit(data, validated, tmp_path / "ray.pt", "cpu", engine="ray", num_workers=2).result
+    result = engines.choose("ray", 2).refit(data, validated, tmp_path / "ray.pt", "cpu").result
     assert (tmp_path / "killed").exists()
     assert result.resumed_from == 1
     assert result.best_epoch == len(result.history) == 3
@@ -98,7 +100,7 @@ def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here,
         assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
     kept, ours = weights(plain.model), weights(result.model)
     assert ours.keys() == kept.keys()
-    for name in ("item_tower.towers.0.identity.table.weight", "user_tower.towers.0.mlp.0.weight", "log_scale"):
+    for name in ("item_tower.towers.0.id_embedding.table.weight", "user_tower.towers.0.mlp.0.weight", "log_scale"):
         torch.testing.assert_close(ours[name], kept[name], rtol=1e-2, atol=1e-3)
     assert read_checkpoint(tmp_path / "ray.pt").keys() == read_checkpoint(tmp_path / "plain.pt").keys()
     assert sorted(path.name for path in tmp_path.glob("ray*")) == ["ray.pt"], "rubbish is left"

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.data.examples import BatchMaker
 from hm_utils.data.preprocessed_folder import PreprocessedError
 from hm_utils.data.preprocessing import Preprocessed, Split, make_training_data, preprocess
 from hm_utils.data.raw import RawTables
+from hm_utils.training.batches import BatchMaker
 from tests.helpers.data import DAYS, article_table, customer_table, random_log, random_transactions
 
 

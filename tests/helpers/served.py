@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 
+from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.evaluation.replay import replay, write_replay
-from hm_utils.model.checkpoint import FORMAT, save_checkpoint
+from hm_utils.evaluation.replay import replay
+from hm_utils.model.checkpoint import FORMAT, plain, save_checkpoint
 from hm_utils.model.scoring import Scoring
+from hm_utils.model.snapshot import Snapshot
 from hm_utils.retrieval.index import build_index
-from hm_utils.serving.article_map import pack, write_map
+from hm_utils.serving.article_map import pack
 from hm_utils.serving.bundle import publish
-from hm_utils.serving.catalogue import Catalogue
 from hm_utils.serving.layout import layout
-from hm_utils.serving.publishing import write_model
+from hm_utils.serving.model_folder import ModelContent, write_model
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
-from tests.helpers.snapshots import HISTORY_LENGTH, random_training, snapshot_of
+from tests.helpers.snapshots import random_training, snapshot_of
 
-SCORING = Scoring(name=0.7, popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
+SCORING = Scoring(identity=0.7, popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
 
 
 TEST_DAYS = 7
@@ -45,35 +46,42 @@ def random_replay(log: PurchaseLog) -> dict[str, Any]:
 def publish_random(artifacts: Path, scoring: Scoring = SCORING) -> Path:
     """Publish such a model in ``artifacts``, whole; the folder of its version."""
     log = random_log()
-    as_of = log.last_day + 1
-    training = random_training(log, as_of)
-    snapshot = snapshot_of(training, log, as_of)
+    training = random_training(log, log.last_day + 1)
+    snapshot = snapshot_of(training, log, log.last_day + 1)
+    return publish_snapshot(artifacts, snapshot, training.encoders, article_table(), customer_table(), scoring)
+
+
+def publish_snapshot(
+    artifacts: Path,
+    snapshot: Snapshot,
+    encoders: Encoders,
+    articles: pd.DataFrame,
+    customers: pd.DataFrame,
+    scoring: Scoring = SCORING,
+) -> Path:
+    identity = {
+        "format": FORMAT,
+        "tower_config": plain(asdict(snapshot.model.config)),
+        "settings": {"history_length": snapshot.history_length},
+    }
+    checkpoint = artifacts / "towers.pt"
+    save_checkpoint(checkpoint, snapshot.model, identity, [], 1)
 
     def write(folder: Path) -> dict[str, Any]:
-        identity = {
-            "format": FORMAT,
-            "tower_config": asdict(snapshot.model.config),
-            "settings": {"history_length": HISTORY_LENGTH},
-        }
-        checkpoint = artifacts / "towers.pt"
-        save_checkpoint(checkpoint, snapshot.model, identity, [], 1)
         write_model(
             folder,
-            checkpoint,
-            snapshot.article_vectors,
-            build_index(snapshot.index_vectors(scoring)),
-            scoring,
-            snapshot.variants,
-            article_table(),
-            customer_table(),
-            training.encoders,
-            training.attributes,
-            log,
+            checkpoint_path=checkpoint,
+            snapshot=snapshot,
+            index=build_index(snapshot.scorer(scoring).vectors),
+            scoring=scoring,
+            encoders=encoders,
+            articles=articles,
+            customers=customers,
+            replay=random_replay(snapshot.log),
+            packed_map=map_of(snapshot),
         )
-        write_replay(folder, random_replay(log))
-        write_map(folder, layout(snapshot.article_vectors), article_table())
-        Recommender.open(folder, {}).store_queries(folder / "queries.npy")
-        golden = Recommender.open(folder, {}).golden([1, 2, 3])
+        Recommender.open(folder).store_queries(folder)
+        golden = Recommender.open(folder).golden([1, 2, 3])
         return {"data": {"last_date": "2020-09-22"}, "parameters": {}, "metrics": {}, "golden": golden}
 
     return publish(artifacts, write, check=lambda folder: Recommender.load(folder))
@@ -85,24 +93,22 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
     as_of = log.last_day + 1
     training = random_training(log, as_of)
     snapshot = snapshot_of(training, log, as_of)
-    return Recommender(
-        model=snapshot.model,
-        index=build_index(snapshot.index_vectors(scoring)),
-        article_vectors=snapshot.article_vectors,
-        catalogue=Catalogue.of(article_table(), log),
-        customer_ids=customer_table()["customer_id"].to_numpy(dtype="U64").astype("S64"),
-        encoders=training.encoders,
-        customer_table=pa.Table.from_pandas(customer_table().drop(columns="customer_id")),
-        attributes=training.attributes,
-        log=log,
-        history_length=HISTORY_LENGTH,
-        scoring=scoring,
-        variants=snapshot.variants,
+    index = build_index(snapshot.scorer(scoring).vectors)
+    content = ModelContent.of(
+        snapshot,
+        index,
+        scoring,
+        training.encoders,
+        article_table(),
+        customer_table(),
         manifest={"version": "test"},
         replay=random_replay(log),
-        packed_map=pack(
-            layout(snapshot.article_vectors),
-            article_table()["article_id"].tolist(),
-            article_table()["index_group_name"],
-        ),
+        packed_map=map_of(snapshot),
     )
+    return Recommender(content)
+
+
+def map_of(snapshot: Snapshot) -> bytes:
+    articles = article_table()
+    places = layout(snapshot.article_vectors)
+    return pack(places, articles["article_id"].tolist(), articles["index_group_name"])

@@ -9,6 +9,7 @@ from hm_utils.data.preprocessing import TrainingData, make_training_data
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import TwoTower
+from hm_utils.training.fit import tower_config
 from tests.helpers.data import article_table, customer_table
 
 HISTORY_LENGTH = 5
@@ -17,10 +18,10 @@ ENSEMBLE_SIZE = 2  # the tests of training have one pair of towers
 
 def random_towers(training: TrainingData, ensemble_size: int = ENSEMBLE_SIZE) -> TwoTower:
     torch.manual_seed(0)
-    model = TwoTower(training.tower_config(8, [16], 8, ensemble_size)).eval()
+    model = TwoTower(tower_config(training, 8, [16], 8, ensemble_size)).eval()
     # New embeddings are so small beside the state that all articles are nearly alike; these tell them apart.
     for tower in model.item_tower.towers:
-        torch.nn.init.normal_(tower.identity.table.weight)
+        torch.nn.init.normal_(tower.id_embedding.table.weight)
         torch.nn.init.normal_(tower.categories.table.weight)
     return model
 

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from hm_utils.data.examples import Histories
 from hm_utils.data.features import CatalogueState
+from hm_utils.data.histories import Histories
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.preprocessing import make_training_data
+from hm_utils.model.encoding import encode_customers
 from hm_utils.model.scoring import Scoring
-from hm_utils.model.snapshot import Snapshot, encode_customers
+from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import TowerConfig, TwoTower
+from hm_utils.training.fit import tower_config
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log
 from tests.helpers.snapshots import random_snapshot
 
@@ -17,7 +19,7 @@ from tests.helpers.snapshots import random_snapshot
 def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
     log = random_log()
     training = make_training_data(article_table(), customer_table(), log, 40, 4)
-    model = TwoTower(training.tower_config(8, [16], 8)).eval()
+    model = TwoTower(tower_config(training, 8, [16], 8)).eval()
     state = CatalogueState(log).as_of(40)
     snapshot = Snapshot.take(model, training.categories, state, training.attributes, log, 40, 5)
     rows = np.array([0, 3, 59], dtype=np.int32)
@@ -61,7 +63,7 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     parts = (slice(width), slice(width, None))
     embedding, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
-    towers = snapshot.scale * (embedding + scoring.name * name)
+    towers = snapshot.scale * (embedding + scoring.identity * name)
     times = np.where((last >= 0).any(axis=1), 1, scoring.cold_start)
     assert set(times.tolist()) == {1, scoring.cold_start}
     expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)
@@ -104,8 +106,7 @@ def test_a_vector_does_not_depend_on_who_else_is_encoded_to_the_last_bit():
     )
 
     def encoded(rows):
-        some = Histories(histories.articles[rows], histories.days_since[rows], histories.mask[rows])
-        return encode_customers(model.user_tower, vectors, attributes[rows], some, chunk=64)
+        return encode_customers(model.user_tower, vectors, attributes[rows], histories[rows], chunk=64)
 
     whole = encoded(slice(None))
     for size in (1, 2, 3, 5, 7, 32):

@@ -1,14 +1,11 @@
 """What is served, and what is said of it. Publishing itself is test_bundle's and test_end_to_end's."""
 
-from types import SimpleNamespace
-
 import numpy as np
-import pytest
 
-from hm_utils.analysis.inspection import index_summary
+from hm_utils.analysis.evaluation_tables import index_summary
 from hm_utils.retrieval.index import ScannIndex
 from hm_utils.serving import publishing
-from hm_utils.serving.publishing import PUBLISHED, TWO_TOWER, decide, index_for_serving
+from hm_utils.serving.publishing import index_for_serving
 from tests.helpers.vectors import clustered_vectors, needs_scann, queries_near
 
 
@@ -36,14 +33,3 @@ def test_where_exact_search_takes_scanns_place_its_own_figures_are_told(monkeypa
     assert index_summary(index, choice)["microseconds a query"] == f"{setting.microseconds:,.0f}"
     assert "serving exact search" in caplog.text
     np.testing.assert_array_equal(index.vectors, vectors)
-
-
-@pytest.mark.parametrize(
-    ("towers", "published", "expected"),
-    [(0.05, 0.06, True), (0.05, 0.04, False), (0.01, 0.06, False), (0.03, 0.06, True)],
-)
-def test_the_published_list_and_the_towers_alone_must_beat_the_best_sellers(towers, published, expected):
-    scores = {TWO_TOWER: towers, PUBLISHED: published, "popularity": 0.02, "recent popularity": 0.045}
-    decision = decide(SimpleNamespace(mean=scores.__getitem__))  # type: ignore[arg-type]
-    assert decision.publish is expected
-    assert f"{min(towers, published) if not expected else published:.4f}" in decision.reason

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hm_utils.data.examples import histories_as_of
+from hm_utils.data.histories import histories_as_of
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import Scoring
 from hm_utils.serving.recommender import Recommender
@@ -67,7 +67,7 @@ def test_it_asks_as_the_evaluation_does_of_customers_with_and_without_a_history(
     assert 0 < (np.diff(recommender.log.offsets) == 0).sum() < CUSTOMERS
     np.testing.assert_allclose(
         recommender.queries(recommender.customers(EVERYBODY)),
-        snapshot.queries(EVERYBODY.astype(np.int32), recommender.scoring),
+        snapshot.queries(EVERYBODY.astype(np.int32), snapshot.scorer(SCORING)),
         atol=1e-6,
     )
 
@@ -137,8 +137,9 @@ def test_somebody_without_a_history_gets_no_reasons(recommender):
 
 
 def test_similar_articles_are_those_of_the_closest_taste(recommender):
-    width = recommender._config.total_output_dim
-    embeddings = recommender._article_vectors[:, :width].astype(np.float64)
+    content = recommender._content
+    width = content.user_tower.config.total_output_dim
+    embeddings = content.article_vectors[:, :width].astype(np.float64)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     for article in (0, 7, ARTICLES - 1):
         cosines = embeddings @ embeddings[article]

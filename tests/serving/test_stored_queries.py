@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +22,18 @@ ROWS = np.arange(CUSTOMERS, dtype=np.int32)
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recommender:
     monkeypatch.setattr(recommender_module, "STORED_AT_ONCE", 7)  # several parts, and a rest
-    model = random_recommender()
-    model.store_queries(tmp_path / "queries.npy")
-    model._stored_queries = StoredQueries(tmp_path / "queries.npy")
-    return model
+    random_recommender().store_queries(tmp_path)
+    return with_queries(tmp_path / "queries.npy")
+
+
+def with_queries(path: Path, **changes: Any) -> Recommender:
+    """The random recommender with these stored queries."""
+    return Recommender(replace(random_recommender()._content, queries=StoredQueries(path), **changes))
 
 
 def test_they_are_the_user_towers_to_the_last_bit(stored: Recommender) -> None:
     fresh = random_recommender()
-    assert len(stored._stored_queries or ()) == CUSTOMERS
+    assert len(stored._content.queries or ()) == CUSTOMERS
     for rows in (ROWS, ROWS[::-3], ROWS[5:6], ROWS[:0]):
         np.testing.assert_array_equal(stored.queries(stored.customers(rows)), fresh.queries(fresh.customers(rows)))
 
@@ -48,7 +53,7 @@ def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommend
     def fail(users):
         raise AssertionError("the tower was asked")
 
-    monkeypatch.setattr(stored, "encode", fail)
+    monkeypatch.setattr(stored, "encoded_queries", fail)
     for row, (articles, scores) in enumerate(expected):
         found, theirs = stored.recommend(stored.customers(ROWS[row : row + 1]), 10)
         np.testing.assert_array_equal(found, articles)
@@ -58,14 +63,12 @@ def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommend
 
 
 def test_queries_of_other_towers_are_refused(stored: Recommender, tmp_path: Path) -> None:
-    stored.customer_ids = np.sort(stored.customer_ids)
-    stored.manifest = {"golden": stored.golden([0, 3])}
-    stored.check_golden()
+    manifest = {"golden": stored.golden([0, 3])}
+    with_queries(tmp_path / "queries.npy", manifest=manifest).check_golden()
     queries = np.load(tmp_path / "queries.npy")
     write_queries(tmp_path / "others.npy", [np.roll(queries, 1, axis=1)], CUSTOMERS)
-    stored._stored_queries = StoredQueries(tmp_path / "others.npy")
-    with pytest.raises(BundleError, match=r"queries\.npy is of other towers"):
-        stored.check_golden()
+    with pytest.raises(BundleError, match=r"queries\.npy does not belong to these towers"):
+        with_queries(tmp_path / "others.npy", manifest=manifest).check_golden()
 
 
 def test_files_that_are_no_queries_are_refused(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hm_utils.data.examples import histories_as_of
-from hm_utils.serving.user_context import UserContext, merged, visit
+from hm_utils.data.histories import histories_as_of, visit
+from hm_utils.serving.user_context import UserContext
 from tests.helpers.data import CUSTOMERS, random_log
 
 
@@ -28,9 +28,9 @@ def test_a_visit_is_nearest_first_and_of_one_day_the_later_is_nearer():
 def test_merged_histories_are_in_order_of_days_the_visit_first():
     bought = visit([1, 2, 3], [6, 4, 4], 5)
     seen = visit([8, 9], [4, 0], 5)
-    assert entries(merged(seen, bought)) == [(9, 0), (8, 4), (3, 4), (2, 4), (1, 6)]
-    assert entries(merged(visit([8, 9, 7], [4, 0, 5], 5), bought)) == [(9, 0), (8, 4), (3, 4), (2, 4), (7, 5)]
-    assert entries(merged(visit([], [], 5), bought)) == entries(bought)
+    assert entries(seen.merged(bought)) == [(9, 0), (8, 4), (3, 4), (2, 4), (1, 6)]
+    assert entries(visit([8, 9, 7], [4, 0, 5], 5).merged(bought)) == [(9, 0), (8, 4), (3, 4), (2, 4), (7, 5)]
+    assert entries(visit([], [], 5).merged(bought)) == entries(bought)
 
 
 def test_a_history_without_an_article_keeps_the_order_of_the_others():

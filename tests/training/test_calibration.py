@@ -155,7 +155,7 @@ def test_calibration_finds_the_weights_that_customers_chose_with(snapshot, log, 
     temperature, name, popularity, has, log_days, of_a_variant = WEIGHTS
     assert found.customers == len(rows)
     assert found.temperature == pytest.approx(temperature, abs=0.03)
-    assert found.scoring.name == name == 0
+    assert found.scoring.identity == name == 0
     assert found.scoring.popularity * found.temperature == pytest.approx(popularity, abs=0.15)
     assert found.scoring.bought * found.temperature == pytest.approx(has, abs=0.2)
     assert found.scoring.log_days * found.temperature == pytest.approx(log_days, abs=0.1)

@@ -8,24 +8,23 @@ import pandas as pd
 import pytest
 import torch
 
-from hm_utils.data.examples import BatchMaker
 from hm_utils.data.features import CatalogueState
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.preprocessing import make_training_data
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from hm_utils.training import loop as training_module
+from hm_utils.training.batches import BatchMaker
+from hm_utils.training.fit import tower_config
 from hm_utils.training.loop import (
-    AVERAGE_POWER,
     MIN_DAYS_OF_LOG,
     PRICE_COLUMN,
-    STEPS_PER_AVERAGE,
-    RowAdam,
     TrainingInputs,
     TrainingSettings,
     batch_loss,
     train,
 )
+from hm_utils.training.optimizer import AVERAGE_POWER, STEPS_PER_AVERAGE, RowAdam
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
 from tests.helpers.snapshots import random_towers
 
@@ -53,7 +52,7 @@ def run(parts, path: Path, validate=None, fingerprint="data", **changes):
     )
     batches = BatchMaker(log, training.examples, settings.batch_size, LENGTH, settings.use_in_batch_negatives)
     return train(
-        training.tower_config(8, [16], 8),
+        tower_config(training, 8, [16], 8),
         TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes),
         settings,
         path,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from hm_utils.analysis.logq_experiment import popularity_learned
-from hm_utils.data.examples import BatchMaker
 from hm_utils.data.features import CatalogueState
 from hm_utils.plotting import tower_diagram, training_figures
 from hm_utils.training import vector_health
+from hm_utils.training.batches import BatchMaker
 from hm_utils.training.loop import TrainingInputs
 from tests.analysis.test_eda import check_figure
 from tests.helpers.data import random_log

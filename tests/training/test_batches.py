@@ -8,15 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.data.examples import (
-    BatchMaker,
-    Examples,
-    histories_as_of,
-    make_examples,
-    on_sale_by_week,
-    sample_negatives,
-)
+from hm_utils.data.examples import Examples, make_examples, on_sale_by_week, sample_negatives
+from hm_utils.data.histories import histories_as_of
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.training.batches import BatchMaker
 from tests.helpers.data import ARTICLES, random_log, random_transactions
 
 START, END, LENGTH = 10, 40, 6
@@ -63,7 +58,7 @@ def test_histories_equal_a_slow_look_at_the_transactions(log):
 
 def test_no_history_holds_the_examples_day_or_later(log, examples):
     for batch in batches(log, examples, context_share=0.0).epoch(np.random.default_rng(0)):
-        assert (batch.days_since[batch.mask] >= 1).all()
+        assert (batch.histories.days_since[batch.histories.mask] >= 1).all()
 
 
 def test_the_context_is_a_part_of_the_basket_before_what_was_bought_earlier(log, examples):
@@ -72,12 +67,12 @@ def test_the_context_is_a_part_of_the_basket_before_what_was_bought_earlier(log,
     for start in range(0, len(examples), 64):
         chosen = np.arange(start, min(start + 64, len(examples)))
         batch = maker.make(chosen, np.random.default_rng(start))
-        assert batch.mask.shape == (len(chosen), LENGTH)
-        assert (batch.mask[:, 1:] <= batch.mask[:, :-1]).all()  # no holes
-        assert (batch.days_since[~batch.mask] == 0).all()
+        assert batch.histories.mask.shape == (len(chosen), LENGTH)
+        assert (batch.histories.mask[:, 1:] <= batch.histories.mask[:, :-1]).all()  # no holes
+        assert (batch.histories.days_since[~batch.histories.mask] == 0).all()
         for row, (customer, day) in enumerate(zip(examples.customer[chosen], examples.day[chosen], strict=True)):
-            known = batch.mask[row]
-            seen, days_since = batch.items[batch.history[row][known]], batch.days_since[row][known]
+            known = batch.histories.mask[row]
+            seen, days_since = batch.items[batch.histories.articles[row][known]], batch.histories.days_since[row][known]
             rows = slice(log.offsets[customer], log.offsets[customer + 1])
             article, ago = log.article[rows][::-1], day.astype(int) - log.day[rows][::-1]
             # Of the basket a part, never the target; then what was bought earlier, the newest first.
@@ -102,7 +97,7 @@ def test_histories_are_hidden_whole_for_a_share_of_the_examples(log, examples):
 
     def masks(history_dropout):
         maker = batches(log, examples, context_share=0.0, history_dropout=history_dropout)
-        return maker.make(chosen, np.random.default_rng(0)).mask
+        return maker.make(chosen, np.random.default_rng(0)).histories.mask
 
     whole, some = masks(0.0), masks(0.25)
     past = whole.any(axis=1)
@@ -125,9 +120,9 @@ def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
     }
     popularity = [np.log(1 + ARTICLES * share[article]) for article in batch.items.tolist()]
     np.testing.assert_allclose(batch.popularity, popularity, rtol=1e-5)
-    sampled = batch.items[batch.negatives].tolist()
+    sampled = batch.items[batch.negatives.places].tolist()
     expected = [np.log((64 - 1) * share[article]) for article in sampled]
-    np.testing.assert_allclose(batch.log_expected_count, expected, rtol=1e-5)
+    np.testing.assert_allclose(batch.negatives.log_expected_count, expected, rtol=1e-5)
 
 
 def test_a_basket_stays_together_in_an_epoch(log, examples):
@@ -177,9 +172,12 @@ def test_the_physically_cut_log_gives_the_same_batches(log, examples):
         batches(cut, make_examples(cut, START, END)).epoch(np.random.default_rng(1)),
         strict=True,
     ):
-        for name in ("items", "customers", "positives", "negatives", "history", "days_since", "mask", "collisions"):
+        for name in ("items", "customers", "positives", "popularity"):
             np.testing.assert_array_equal(getattr(whole, name), getattr(short, name))
-        np.testing.assert_allclose(whole.log_expected_count, short.log_expected_count)
+        for name in ("articles", "days_since", "mask"):
+            np.testing.assert_array_equal(getattr(whole.histories, name), getattr(short.histories, name))
+        for name in ("places", "log_expected_count", "collisions"):
+            np.testing.assert_array_equal(getattr(whole.negatives, name), getattr(short.negatives, name))
 
 
 def test_expected_counts_are_what_sampling_gives(log):
@@ -191,9 +189,9 @@ def test_expected_counts_are_what_sampling_gives(log):
     for _ in range(rounds):
         chosen = rng.choice(len(examples), maker.batch_size, replace=False)
         batch = maker.make(chosen, rng)
-        articles = batch.items[batch.negatives]
+        articles = batch.items[batch.negatives.places]
         counts += np.bincount(articles, minlength=ARTICLES)
-        expected[articles] = np.exp(batch.log_expected_count)
+        expected[articles] = np.exp(batch.negatives.log_expected_count)
     # An example's own place is no sample: n - 1 others are drawn, against n counted here.
     np.testing.assert_allclose(counts / rounds, expected, rtol=0.15)
 
@@ -201,12 +199,12 @@ def test_expected_counts_are_what_sampling_gives(log):
 def test_collisions_are_the_own_article_and_other_purchases_of_the_customer(log, examples):
     batch = batches(log, examples).make(np.arange(200, 264), np.random.default_rng(0))
     n = len(batch.customers)
-    own, others = batch.items[batch.positives], batch.items[batch.negatives]
+    own, others = batch.items[batch.positives], batch.items[batch.negatives.places]
     for i in range(n):
         for j in range(len(others)):
             same_customer = batch.customers[i] == batch.customers[j]
-            assert batch.collisions[i, j] == (own[i] == others[j] or same_customer)
-    assert batch.collisions.diagonal().all()
+            assert batch.negatives.collisions[i, j] == (own[i] == others[j] or same_customer)
+    assert batch.negatives.collisions.diagonal().all()
 
 
 def test_sampled_negatives_were_on_sale_and_never_bought(log, examples):
@@ -252,8 +250,7 @@ def test_pair_batches_use_the_sampled_negatives(log, examples):
     paired = Examples(examples.customer, examples.article, examples.day, negatives)
     chosen = np.array([5, 60, 7])
     batch = batches(log, paired, use_in_batch_negatives=False).make(chosen, np.random.default_rng(0))
-    np.testing.assert_array_equal(batch.items[batch.negatives], negatives[chosen])
-    assert batch.log_expected_count is None
+    np.testing.assert_array_equal(batch.items[batch.negatives.places], negatives[chosen])
     with pytest.raises(ValueError, match="sampled negatives"):
         batches(log, examples, use_in_batch_negatives=False)
 

@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 
-from hm_utils.data.examples import Histories, histories_as_of
-from hm_utils.model import scoring as scoring_module
-from hm_utils.model.scoring import (
-    TOWERS_ALONE,
-    Relatives,
-    Scoring,
-    Variants,
-    add_repurchase,
-    best,
-    factor,
-    fold_articles,
-    fold_customers,
-    own_articles,
-    relatives,
-    scores_of,
-)
+from hm_utils.data.histories import Histories, histories_as_of
+from hm_utils.model import repurchase
+from hm_utils.model.repurchase import Relatives, Variants, own_articles, relatives
+from hm_utils.model.scorer import Scorer, add_repurchase
+from hm_utils.model.scoring import TOWERS_ALONE, Scoring, factor, fold_articles, fold_customers
 from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, random_log
 from tests.helpers.vectors import unit
 
@@ -62,7 +51,7 @@ def test_the_bonus_counts_as_many_times_as_is_said_of_a_customer():
 @pytest.mark.parametrize("length", [5, 50])
 @pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])
 def test_own_articles_are_listed_once_as_bought_last(as_of, length, monkeypatch):
-    monkeypatch.setattr(scoring_module, "OWN_LENGTH", length)
+    monkeypatch.setattr(repurchase, "OWN_LENGTH", length)
     log = random_log()
     own = own_articles(histories_as_of(log, CUSTOMER_ROWS, as_of, 50))
     repeated = 0
@@ -128,26 +117,28 @@ def test_siblings_survive_saving(tmp_path):
 
 def test_a_list_does_not_depend_on_who_else_is_in_the_batch():
     vectors, queries = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS)
-    folded, asked = fold_articles(vectors, random_bonus(ARTICLES), 12.0), fold_customers(queries)
-    variants, scoring = Variants.on_sale(PRODUCTS, ON_SALE), Scoring(bought=2.0, log_days=-0.5, variant=1.0)
+    scorer = scorer_of(vectors, random_bonus(ARTICLES), Scoring(bought=2.0, log_days=-0.5, variant=1.0))
+    asked = fold_customers(queries)
 
-    def lists(rows):
-        related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS[rows], 25, 60), variants)
-        return best(lambda q, k: best_of(q @ folded.T, k), folded, 12.0, asked[rows], related, scoring, 9)
+    def ranked(rows):
+        related = scorer.relatives(histories_as_of(random_log(), CUSTOMER_ROWS[rows], 25, 60))
+        return scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), asked[rows], related, 9)[0]
 
-    together, alone = lists(slice(None)), [lists(slice(row, row + 1)) for row in range(CUSTOMERS)]
-    np.testing.assert_array_equal(together[0], np.concatenate([articles for articles, _ in alone]))
+    alone = [ranked(slice(row, row + 1)) for row in range(CUSTOMERS)]
+    np.testing.assert_array_equal(ranked(slice(None)), np.concatenate(alone))
+
+
+def scorer_of(vectors, bonus, scoring=TOWERS_ALONE, scale=12.0) -> Scorer:
+    return Scorer(scoring, fold_articles(vectors, bonus, scale), Variants.on_sale(PRODUCTS, ON_SALE), scale, 4)
 
 
 def test_scores_of_some_articles_are_those_of_the_search():
-    articles = relatives(
-        histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60), Variants.on_sale(PRODUCTS, ON_SALE)
-    ).articles
-    vectors, queries, scale = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS), 12.0
+    vectors, queries = random_vectors(0, ARTICLES), random_vectors(1, CUSTOMERS)
     bonus = np.random.default_rng(2).gamma(2.0, size=ARTICLES).astype(np.float32)
-    folded = fold_articles(vectors, bonus, scale)
-    scores = scores_of(folded, factor(folded, scale), fold_customers(queries), articles)
-    expected = np.take_along_axis(scale * queries @ vectors.T + bonus, np.maximum(articles, 0), axis=1)
+    scorer = scorer_of(vectors, bonus)
+    articles = scorer.relatives(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60)).articles
+    scores = scorer.dot_product_scores(fold_customers(queries), articles)
+    expected = np.take_along_axis(scorer.scale * queries @ vectors.T + bonus, np.maximum(articles, 0), axis=1)
     there = articles >= 0
     assert there.any()
     np.testing.assert_allclose(scores[there], expected[there], rtol=1e-4, atol=1e-3)
@@ -233,3 +224,15 @@ def test_which_scoring_needs_the_customers_own_articles():
     assert Scoring(bought=-1.0).has_repurchase
     assert Scoring(log_days=0.1).has_repurchase
     assert Scoring(variant=0.1).has_repurchase
+
+
+def test_the_whole_scores_of_some_articles_and_of_all_are_those_of_the_ranking():
+    scoring = Scoring(bought=2.0, log_days=-0.5, variant=-1.0)
+    scorer = scorer_of(random_vectors(0, ARTICLES), random_bonus(ARTICLES), scoring)
+    queries = fold_customers(random_vectors(1, CUSTOMERS))
+    related = scorer.relatives(histories_as_of(random_log(), CUSTOMER_ROWS, 25, 60))
+    ranked, scores = scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), queries, related, ARTICLES)
+    np.testing.assert_allclose(scorer.scores(queries, related, ranked), scores, atol=1e-4)
+    np.testing.assert_allclose(
+        np.take_along_axis(scorer.scores_of_all(queries, related), ranked, axis=1), scores, atol=1e-4
+    )

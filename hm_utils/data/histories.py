@@ -1,0 +1,89 @@
+"""The last purchases of many customers as of a day, as arrays of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from hm_utils.arrays import Bool, Int32, Int64
+from hm_utils.data.purchases import PurchaseLog
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The last purchases of n customers, newest first, padded to one length.
+
+    Attributes:
+        articles: ``[n, length]`` article rows, or places in a batch's items; 0 where padded.
+        days_since: ``[n, length]`` days from the purchase to the day of the example, 0 where padded.
+        mask: ``[n, length]`` false where padded.
+    """
+
+    articles: Int32 | Int64
+    days_since: Int32
+    mask: Bool
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def __getitem__(self, rows: slice | npt.NDArray) -> Histories:
+        """The histories of some of the customers."""
+        return Histories(**{name: column[rows] for name, column in self._columns()})
+
+    def newest(self, length: int) -> Histories:
+        """The last ``length`` purchases of each customer."""
+        return Histories(**{name: column[:, :length] for name, column in self._columns()})
+
+    def reordered(self, order: Int64, mask: Bool | None = None) -> Histories:
+        """The purchases in the columns ``order`` ``[n, m]``.
+
+        Purchases become padding where ``mask`` (``[n, length]``, by default the histories' own) is false.
+        """
+        shown = np.take_along_axis(self.mask if mask is None else mask, order, axis=1)
+        columns = {name: np.take_along_axis(column, order, axis=1) for name, column in self._columns()}
+        return Histories(**{name: np.where(shown, column, 0) for name, column in columns.items()} | {"mask": shown})
+
+    def merged(self, other: Histories) -> Histories:
+        """Both histories of each customer as one, as long as ``other``; on the same day, ``self`` is nearer."""
+        both = Histories(
+            **{name: np.concatenate([column, getattr(other, name)], axis=1) for name, column in self._columns()}
+        )
+        newest_first = np.argsort(np.where(both.mask, both.days_since, np.iinfo(np.int32).max), axis=1, kind="stable")
+        return both.reordered(newest_first[:, : other.mask.shape[1]])
+
+    def _columns(self) -> list[tuple[str, npt.NDArray]]:
+        return [(each.name, getattr(self, each.name)) for each in fields(self)]
+
+
+def gather_histories(log: PurchaseLog, customers: Int32, ends: Int64, days: npt.ArrayLike, length: int) -> Histories:
+    """The ``length`` purchases before log row ``ends`` of each customer, as seen on ``days`` (``[n]`` or one day)."""
+    rows = ends[:, None] - 1 - np.arange(length)
+    mask = rows >= log.offsets[customers][:, None]
+    rows = np.where(mask, rows, 0)
+    days_since = np.broadcast_to(days, len(ends))[:, None].astype(np.int32) - log.day[rows]
+    return Histories(
+        articles=np.where(mask, log.article[rows], 0).astype(np.int32),
+        days_since=np.where(mask, days_since, 0).astype(np.int32),
+        mask=mask,
+    )
+
+
+def histories_as_of(log: PurchaseLog, customers: Int32, as_of: int, length: int) -> Histories:
+    """The last ``length`` purchases of each customer strictly before day ``as_of``."""
+    return gather_histories(log, customers, log.history_ends(customers, as_of), as_of, length)
+
+
+def visit(articles: Sequence[int], days_ago: Sequence[int], length: int) -> Histories:
+    """The history of one visitor: article rows in the order of the events, and the days since each (0: this visit)."""
+    days = np.asarray(days_ago, dtype=np.int32)
+    order = np.argsort(-days, kind="stable")[::-1][:length]
+    padding = (0, length - len(order))
+    rows = np.asarray(articles, dtype=np.int32)[order]
+    return Histories(
+        articles=np.pad(rows, padding)[None],
+        days_since=np.pad(days[order], padding)[None],
+        mask=(np.arange(length) < len(order))[None],
+    )

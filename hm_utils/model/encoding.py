@@ -1,0 +1,95 @@
+"""The forward pass: rows of numbers in, unit vectors out. Training, evaluation and service all encode here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hm_utils.arrays import Float32, Int32
+from hm_utils.data.histories import Histories
+from hm_utils.model.towers import ItemEnsemble, UserEnsemble
+
+# BLAS kernels process rows in blocks (4 on AMD, 16 with AVX-512) and round a partial block differently. Padding makes
+# a single query bit-identical to the same query in a batch.
+ROW_BLOCK = 16
+
+
+def to_tensor(array: npt.NDArray, device: str) -> Tensor:
+    """``array`` on the device; shares memory where it is contiguous and the device is the CPU."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def padded(rows: npt.NDArray[Any], block: int) -> npt.NDArray[Any]:
+    """``rows``, the last one repeated up to a multiple of ``block``."""
+    return np.append(rows, np.repeat(rows[-1:], -len(rows) % block))
+
+
+def encode_items(tower: ItemEnsemble, categories: Int32, state: Float32, device: str) -> Tensor:
+    """``[n, vector_dim]`` unit vectors of articles.
+
+    Args:
+        categories: ``[n, columns]`` codes.
+        state: ``[n, n_state]`` see :class:`hm_utils.data.features.CatalogueState`.
+    """
+    return tower(to_tensor(categories, device).long(), to_tensor(state, device))
+
+
+def encode_users(tower: UserEnsemble, attributes: Int32, items: Tensor, histories: Histories, device: str) -> Tensor:
+    """``[n, vector_dim]`` unit vectors of customers.
+
+    Args:
+        attributes: ``[n, columns]`` codes.
+        items: ``[m, vector_dim]`` item vectors.
+        histories: of the same customers; their ``articles`` are rows of ``items``.
+    """
+    return tower(
+        to_tensor(attributes, device).long(),
+        items,
+        to_tensor(histories.articles, device),
+        to_tensor(histories.days_since, device).long(),
+        to_tensor(histories.mask, device),
+    )
+
+
+@torch.inference_mode()
+def encode_articles(
+    tower: ItemEnsemble, categories: Int32, state: Float32, device: str = "cpu", chunk: int = 16_384
+) -> Float32:
+    """:func:`encode_items` for the whole catalogue, a chunk at a time."""
+    tower.eval()
+    parts = (slice(start, start + chunk) for start in range(0, len(state), chunk))
+    return torch.cat([encode_items(tower, categories[part], state[part], device).cpu() for part in parts]).numpy()
+
+
+@torch.inference_mode()
+def encode_customers(
+    tower: UserEnsemble,
+    article_vectors: Float32,
+    attributes: Int32,
+    histories: Histories,
+    device: str = "cpu",
+    chunk: int = 4_096,
+) -> Float32:
+    """:func:`encode_users` for many customers, a chunk at a time, each article of a chunk once.
+
+    Args:
+        article_vectors: ``[n_articles, vector_dim]`` as of the day of the histories.
+    """
+    if tower.training:
+        tower.eval()
+    n = len(attributes)
+    vectors = [np.empty((0, article_vectors.shape[1]), dtype=np.float32)]
+    for start in range(0, n, chunk):
+        rows = np.arange(start, min(start + chunk, n))
+        if len(rows) < ROW_BLOCK:
+            rows = padded(rows, ROW_BLOCK)
+        part = histories[rows]
+        articles, places = np.unique(part.articles, return_inverse=True)
+        items = to_tensor(article_vectors[padded(articles, ROW_BLOCK)], device)
+        part = Histories(places, part.days_since, part.mask)
+        vectors.append(encode_users(tower, attributes[rows], items, part, device)[: n - start].cpu().numpy())
+    return np.concatenate(vectors)

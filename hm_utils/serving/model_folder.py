@@ -1,0 +1,189 @@
+"""The content of a published model: what its files are called, how they are written, and how they are opened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+
+from hm_utils.arrays import Float32, Int32
+from hm_utils.data.features import Encoders
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.model.checkpoint import load_checkpoint, read_checkpoint
+from hm_utils.model.repurchase import Variants
+from hm_utils.model.scoring import Scoring
+from hm_utils.model.snapshot import Snapshot
+from hm_utils.model.towers import UserEnsemble
+from hm_utils.retrieval.index import Index, Searchable, load_exact, load_index
+from hm_utils.serving.catalogue import Catalogue, with_sales
+from hm_utils.serving.stored_queries import StoredQueries
+
+# The files of a published model. Its manifest lists them with their checksums (hm_utils.serving.bundle).
+CHECKPOINT = "checkpoint.pt"  # the towers
+ARTICLE_VECTORS = "article_vectors.npy"  # the articles' vectors, as the user tower reads them in a history
+INDEX = "index"  # the vectors to search, popularity folded in, and ScaNN's files
+SCORING = "scoring.json"  # the weights of a score, see hm_utils.model.scoring
+VARIANTS = "variants"  # the articles of every product that were on sale
+ARTICLES = "articles.parquet"  # the catalogue with prices and recent sales, in order of article row
+CUSTOMER_TABLE = "customers.arrow"  # the customers' raw attributes, in order of customer row
+CUSTOMER_IDS = "customer_ids.npy"  # their ids as bytes, ascending, for a binary search
+ATTRIBUTES = "attributes.npy"  # codes of the customers' attributes
+LOG = "log"  # every purchase up to the model's day
+QUERIES = "queries.npy"  # each customer's query vector, see hm_utils.serving.stored_queries
+REPLAY = "replay.json"  # rankings of the evaluation beside the purchases that followed
+MAP = "map.bin"  # the articles' places in the plane, see hm_utils.serving.article_map
+# The vocabularies are in encoders.json, which Encoders writes.
+
+
+@dataclass(frozen=True)
+class ModelContent:
+    """A published model in memory, or memory-mapped from its folder; a field a file.
+
+    Attributes:
+        user_tower: without the item tower, whose tables are larger than the rest and whose vectors are stored.
+        scale: the learned scale of the cosine.
+        history_length: purchases of a history that the towers were trained with.
+        customer_ids: ``[n_customers]`` bytes.
+        customer_table: a row a customer.
+        attributes: ``[n_customers, columns]``.
+        queries: None while a model is being published.
+        replay, packed_map: None for a model without.
+        folder: where it was opened.
+    """
+
+    user_tower: UserEnsemble
+    scale: float
+    history_length: int
+    article_vectors: Float32
+    index: Searchable
+    scoring: Scoring
+    variants: Variants
+    catalogue: Catalogue
+    encoders: Encoders
+    customer_ids: npt.NDArray[np.bytes_]
+    customer_table: pa.Table
+    attributes: Int32
+    log: PurchaseLog
+    queries: StoredQueries | None = None
+    replay: dict[str, Any] | None = None
+    packed_map: bytes | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
+
+    @classmethod
+    def of(
+        cls,
+        snapshot: Snapshot,
+        index: Searchable,
+        scoring: Scoring,
+        encoders: Encoders,
+        articles: pd.DataFrame,
+        customers: pd.DataFrame,
+        **others: Any,
+    ) -> ModelContent:
+        """From a snapshot, without a folder; ``others`` are further fields."""
+        return cls(
+            user_tower=snapshot.model.user_tower,
+            scale=snapshot.scale,
+            history_length=snapshot.history_length,
+            article_vectors=snapshot.article_vectors,
+            index=index,
+            scoring=scoring,
+            variants=snapshot.variants,
+            catalogue=Catalogue.of(articles, snapshot.log),
+            encoders=encoders,
+            customer_ids=id_bytes(customers),
+            customer_table=pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False),
+            attributes=snapshot.attributes,
+            log=snapshot.log,
+            **others,
+        )
+
+    @classmethod
+    def open(cls, folder: Path, manifest: dict[str, Any] | None = None, own_index: bool = True) -> ModelContent:
+        """Open a folder without verifying it. Without its own index, search is exact."""
+        checkpoint, queries = folder / CHECKPOINT, folder / QUERIES
+        towers = load_checkpoint(checkpoint)
+        return cls(
+            user_tower=towers.user_tower,
+            scale=float(towers.scale.detach()),
+            history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
+            article_vectors=_mapped(folder / ARTICLE_VECTORS, "c"),
+            index=load_index(folder / INDEX) if own_index else load_exact(folder / INDEX),
+            scoring=Scoring(**json.loads((folder / SCORING).read_text())),
+            variants=Variants.load(folder / VARIANTS),
+            catalogue=Catalogue.load(folder / ARTICLES),
+            encoders=Encoders.load(folder),
+            customer_ids=_mapped(folder / CUSTOMER_IDS),
+            customer_table=pa.feather.read_table(folder / CUSTOMER_TABLE, memory_map=True),
+            attributes=_mapped(folder / ATTRIBUTES),
+            log=PurchaseLog.load(folder / LOG),
+            queries=StoredQueries(queries) if queries.exists() else None,
+            replay=json.loads((folder / REPLAY).read_text()),
+            packed_map=(folder / MAP).read_bytes(),
+            manifest=manifest or {},
+            folder=folder,
+        )
+
+
+def write_model(
+    folder: Path,
+    *,
+    checkpoint_path: Path,
+    snapshot: Snapshot,
+    index: Index,
+    scoring: Scoring,
+    encoders: Encoders,
+    articles: pd.DataFrame,
+    customers: pd.DataFrame,
+    replay: Mapping[str, Any],
+    packed_map: bytes,
+) -> None:
+    """Write a model into an empty ``folder``: all files but :data:`QUERIES` and the manifest.
+
+    Args:
+        checkpoint_path: of the snapshot's towers.
+        index: of the vectors of ``snapshot.scorer(scoring)``.
+        articles, customers: the master tables.
+        replay: plain values, fit for JSON.
+    """
+    shutil.copyfile(checkpoint_path, folder / CHECKPOINT)
+    np.save(folder / ARTICLE_VECTORS, snapshot.article_vectors, allow_pickle=False)
+    index.save(folder / INDEX)
+    (folder / SCORING).write_text(json.dumps(asdict(scoring)))
+    snapshot.variants.save(folder / VARIANTS)
+    encoders.save(folder)
+    with_sales(articles, snapshot.log).to_parquet(folder / ARTICLES, index=False)
+    table = pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False)
+    for place, name in enumerate(table.column_names):
+        if not pa.types.is_floating(table[name].type):  # texts repeat
+            table = table.set_column(place, name, table[name].combine_chunks().dictionary_encode())
+    # Not Parquet: a row of an Arrow file is read in place, without the rest.
+    pa.feather.write_feather(table, folder / CUSTOMER_TABLE, compression="uncompressed", chunksize=len(table))
+    np.save(folder / CUSTOMER_IDS, id_bytes(customers), allow_pickle=False)
+    np.save(folder / ATTRIBUTES, snapshot.attributes, allow_pickle=False)
+    snapshot.log.save(folder / LOG)
+    (folder / REPLAY).write_text(json.dumps(replay, separators=(",", ":"), allow_nan=False))
+    (folder / MAP).write_bytes(packed_map)
+
+
+def id_bytes(customers: pd.DataFrame) -> npt.NDArray[np.bytes_]:
+    """``[n]`` the customers' ids, in ASCII."""
+    return customers["customer_id"].to_numpy(dtype="U64").astype("S64")
+
+
+def _mapped(path: Path, mode: Any = "r") -> npt.NDArray[Any]:
+    """A plain array over the mapped pages: every slice of a ``np.memmap`` is a new object with a file's attributes.
+
+    Mode "c" is copy-on-write: nothing writes to the pages, but torch wants arrays that it could write to.
+    """
+    return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))

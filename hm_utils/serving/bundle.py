@@ -1,10 +1,10 @@
-"""The published model: a folder a version, every file checksummed, published by an atomic swap of a link.
+"""The published model: a folder for each version, every file checksummed, published by an atomic swap of a link.
 
     artifacts/models/20260120T101530.123456Z-1f2e3d4c/   the files, and manifest.json
     artifacts/model -> models/20260120T101530.123456Z-1f2e3d4c
 
-A publish writes beside what is served, verifies, renames, and swaps the link last: whenever it fails or is
-killed, ``artifacts/model`` is what it was. What a killed one left behind goes at the next publish.
+A publish writes beside the served model, verifies, renames, and swaps the link last. Whenever it fails or is killed,
+``artifacts/model`` stays as it was. The next publish removes the remains of a killed one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from hm_utils.files import file_entry
+from hm_utils.files import file_entry, point_link
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-FORMAT = 11  # raise it when a reader of the old form would misread the new one
-FACTS = ("data", "parameters", "metrics", "golden")  # what the writer tells the manifest, each an object
+FORMAT = 12  # raise it when a reader of the old form would misread the new one
+FACTS = ("data", "parameters", "metrics", "golden")  # the writer's entries of the manifest, each an object
 LIBRARIES = ("numpy", "pandas", "torch", "scann", "safetensors", "pyarrow")
 VERSION = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
 PUBLISH_AGAIN = "publish it again with `make run`"
@@ -44,7 +44,7 @@ class BundleError(Exception):
 
     Attributes:
         folder: the model's folder, for the log.
-        problem: what is wrong and what to do, without a path outside the model: fit for a client's eyes.
+        problem: the fault and the remedy, without a path outside the model, so that a client may see it.
     """
 
     def __init__(self, folder: Path, problem: str) -> None:
@@ -54,7 +54,7 @@ class BundleError(Exception):
 
 
 def current(artifacts_dir: Path) -> Path | None:
-    """The folder of the published version; None where nothing is published."""
+    """The folder of the published version; None before the first."""
     link = artifacts_dir / "model"
     return link.resolve() if link.exists() else None
 
@@ -74,20 +74,20 @@ def publish(
     """Write a model, verify it and make it the published one.
 
     Args:
-        artifacts_dir: where ``models/`` and the link ``model`` are.
+        artifacts_dir: holds ``models/`` and the link ``model``.
         write: writes the files into the empty folder it is given, and returns the manifest's ``data``
             (fingerprint), ``parameters``, ``metrics`` and ``golden`` (a query with its answer), each a dict of
             plain values or numpy's; a number that is not finite becomes null.
-        check: a last word before the swap, such as loading the folder and asking it the golden query; it
-            refuses by raising.
-        keep: how many versions stay, the newest and always the published one; older ones are deleted.
+        check: a last check before the swap, such as loading the folder and asking it the golden query. It refuses by
+            raising.
+        keep: number of newest versions to keep; older ones are deleted, but never the published one.
 
     Returns:
         The folder of the version now published.
 
     Raises:
         BundleError: another publish is under way, or ``model`` is no link of ours.
-        Exception: whatever ``write`` or ``check`` raise. The published model is then what it was.
+        Exception: any error of ``write`` or ``check``. The published model then stays as it was.
     """
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, not {keep}")
@@ -115,7 +115,8 @@ def publish(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         _sync(models)
-        _point(link, version)
+        point_link(link, version)
+        _sync(artifacts_dir)
         logger.info("published %s", version.name)
         for old in versions(artifacts_dir)[:-keep]:
             if old != version:
@@ -124,10 +125,10 @@ def publish(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the model in ``folder``, its form checked; the files are not looked at.
+    """The manifest of the model in ``folder``, its form checked; the other files are not read.
 
     Raises:
-        BundleError: no folder, no manifest, not ours, of another format, or altered since it was written.
+        BundleError: the folder or the manifest is missing, foreign, of another format, or was altered.
     """
     if not folder.is_dir():
         raise BundleError(folder, "no model is published here: run `make run` to train and publish one")
@@ -150,7 +151,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         path = PurePosixPath(name)
         inside = not path.is_absolute() and ".." not in path.parts and str(path) == name
         if not inside or not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
-            raise BundleError(folder, f"{MANIFEST} lists {name!r:.100} in a form that is not ours: {PUBLISH_AGAIN}")
+            raise BundleError(folder, f"{MANIFEST} lists {name!r:.100} in an unknown form: {PUBLISH_AGAIN}")
     if not VERSION.fullmatch(manifest["version"]) or manifest["version"].rpartition("-")[2] != _digest(manifest):
         raise BundleError(folder, f"{MANIFEST} was altered after it was written: {PUBLISH_AGAIN}")
     return manifest
@@ -159,8 +160,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def verify(folder: Path) -> dict[str, Any]:
     """Check every file of the model in ``folder`` against its manifest, and return the manifest.
 
-    Follow the link ``artifacts/model`` once, with ``resolve()``, and verify and open what it led to: the link
-    may move on at any moment.
+    Resolve the link ``artifacts/model`` once, then verify and open its target: the link may move on at any moment.
 
     Raises:
         BundleError: as :func:`read_manifest`; or a file is missing, altered, or not in the manifest.
@@ -200,13 +200,13 @@ def _manifest(folder: Path, facts: Mapping[str, Any], created: datetime, stamp: 
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
-    """Eight hex digits over everything in the manifest but the version that carries them."""
+    """Eight hex digits over the manifest without its version, which carries them."""
     rest = {key: value for key, value in manifest.items() if key != "version"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as JSON has it: numpy's numbers and arrays as Python's, paths as text, NaN and infinity as null."""
+    """``value`` for JSON: numpy's numbers and arrays as Python's, paths as text, NaN and infinity as null."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
@@ -227,7 +227,7 @@ def _libraries() -> dict[str, str]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Every file below ``folder`` by its relative name, the manifest left out; a link is an error."""
+    """Every file below ``folder`` but the manifest, by its relative name; a link is an error."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -240,7 +240,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def _only_publisher(models: Path) -> Iterator[None]:
-    """Hold the lock of ``models``; the system gives it back when a process dies. Then clear what a dead one left."""
+    """Hold the lock of ``models``, which the system releases when a process dies, and remove a dead one's remains."""
     with (models / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -252,17 +252,8 @@ def _only_publisher(models: Path) -> Iterator[None]:
         yield
 
 
-def _point(link: Path, version: Path) -> None:
-    """Make ``link`` lead to ``version``; a reader sees the old one or the new one, never none."""
-    beside = link.with_name(".model.new")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(Path("models") / version.name)  # relative: the artifacts folder may move
-    beside.replace(link)
-    _sync(link.parent)
-
-
 def _sync(path: Path) -> None:
-    """Ask the disk to have it: a rename that outlives a power cut must not name files that did not."""
+    """Flush to disk: a rename that survives a power cut must not name files that did not."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,7 +1,6 @@
-"""What the index is searched with for every customer that a model knows, worked out when the model is published.
+"""Query vectors of known customers, precomputed when a model is published.
 
-What a customer does comes with a request, and the user tower answers to it; what the model knew of them before stays as
-it is until the next model, so it is worked out once, and a row is read.
+The user tower runs only when a request carries new information.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from hm_utils.arrays import Float32
 class StoredQueries:
     """``[n_customers, d]`` float32 in a ``.npy`` file, read a row at a time; threads may share it.
 
-    Not memory-mapped: every page that is touched brings its neighbours, and soon each worker would hold the whole
-    file. The system keeps what is read often.
+    Not memory-mapped: every touched page brings its neighbours, and soon each worker would hold the whole file. The
+    system's cache keeps the rows that are read often.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,9 +45,9 @@ class StoredQueries:
 
 
 def write_queries(path: Path, parts: Iterable[Float32], customers: int) -> None:
-    """Write the file from parts ``[m, d]`` of the customers in order. Raises ValueError if they are too few or many."""
+    """Write the file from parts ``[m, d]`` in order of customer row. Raises ValueError if rows are missing or extra."""
     written = 0
-    with path.open("wb") as file:  # a full disk is an error here, and the end of the process in a memory map
+    with path.open("wb") as file:  # on a full disk write() raises, and a memory map would kill the process
         for part in parts:
             if not written:
                 facts = {"descr": "<f4", "fortran_order": False, "shape": (customers, part.shape[1])}

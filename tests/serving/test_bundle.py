@@ -157,7 +157,7 @@ KILLED = """
 
     where = sys.argv[2]
     if where == "before the swap":
-        bundle._point = die
+        bundle.point_link = die
     if where == "amid the swap":
         Path.replace = die
     bundle.publish(Path(sys.argv[1]), write, die if where == "check" else None)
@@ -269,9 +269,9 @@ def test_verify_names_the_file_and_what_to_do(tmp_path: Path, damage: Callable[[
         ({"version": "20260101T000000.000000Z-00000000"}, "was altered after it was written"),
         ({"version": 7}, "no version of the right form"),
         ({"files": ["weights.bin"]}, "no files of the right form"),
-        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 0}}}, "in a form that is not ours"),
-        ({"files": {"/etc/passwd": {"sha256": "", "bytes": 0}}}, "in a form that is not ours"),
-        ({"files": {"weights.bin": "abc"}}, "in a form that is not ours"),
+        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 0}}}, "in an unknown form"),
+        ({"files": {"/etc/passwd": {"sha256": "", "bytes": 0}}}, "in an unknown form"),
+        ({"files": {"weights.bin": "abc"}}, "in an unknown form"),
         ({"golden": None}, "no golden of the right form"),
         ({"format": FORMAT + 1}, f"has format {FORMAT + 1}, this program reads {FORMAT}"),
     ],

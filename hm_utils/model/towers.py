@@ -73,9 +73,9 @@ class TowerConfig:
         return self.total_output_dim + self.total_identity_dim
 
     def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Unit vectors of each pair of towers ``[n, output_dim + identity_dim]`` as one, ``[n, vector_dim]``.
+        """Concatenate the unit vectors of each pair of towers, ``[n, output_dim + identity_dim]`` to ``[n, vector_dim]``.
 
-        It is a unit vector too, and the dot product of two is the mean of the pairs' dot products.
+        The results are unit vectors. Their dot product is the mean of the pairs' dot products.
         """
         if len(vectors) == 1:
             return vectors[0]
@@ -84,7 +84,7 @@ class TowerConfig:
         return torch.cat([*embeddings, *identities], dim=1) / len(vectors) ** 0.5
 
     def apart(self, vectors: Tensor) -> list[Tensor]:
-        """The unit vectors of each pair of towers again."""
+        """The inverse of :meth:`side_by_side`."""
         if self.ensemble_size == 1:
             return [vectors]
         both = vectors.split([self.total_output_dim, self.total_identity_dim], dim=1)
@@ -101,14 +101,14 @@ def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequ
 
 
 def _look_up(values: Tensor, places: Tensor) -> Tensor:
-    """``values`` ``[m, 1]`` at ``places``, in the shape of these: as an embedding, with a quicker gradient."""
+    """``values`` ``[m, 1]`` at ``places``, in their shape: an embedding lookup with a faster gradient."""
     return values.squeeze(1).index_select(0, places.flatten()).view_as(places)
 
 
 class Embeddings(nn.Module):
-    """One embedding table a column, kept as a single table with an offset a column; the rows are summed.
+    """One embedding table a column, stored as a single table with an offset a column; the rows are summed.
 
-    ``sparse`` keeps the gradient to the rows that a batch touches: for tables with a row an article.
+    ``sparse`` limits the gradient to the rows of the batch, for tables with a row an article.
     """
 
     def __init__(self, sizes: Sequence[int], dim: int, sparse: bool = False) -> None:
@@ -151,8 +151,8 @@ class ItemTower(nn.Module):
         """Encode articles.
 
         Args:
-            categories: ``[n, columns]`` long, their codes.
-            state: ``[n, n_state]`` of the day.
+            categories: ``[n, columns]`` long, codes.
+            state: ``[n, n_state]`` as of the day.
 
         Returns:
             ``[n, output_dim + identity_dim]``, L2-normalised.
@@ -162,7 +162,7 @@ class ItemTower(nn.Module):
         hidden = self.norm(torch.cat([who, what], dim=1))
         embedding = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
         known = (categories[:, :1] >= FIRST_CODE).to(embedding.dtype)
-        # Whole rows at once: indexing with a table of places would copy number by number.
+        # index_select copies whole rows; indexing with a table would copy number by number.
         article, product = (categories[:, :ID_COLUMNS] + self.id_embedding.starts).unbind(1)
         signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(embedding.dtype)
         code = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
@@ -207,8 +207,8 @@ class UserTower(nn.Module):
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
             items: ``[m, output_dim + identity_dim]`` item vectors.
-            history: ``[n, length]`` long, rows of ``items``: the purchases, the nearest in time first.
-            days_since: ``[n, length]`` long, days between the purchase and the day of the example.
+            history: ``[n, length]`` long, rows of ``items``: the purchases, newest first.
+            days_since: ``[n, length]`` long, days from the purchase to the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
         Returns:
@@ -221,9 +221,9 @@ class UserTower(nn.Module):
         weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(embedding), history)
         weight = weight.masked_fill(~mask, float("-inf"))
         any_history = mask.any(dim=1, keepdim=True)
-        # A row without history has no finite weight; a zero row instead of nan.
+        # A row without history has no finite weight: it becomes a zero row instead of nan.
         weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
-        # Sums over a history without a copy of its vectors: a bag of rows of items, and the weights by bucket.
+        # Weighted sums over a history without copying its vectors: a bag of item rows, and the weights by bucket.
         pooled = F.embedding_bag(history, embedding, per_sample_weights=weight, mode="sum")
         pooled = torch.where(any_history, pooled, self.no_history)
         by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
@@ -252,7 +252,7 @@ class ItemEnsemble(nn.Module):
 
 
 class UserEnsemble(nn.Module):
-    """The user towers of all pairs, each of which reads the vectors of its own item tower."""
+    """The user towers of all pairs; each reads the vectors of its own item tower."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -269,10 +269,10 @@ class UserEnsemble(nn.Module):
 class TwoTower(nn.Module):
     """The towers and the scale that turns their cosine into a logit.
 
-    With an ``ensemble_size`` above 1 there are several pairs of towers, which differ in the weights that they start
-    with. Each learns by itself, from its own loss (``training.batch_loss``), and where they disagree they err in
-    different ways: the mean of their logits tends to be better than each (Hansen & Salamon, PAMI 1990;
-    Lakshminarayanan et al., NeurIPS 2017). It is one dot product still, of their vectors side by side.
+    With an ``ensemble_size`` above 1 the model has several pairs of towers, which start from different weights. Each
+    pair learns from its own loss (``training.loop.batch_loss``) and makes its own errors, so the mean of their logits
+    tends to be better than each (Hansen & Salamon, PAMI 1990; Lakshminarayanan et al., NeurIPS 2017). The mean is one
+    dot product, of the concatenated vectors.
     """
 
     def __init__(self, config: TowerConfig) -> None:
@@ -281,10 +281,10 @@ class TwoTower(nn.Module):
         self.item_tower = ItemEnsemble(config)
         self.user_tower = UserEnsemble(config)
         self.log_scale = nn.Parameter(torch.tensor(20.0).log())
-        # Only the pair loss reads it: most random pairs are no purchases, whatever their cosine.
+        # For the pair loss alone: most random pairs are no purchases, whatever their cosine.
         self.pair_bias = nn.Parameter(torch.tensor(-5.0))
 
     @property
     def scale(self) -> Tensor:
-        """The learned scale, at most 100 (as CLIP clips it) so that training stays stable."""
+        """The learned scale, at most 100 (as in CLIP), for stable training."""
         return self.log_scale.exp().clamp(max=100.0)

@@ -1,4 +1,4 @@
-"""The weights of a score that are not the towers' own, fitted on the validation days."""
+"""The weights of a score beside the towers', fitted on the validation days."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from hm_utils.evaluation import metrics
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.snapshot import Snapshot
 
-CHUNK = 2_048  # customers at a time
+CHUNK = 2_048  # customers
 
-CANDIDATES = 300  # of the two-tower's list, beside the customer's own articles
-# Of taste, name, log popularity, bought before, log days since, sibling: the two-tower as it was trained.
+CANDIDATES = 300  # articles of the two-tower's ranking, beside the customer's relatives
+# The terms: embedding, identity code, log popularity, bought before, log days since, variant. At these weights the
+# score is the two-tower as it was trained.
 START = np.array([1.0, 1.0, LOGIT_ADJUSTMENT, 0.0, 0.0, 0.0])
 LOWEST = np.array([0.05, 0.0, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
 DOT_PRODUCT = [0, 1, 2]
-COLD_START = [0, 2]  # who bought nothing can name nothing
-# Of an article bought before, the terms of repurchase say exactly what its name says nearly.
+COLD_START = [0, 2]  # without purchases there is no identity code
+# Repurchase says exactly what identity codes say approximately.
 WITH_REPURCHASE = [0, 2, 3, 4, 5]
-RIDGE = 1.0  # a pull towards the two-tower alone, worth about one customer: it matters where there are few
+RIDGE = 1.0  # pulls towards the two-tower alone, as strongly as one customer; it matters on small data
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Fitted weights and what they were fitted on.
+    """The fitted weights and their data.
 
     Attributes:
         scoring: all weights, fitted on customers who had bought before.
-        towers: those of the dot product alone, fitted on everybody and without the terms of repurchase. In both, what
-            popularity is to newcomers was fitted on everybody as if they had just registered.
-        temperature: what the towers' logits are multiplied with to be probabilities; below 1, the towers are
-            surer than they should be. It divides the other weights, so that scores keep the towers' scale.
-        customers: how many of those who had bought before had one of their articles among the candidates.
+        towers: weights of the dot product alone, fitted on all customers without the terms of repurchase. Both use a
+            separate popularity weight for cold-start customers, fitted with every history hidden.
+        temperature: factor that turns the towers' logits into probabilities; below 1, the towers are overconfident.
+            It divides the other weights, so that scores keep the towers' scale.
+        customers: number of customers with a history and a purchased article among the candidates.
         loss_before, loss_after: mean negative log-likelihood a customer, of the two-tower alone and fitted.
     """
 
@@ -53,19 +54,18 @@ class Calibration:
 
 
 def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, seed: int = 0) -> Calibration:
-    """Fit the weights of names, popularity and repurchase by a conditional logit (McFadden 1974).
+    """Fit the weights of identity codes, popularity and repurchase by a conditional logit (McFadden 1974).
 
-    The articles that a customer bought are choices out of their candidates: the first of the two-tower's
-    list and those with a repurchase term (``scoring.relatives``). With so few numbers to fit, a few
-    thousand customers are plenty.
+    The purchased articles are choices out of the customer's candidates: the first of the two-tower's ranking, and the
+    articles with a repurchase term. A few thousand customers suffice for a handful of weights.
 
     Args:
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
-        truth: who bought, and what, in the validation days. The dot product's own weights are fitted on all of
-            them; those with the terms of repurchase on customers who had bought before, if there are any: the others
-            have no such terms, and where they are many, popularity and temperature would be fitted to them. What
-            newcomers make of popularity is fitted on all of them with their histories hidden.
-        max_customers: a random part of the buyers is used where there are more.
+        truth: the purchases of the validation days. The weights of the dot product alone are fitted on all buyers.
+            The weights with repurchase are fitted on buyers with a history, if any: the others have no such terms, and
+            many of them would determine popularity and temperature. The popularity weight for cold-start customers is
+            fitted on all buyers with their histories hidden.
+        max_customers: a random sample of the buyers is used where there are more.
     """
     truth = truth.sample(max_customers, seed)
     if not len(truth):
@@ -96,14 +96,14 @@ def _scoring(weights: Float64) -> Scoring:
 
 
 def _with_cold_start(scoring: Scoring, popularity: float) -> Scoring:
-    """The weight of log popularity that newcomers are to have, as a multiple of everybody's, if that is to be had."""
+    """The cold-start popularity weight, as a multiple of the common one; unchanged unless both are positive."""
     possible = scoring.popularity > 0 and popularity > 0
     return replace(scoring, cold_start=popularity / scoring.popularity) if possible else scoring
 
 
 def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
-    """Of the customers who bought one of their candidates: who they are ``[n]``, the candidates' features
-    ``[n, c, 6]``, and what was chosen ``[n, c]``."""
+    """The customers who bought one of their candidates ``[n]``, the candidates' features ``[n, c, 6]``, and whether
+    each candidate was chosen ``[n, c]``."""
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
     parts = [_candidates(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
     width = max(candidates.shape[1] for candidates, _ in parts)
@@ -116,9 +116,10 @@ def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
 
 
 def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
-    """``[n, c]`` each customer's candidates, -1 where there is none, and their features ``[n, c, 6]``:
-    scale x the tastes' part of the cosine (-inf where there is none), scale x the names', log popularity, bought
-    before, log days since, sibling.
+    """``[n, c]`` each customer's candidates, padded with -1, and their features ``[n, c, 6]``.
+
+    The features are scale x the embeddings' part of the cosine (-inf for padding), scale x the identity codes' part,
+    log popularity, bought before, log days since, variant.
     """
     scorer, users = snapshot.scorer(TOWERS_ALONE), snapshot.customers(customers)
     queries = scorer.queries(users, snapshot.histories(customers, snapshot.history_length))
@@ -131,16 +132,16 @@ def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
     towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
     cosine = np.where(candidates >= 0, towers, -np.inf)
-    names = slice(-snapshot.model.config.total_identity_dim, None)
-    name = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, names], users[:, None, names])
+    codes = slice(-snapshot.model.config.total_identity_dim, None)
+    identity = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, codes], users[:, None, codes])
     none = np.zeros_like(scores)
     terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.variant))
-    name = np.where(candidates >= 0, name, 0)
-    return candidates, np.stack([cosine - name, name, popularity, *terms], axis=2).astype(np.float32)
+    identity = np.where(candidates >= 0, identity, 0)
+    return candidates, np.stack([cosine - identity, identity, popularity, *terms], axis=2).astype(np.float32)
 
 
 def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Float32]:
-    """The same with ``width`` candidates a customer, the further ones none: customers have more or fewer relatives."""
+    """The same, padded to ``width`` candidates: customers have different numbers of relatives."""
     missing = (0, width - candidates.shape[1])
     padded = np.pad(features, ((0, 0), missing, (0, 0)))
     padded[:, candidates.shape[1] :, 0] = -np.inf
@@ -148,7 +149,7 @@ def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Fl
 
 
 def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float64:
-    """The weights of these terms with the highest likelihood, less the pull; the other terms' are 0."""
+    """The weights of these terms that maximise the penalised likelihood; the other weights are 0."""
     ridge, start, some = RIDGE / len(features), START[terms], features[:, :, terms]
 
     def loss(weights: Float64) -> tuple[float, Float64]:

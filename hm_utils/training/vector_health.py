@@ -1,9 +1,9 @@
-"""Are the vectors healthy? Alignment, uniformity, rank, norms and gradients, on one batch after every epoch.
+"""The health of the vectors: alignment, uniformity, rank, norms and gradients on one batch, after every epoch.
 
-A retrieval model can fail without its loss saying so: all vectors huddle in a corner of the sphere, or use a few of its
-dimensions, or one tower stops learning. Alignment and uniformity are of Wang & Isola, "Understanding contrastive
-representation learning through alignment and uniformity on the hypersphere", ICML 2020; the effective rank is of
-Roy & Vetterli, EUSIPCO 2007.
+A retrieval model can fail while its loss looks fine: all vectors collapse to a corner of the sphere, or to a few of
+its dimensions, or one tower stops learning. Alignment and uniformity: Wang & Isola, "Understanding contrastive
+representation learning through alignment and uniformity on the hypersphere", ICML 2020. Effective rank: Roy &
+Vetterli, EUSIPCO 2007.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from hm_utils.training.loop import TrainingInputs, batch_loss, encode_batch
 
 Float = npt.NDArray[np.floating]
 
-PREFIX = "health: "  # of these numbers in a training history, so that nobody takes them for metrics
-START = 0.05  # standard deviation of an embedding's numbers before training (towers.Embeddings)
-PROBE = 1_024  # examples of the batch that is looked at
-TEMPERATURE = 2.0  # of uniformity, as in the paper; vectors spread evenly over a sphere of many dimensions have -4
+PREFIX = "health: "  # sets these numbers apart from the metrics in a training history
+START = 0.05  # standard deviation of an embedding's coordinates before training (towers.Embeddings)
+PROBE = 1_024  # examples of the probe batch
+TEMPERATURE = 2.0  # of uniformity, as in the paper; evenly spread vectors in many dimensions have -4
 
 
 def probe_batch(batches: BatchMaker, seed: int = 0) -> Batch:
-    """The latest training examples, always the same: numbers of different epochs can be compared."""
+    """The latest training examples: the same in every epoch, so that epochs can be compared."""
     n = len(batches.examples)
     return batches.make(np.arange(max(0, n - PROBE), n), np.random.default_rng(seed))
 
@@ -38,14 +38,14 @@ def probe_batch(batches: BatchMaker, seed: int = 0) -> Batch:
 def watch(
     validate: Callable[[TwoTower], dict[str, float]], batch: Batch, inputs: TrainingInputs
 ) -> Callable[[TwoTower], dict[str, float]]:
-    """The same validation, which notes down the health of the vectors beside its metrics."""
+    """The same validation, which also returns the health of the vectors."""
     return lambda model: validate(model) | health(model, batch, inputs)
 
 
 def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, float]:
-    """The numbers of one model on one batch, each under :data:`PREFIX` and its name.
+    """The health of one model on one batch, by name with :data:`PREFIX`.
 
-    Alignment is the distance to what was bought; beside it, to what another customer of the batch bought.
+    "distance, bought" is the alignment. "distance, any other" is the distance to another customer's purchase.
     """
     users, items = encode(model, batch, inputs)
     embeddings = items[:, : model.config.total_output_dim] / (1 - IDENTITY_SHARE) ** 0.5
@@ -56,7 +56,7 @@ def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, f
         "distance, any other": alignment(users, items[batch.positives[::-1]]),
         "uniformity, articles": uniformity(embeddings),
         "uniformity, customers": uniformity(of_users),
-        "effective rank of tastes": effective_rank(embeddings),
+        "effective rank of embeddings": effective_rank(embeddings),
         **{f"gradient, {part}": norm for part, norm in gradient_norms(model, batch, inputs).items()},
     }
     return {PREFIX + name: value for name, value in numbers.items()}
@@ -70,21 +70,25 @@ def encode(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> tuple[Float
 
 
 def alignment(one: Float, other: Float) -> float:
-    """Mean squared distance of the pairs (``[n, d]`` each, unit vectors): 0 where they fall together, 2 at a right
-    angle. Smaller is better, as long as uniformity holds."""
+    """Mean squared distance of pairs of unit vectors (``[n, d]`` each): 0 if equal, 2 at a right angle.
+
+    Smaller is better, as long as uniformity holds.
+    """
     return float(np.square(one - other).sum(axis=1).mean())
 
 
 def uniformity(vectors: Float) -> float:
-    """Log of the mean of exp(-2 x squared distance) over all pairs of ``[n, d]`` unit vectors: 0 where all are one
-    point, about -4 where they are spread evenly. Smaller is better, as long as alignment holds."""
+    """Log of the mean of exp(-2 x squared distance) over all pairs of ``[n, d]`` unit vectors.
+
+    It is 0 if all are equal and about -4 if they are spread evenly. Smaller is better, as long as alignment holds.
+    """
     squared = np.maximum(2 - 2 * (vectors @ vectors.T), 0)
     pairs = squared[np.triu_indices(len(vectors), k=1)]
     return float(np.log(np.exp(-TEMPERATURE * pairs.astype(np.float64)).mean())) if len(pairs) else 0.0
 
 
 def effective_rank(vectors: Float) -> float:
-    """How many dimensions ``[n, d]`` vectors use: exp of the entropy of the normalised singular values, 1 to d."""
+    """The number of dimensions that ``[n, d]`` vectors use: exp of the entropy of the normalised singular values."""
     share = spectrum(vectors) ** 0.5
     share = share / share.sum()
     return float(np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum()))
@@ -98,7 +102,7 @@ def spectrum(vectors: Float) -> npt.NDArray[np.float64]:
 
 
 def gradient_norms(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, float]:
-    """The length of the loss's gradient, by tower; the model is left as it was."""
+    """The norm of the loss's gradient by tower; the model stays unchanged."""
     batch_loss(model, batch, inputs, str(model.log_scale.device)).backward()
     norms = {}
     for name, tower in (("item tower", model.item_tower), ("user tower", model.user_tower)):
@@ -111,20 +115,20 @@ def gradient_norms(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dic
 
 
 def by_epoch(history: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of :func:`health` out of a training history: index epoch, a column a name."""
+    """The values of :func:`health` from a training history: index epoch, one column a name."""
     columns = [name for name in history if str(name).startswith(PREFIX)]
     return history.set_index("epoch")[columns].rename(columns=lambda name: name.removeprefix(PREFIX)).dropna(how="all")
 
 
 def identity_norms(model: TwoTower, training: TrainingData) -> pd.DataFrame:
-    """How long the id embeddings are, by how often the article was in the training examples.
+    """The norm of the id embeddings by the article's number of training examples.
 
-    An embedding starts as noise and grows as it is needed: those of articles that hardly sell stay where they began,
-    and such articles live by what the other features say.
+    An embedding starts as noise and grows where it helps. Those of articles that hardly sell stay near their start:
+    their vectors depend on the other features.
 
     Returns:
-        A row a decade of purchases; columns ``articles`` and ``norm`` (the median); attribute ``start`` is the
-        length before training.
+        A row a decade of purchases; columns ``articles`` and ``norm`` (the median); attribute ``start`` is the norm
+        before training.
     """
     codes = training.categories[:, 0]
     known = np.flatnonzero(codes >= FIRST_CODE)

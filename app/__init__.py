@@ -1,1 +1,1 @@
-"""The service: published model in, recommendations over HTTP out."""
+"""The HTTP service: it answers requests with a published model."""

@@ -1,4 +1,4 @@
-"""``python -m app --port 8000 --workers 2``: the service, with its logs and limits as the environment sets them."""
+"""``python -m app --port 8000 --workers 2``: run the service with the settings of the environment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import uvicorn
 
 from app.logs import log_config
 from app.middleware.metrics import MULTIPROCESS
-from app.settings import Settings, SettingsError, read_settings
+from app.settings import SettingsError, read_settings
 
 
 def main() -> None:
-    """Serve until SIGTERM or Ctrl+C; then finish what is under way."""
+    """Serve until SIGTERM or Ctrl+C, then finish the requests in progress."""
     parser = argparse.ArgumentParser(prog="python -m app", description="Serve the published model.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
@@ -30,24 +30,19 @@ def main() -> None:
         sys.exit(f"wrong setting: {error}")
     with contextlib.ExitStack() as stack:
         if arguments.workers > 1:
-            # Read by the workers, which import prometheus_client after it is set.
+            # The workers import prometheus_client after this is set.
             os.environ[MULTIPROCESS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="hm-metrics-"))
-        serve(settings, arguments)
-
-
-def serve(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Run uvicorn; its own lines go through our log, its access lines are left out for ours."""
-    uvicorn.run(
-        "app.main:app",
-        host=arguments.host,
-        port=arguments.port,
-        workers=arguments.workers,
-        log_config=log_config(settings),
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here asks where a request came from
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+        uvicorn.run(
+            "app.main:app",
+            host=arguments.host,
+            port=arguments.port,
+            workers=arguments.workers,
+            log_config=log_config(settings),
+            access_log=False,  # the application writes its own
+            server_header=False,
+            proxy_headers=False,  # the client's address is not used
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Logs as JSON, a line an event, each with the id of the request that it belongs to."""
+"""Logs as JSON, one line per event, each with the id of its request."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any
 from app.settings import Settings
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_encode = json.JSONEncoder(default=str).encode  # made once: json.dumps would make one a line
+VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_encode = json.JSONEncoder(default=str).encode  # json.dumps would build an encoder for every line
 
-# uvicorn sets up its own logger and no other, so what is said here is seen however the service was started.
+# A child of uvicorn's logger, the only one that uvicorn's own command sets up.
 logger = logging.getLogger("uvicorn.error").getChild("hm")
-# Silent until `python -m app` sets it up: started with uvicorn's command, uvicorn writes such lines itself.
+# Silent unless `python -m app` sets it up: uvicorn's own command writes access lines itself.
 access = logging.getLogger("hm.access")
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The client's X-Request-ID if it is short and plain enough to log and send back, else a new one."""
+    """The client's X-Request-ID if it matches ``VALID_ID``, else a new one."""
     for name, value in headers:
         if name == b"x-request-id":
-            if SANE.fullmatch(value):
+            if VALID_ID.fullmatch(value):
                 return value.decode()
             break
     return secrets.token_hex(8)
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; what is given as ``extra={"fields": {...}}`` becomes keys of their own."""
+    """Formats a record as one line of JSON. Keys of ``extra={"fields": {...}}`` become keys of the line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -53,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_config(settings: Settings) -> dict[str, Any]:
-    """For ``logging.config.dictConfig``, which uvicorn calls in every worker: all of it to stderr."""
+    """Configuration for ``logging.config.dictConfig``, which uvicorn calls in every worker. All logs go to stderr."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

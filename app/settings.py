@@ -1,4 +1,4 @@
-"""What an operator may set, each a variable of the environment: ``HM_`` and the name in capitals."""
+"""The operator's settings. Each is an environment variable: ``HM_`` and the field's name in capitals."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Level = Annotated[
 
 
 class SettingsError(Exception):
-    """A setting with a value that will not do: the message names the variable, never a key's value."""
+    """A setting has an invalid value. The message names the variable and never contains a key."""
 
 
 class Settings(BaseSettings):
-    """The service's settings; the README's table says the same."""
+    """The service's settings; the README has the same table."""
 
-    # An empty variable counts as one that is not set: `HM_API_KEY= make serve` has no key.
+    # An empty variable counts as unset: `HM_API_KEY= make serve` has no key.
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
-    images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles, if there are any")
-    api_key: SecretStr | None = Field(default=None, min_length=16, description="asked for in X-API-Key")
-    max_in_flight: int = Field(default=24, ge=1, description="requests at once; one more is refused")
+    images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles; the folder may be missing")
+    api_key: SecretStr | None = Field(default=None, min_length=16, description="required in X-API-Key")
+    max_in_flight: int = Field(default=24, ge=1, description="concurrent requests; one more is rejected")
     time_limit: Seconds = Field(default=10, gt=0, description="seconds that a request may take")
-    reload_seconds: Seconds = Field(default=5, ge=0, description="between two looks for a new model; 0: never")
+    reload_seconds: Seconds = Field(default=5, ge=0, description="seconds between polls for a new model; 0: no polls")
     pool_threads: int = Field(default=2, ge=1, le=64, description="threads for slow work")
-    pool_queue: int = Field(default=16, ge=0, description="pieces of slow work that may wait for a thread")
-    shutdown_seconds: int = Field(default=30, ge=1, description="that requests have to finish after SIGTERM")
+    pool_queue: int = Field(default=16, ge=0, description="calls that may wait for a thread")
+    shutdown_seconds: int = Field(default=30, ge=1, description="seconds that requests have to finish after SIGTERM")
     log_level: Level = "INFO"
-    access_log: bool = Field(default=True, description="a log line a request")
+    access_log: bool = Field(default=True, description="one log line per request")
     vector_store: str | None = Field(default=None, description="a Milvus to search instead of the model's own index")
 
 
@@ -48,7 +48,7 @@ def read_settings() -> Settings:
     """The settings in the environment.
 
     Raises:
-        SettingsError: a value is wrong.
+        SettingsError: a value is invalid.
     """
     try:
         return Settings()
@@ -60,12 +60,7 @@ def read_settings() -> Settings:
         raise SettingsError("; ".join(problems)) from None
 
 
-def photos(settings: Settings) -> Path | None:
-    """The folder of photos, if it is there."""
-    return settings.images if settings.images.is_dir() else None
-
-
-def misspelt() -> list[str]:
-    """Variables that look like settings and are none: a key that is misspelt would leave the service open."""
+def unknown_variables() -> list[str]:
+    """Variables with the prefix that are no settings. A misspelt HM_API_KEY would leave the service open."""
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)

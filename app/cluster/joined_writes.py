@@ -1,8 +1,8 @@
-"""Answers leave in one piece: uvicorn's protocol, with the head and the body of an answer in one write.
+"""uvicorn's HTTP protocol with the head and the body of an answer in one write.
 
-uvicorn writes the head, then the body. A process that is killed between the two leaves a head without a body, and a
-proxy that has passed the head on cannot ask another process. What is written in one turn of the event loop is joined
-here; an answer is then with the system whole, or not at all.
+uvicorn writes the head, then the body. A process that is killed in between leaves a head without a body. A proxy that
+has already forwarded the head cannot retry the request elsewhere. Here, all writes of one turn of the event loop are
+joined, so the system receives an answer completely or not at all.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class JoinedWrites:
-    """A transport whose writes are made at the end of the turn; all else is the transport's own."""
+    """A transport that delays its writes to the end of the turn. Everything else is the wrapped transport's."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
-        self._waiting: list[bytes] = []
+        self._pending: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        if not self._waiting:
+        if not self._pending:
             self._loop.call_soon(self._flush)
-        self._waiting.append(data)
+        self._pending.append(data)
 
     def close(self) -> None:
         self._flush()
         self._transport.close()
 
     def _flush(self) -> None:
-        data, self._waiting = b"".join(self._waiting), []
+        data, self._pending = b"".join(self._pending), []
         if data:
             self._transport.write(data)
 
@@ -39,7 +39,7 @@ class JoinedWrites:
 
 
 class JoinedWritesProtocol(HttpToolsProtocol):
-    """For uvicorn's ``http``."""
+    """A value for uvicorn's ``http`` setting."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""What every request passes: limits, log, metrics and errors."""
+"""Layers around every request: limits, request log, metrics and errors."""

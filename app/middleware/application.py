@@ -1,4 +1,4 @@
-"""The application class: FastAPI's own, with our layers around all of it and the key in its documentation."""
+"""The application class: FastAPI with our layers outermost and the API key in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app.middleware.limits import OPEN, Limited
+from app.middleware.limits import MONITORING, LimitsMiddleware
 from app.middleware.metrics import Metrics
-from app.middleware.request_log import Observed
+from app.middleware.request_log import RequestLog
 from app.serving.model import Serving
 
 
-class Service(FastAPI):
-    """FastAPI puts its limit of a body outside of all middleware; ours go further out, to see its refusals too."""
+class Application(FastAPI):
+    """FastAPI's body size limit is outside of all middleware. Our layers wrap it, so they also count its refusals."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -23,15 +23,20 @@ class Service(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         metrics: Metrics = self.state.metrics
-        return Observed(Limited(super().build_middleware_stack(), metrics), metrics)
+        return RequestLog(LimitsMiddleware(super().build_middleware_stack(), metrics), metrics)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             schema = super().openapi()
             name = "X-API-Key"
-            scheme = {"type": "apiKey", "in": "header", "name": name, "description": "if the service has a key"}
+            scheme = {
+                "type": "apiKey",
+                "in": "header",
+                "name": name,
+                "description": "required if the service has a key",
+            }
             schema.setdefault("components", {})["securitySchemes"] = {name: scheme}
             for path, methods in schema["paths"].items():
                 for operation in methods.values():
-                    operation["security"] = [] if path in OPEN else [{name: []}]
+                    operation["security"] = [] if path in MONITORING else [{name: []}]
         return super().openapi()

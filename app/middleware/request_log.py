@@ -1,4 +1,4 @@
-"""Around everything: an id for each request, a line in the log, the counters, and no unexpected error unlogged."""
+"""The outermost layer: request id, log line, counters, and a log entry for every unexpected error."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.logs import REQUEST_ID, access, logger, request_id
 from app.middleware.metrics import NO_ROUTE, Metrics
 
-MAX_PATH = 200  # characters of a path that no route has
+MAX_PATH = 200  # logged characters of a path without a route
 
 
-class Observed:
-    """ASGI middleware; a few microseconds a request, so nothing in it waits or copies a body."""
+class RequestLog:
+    """ASGI middleware. It takes a few microseconds a request, so nothing in it waits or copies a body."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -23,13 +23,13 @@ class Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        began = time.perf_counter()
+        start = time.perf_counter()
         identity = request_id(scope["headers"])
-        REQUEST_ID.set(identity)  # every request is a task with a context of its own
+        REQUEST_ID.set(identity)  # every request is a task with its own context
         header = (b"x-request-id", identity.encode())
         code = 0
 
-        async def sending(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
@@ -37,15 +37,15 @@ class Observed:
             await send(message)
 
         try:
-            await self.app(scope, receive, sending)
+            await self.app(scope, receive, send_with_id)
         except Exception:
             logger.exception("unexpected error")
             if not code:
                 raise
         finally:
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", NO_ROUTE)
-            self.metrics.answered(route, scope["method"], code, seconds)
+            self.metrics.count_request(route, scope["method"], code, seconds)
             if access.isEnabledFor(logging.INFO):
                 fields = {
                     "method": scope["method"],

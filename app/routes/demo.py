@@ -1,4 +1,4 @@
-"""What the demo page needs beside the service's own endpoints: what is served, whom to look at, and was it right."""
+"""Endpoints for the demo page: the model's metrics, customers to try, the replay, the map and the photos."""
 
 from __future__ import annotations
 
@@ -7,33 +7,31 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request, Response, status
-from fastapi import Path as InPath
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from app.middleware.metrics import published_at
 from app.middleware.worker_pool import in_pool
-from app.routes.recommend import INVALID, UNAVAILABLE, ArticleInPath, not_found
-from app.schemas import Article
+from app.routes.responses import INVALID, UNAVAILABLE, Responses, not_found
+from app.schemas import Article, ArticleInPath
 from app.schemas_demo import (
     MAX_CUSTOMERS,
     Counts,
     Customers,
     CustomerSummary,
-    Earlier,
+    EarlierPurchase,
     Figure,
     IdPrefix,
     Model,
-    Outcome,
     Replay,
+    ReplayedArticle,
     ReplayedCustomer,
-    ReplayedList,
-    Suggested,
+    ReplayedRanking,
+    ReplayOutcome,
 )
 from app.serving import answers
 from app.serving.answers import UnknownError
-from app.serving.model import RecommenderDep
-from hm_utils.data.segments import KINDS, Kind
+from app.serving.model import RecommenderDep, published_at
+from hm_utils.data.segments import Segment
 
 if TYPE_CHECKING:
     from hm_utils.serving.recommender import Recommender
@@ -41,18 +39,18 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["demo"])
 
 SHOWN_METRICS = ("MAP@12", "recall@12", "recall@100", "hit rate@12", "coverage@12")
-IMAGE_ID = re.compile(r"[0-9]{10}")
-MAP: dict[int | str, dict[str, Any]] = {
+ARTICLE_ID = re.compile(r"[0-9]{10}")
+MAP: Responses = {
     status.HTTP_200_OK: {"content": {"application/octet-stream": {}}},
-    status.HTTP_304_NOT_MODIFIED: {"description": "As it was when the client got it"},
+    status.HTTP_304_NOT_MODIFIED: {"description": "The client's copy is current"},
 }
-PHOTO: dict[int | str, dict[str, Any]] = {status.HTTP_200_OK: {"content": {"image/jpeg": {}}}}
+PHOTO: Responses = {status.HTTP_200_OK: {"content": {"image/jpeg": {}}}}
 
 
 @router.get("/model", responses=UNAVAILABLE)
 async def get_model(request: Request, model: RecommenderDep) -> Model:
-    """What is served: its version, age and data, and how good the evaluation found it."""
-    held_out = model.manifest.get("metrics", {}).get("held_out_test", {})
+    """The served model: version, age, data, and the metrics of its evaluation."""
+    test = model.manifest.get("metrics", {}).get("held_out_test", {})
     published = published_at(model.version)
     log = model.log
     return Model(
@@ -61,10 +59,10 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
         data_from=log.date(0),
         data_until=log.date(log.last_day),
         counts=Counts(articles=len(model.article_ids), customers=model.n_customers, purchases=len(log)),
-        tested_customers=held_out.get("customers"),
+        tested_customers=test.get("customers"),
         metrics={
             ranking: {name: Figure(**figures[name]) for name in SHOWN_METRICS if name in figures}
-            for ranking, figures in held_out.get("rankings", {}).items()
+            for ranking, figures in test.get("rankings", {}).items()
         },
         replay=model.replay is not None,
         map=model.packed_map is not None,
@@ -77,30 +75,29 @@ async def find_customers(
     request: Request,
     model: RecommenderDep,
     prefix: Annotated[
-        IdPrefix | None, Query(description="how the id begins: lower-case hexadecimal digits", examples=["00000d"])
+        IdPrefix | None, Query(description="beginning of the id: lower-case hexadecimal digits", examples=["00000d"])
     ] = None,
-    kind: Annotated[
-        Kind, Query(description="without a prefix: some at random, of this kind", examples=["frequent"])
+    segment: Annotated[
+        Segment, Query(description="without a prefix: draw random customers of this segment", examples=["frequent"])
     ] = "any",
-    limit: Annotated[int, Query(ge=1, le=MAX_CUSTOMERS, description="how many at most", examples=[1])] = 8,
+    limit: Annotated[int, Query(ge=1, le=MAX_CUSTOMERS, description="maximum number of customers", examples=[1])] = 8,
 ) -> Customers:
-    """The first customers whose id begins so; or a few at random, each time others.
+    """The first customers whose id begins with the prefix, or a new random draw from a segment.
 
-    `frequent` is active (bought in the last 30 days) and among the tenth who bought most; `dormant` bought, but not in
-    the last 30 days; `young` is below 25 and bought; `never_bought` has no purchase.
+    `frequent`: bought in the last 30 days, and more than 90 % of buyers. `dormant`: bought, but not in the last 30
+    days. `young`: below 25 years, and bought. `never_bought`: no purchase.
     """
-    found = await in_pool(request, customers_like, model, prefix, kind, limit)
-    return Customers(customers=found, count=len(found))
+    return await in_pool(request, customer_summaries, model, prefix, segment, limit)
 
 
-def customers_like(model: Recommender, prefix: str | None, kind: Kind, limit: int) -> list[CustomerSummary]:
-    assert kind in KINDS
+def customer_summaries(model: Recommender, prefix: str | None, segment: Segment, limit: int) -> Customers:
     if prefix is not None:
         rows = model.customers_beginning(prefix, limit)
     else:
-        those = model.kinds[kind]
-        rows = np.random.default_rng().choice(those, min(limit, len(those)), replace=False)
-    return [summary(model, row) for row in rows.tolist()]
+        members = model.segments[segment]
+        rows = np.random.default_rng().choice(members, min(limit, len(members)), replace=False)
+    customers = [summary(model, row) for row in rows.tolist()]
+    return Customers(customers=customers, count=len(customers))
 
 
 def summary(model: Recommender, row: int) -> CustomerSummary:
@@ -115,13 +112,14 @@ def summary(model: Recommender, row: int) -> CustomerSummary:
 
 @router.get("/replay", responses=not_found("replay") | UNAVAILABLE)
 async def get_replay(model: RecommenderDep) -> Replay:
-    """Customers of the evaluation, for whom lists that were made before the test days are beside what they bought in
-    them. The served model has been trained on those days, so the lists are not its own but those of its like that was
-    evaluated."""
-    kept = replay_of(model)
-    customers = [Outcome(**outcome(number, one)) for number, one in enumerate(kept["customers"])]
+    """Customers of the evaluation: rankings made before the test days, compared with the purchases in those days.
+
+    The served model was trained on the test days, so the rankings come from the evaluated model before that refit.
+    """
+    replay = stored_replay(model)
+    customers = [ReplayOutcome(**replay_outcome(number, stored)) for number, stored in enumerate(replay["customers"])]
     return Replay(
-        **{name: kept[name] for name in ("first_day", "last_day", "drawn_from", "rankings")},
+        **{name: replay[name] for name in ("first_day", "last_day", "drawn_from", "rankings")},
         customers=customers,
         count=len(customers),
     )
@@ -131,65 +129,67 @@ async def get_replay(model: RecommenderDep) -> Replay:
 async def get_replayed_customer(
     request: Request,
     model: RecommenderDep,
-    number: Annotated[int, InPath(ge=0, le=9_999, description="as in GET /replay", examples=[0])],
+    number: Annotated[int, Path(ge=0, le=9_999, description="as in GET /replay", examples=[0])],
 ) -> ReplayedCustomer:
-    """One of these customers: what they had bought, the lists, and what they then bought."""
-    customers = replay_of(model)["customers"]
+    """One customer of the replay: earlier purchases, rankings, and purchases in the test days."""
+    customers = stored_replay(model)["customers"]
     if number >= len(customers):
         raise UnknownError(f"unknown number: the replay has {len(customers)} customers")
-    return await in_pool(request, replayed, model, number, customers[number])
+    return await in_pool(request, replayed_customer, model, number, customers[number])
 
 
-def replay_of(model: Recommender) -> dict[str, Any]:
+def stored_replay(model: Recommender) -> dict[str, Any]:
     if model.replay is None:
         raise UnknownError("this model was published without a replay")
     return model.replay
 
 
-def outcome(number: int, one: dict[str, Any]) -> dict[str, Any]:
-    bought = set(one["bought"])
+def replay_outcome(number: int, stored: dict[str, Any]) -> dict[str, Any]:
+    bought = set(stored["bought"])
     return {
         "number": number,
-        "customer_id": one["customer_id"],
-        "purchases_before": one["purchases_before"],
+        "customer_id": stored["customer_id"],
+        "purchases_before": stored["purchases_before"],
         "bought": len(bought),
-        "hits": {name: len(bought.intersection(ids)) for name, ids in one["lists"].items()},
+        "hits": {ranking: len(bought.intersection(ids)) for ranking, ids in stored["lists"].items()},
     }
 
 
-def replayed(model: Recommender, number: int, one: dict[str, Any]) -> ReplayedCustomer:
-    def of(article_id: str) -> Article:
+def replayed_customer(model: Recommender, number: int, stored: dict[str, Any]) -> ReplayedCustomer:
+    def article(article_id: str) -> Article:
         return answers.article(model, answers.article_row(model, article_id))
 
-    bought, before = set(one["bought"]), {each["article_id"] for each in one["before"]}
-    lists = [
-        ReplayedList(
+    bought, before = set(stored["bought"]), {purchase["article_id"] for purchase in stored["before"]}
+    rankings = [
+        ReplayedRanking(
             ranking=name,
-            average_precision=one["average_precision"][name],
+            average_precision=stored["average_precision"][name],
             articles=[
-                Suggested(rank=rank, hit=each in bought, bought_before=each in before, article=of(each))
-                for rank, each in enumerate(ids, start=1)
+                ReplayedArticle(rank=rank, hit=id in bought, bought_before=id in before, article=article(id))
+                for rank, id in enumerate(ids, start=1)
             ],
         )
-        for name, ids in one["lists"].items()
+        for name, ids in stored["lists"].items()
     ]
     return ReplayedCustomer(
-        **outcome(number, one),
-        before=[Earlier(date=each["date"], article=of(each["article_id"])) for each in one["before"]],
-        then_bought=[of(each) for each in one["bought"]],
-        lists=lists,
+        **replay_outcome(number, stored),
+        before=[
+            EarlierPurchase(date=purchase["date"], article=article(purchase["article_id"]))
+            for purchase in stored["before"]
+        ],
+        then_bought=[article(id) for id in stored["bought"]],
+        lists=rankings,
     )
 
 
-@router.get(
-    "/map",
-    response_class=Response,
-    responses=MAP | not_found("map") | UNAVAILABLE,
-)
+@router.get("/map", response_class=Response, responses=MAP | not_found("map") | UNAVAILABLE)
 async def get_map(request: Request, model: RecommenderDep) -> Response:
-    """Where each article lies in a plane in which what goes to the same people is close. Little-endian: uint32 n and
-    length of the header; the header, JSON with `groups`; then n each of uint32 article id without its last three
-    digits, uint16 these three, uint16 x, uint16 y, uint8 place in `groups` (255: none)."""
+    """Each article's position on a plane, where articles bought by the same people lie close together.
+
+    Little-endian: uint32 n and uint32 length of the header; the header, JSON with `groups`; then n values each of
+    uint32 article id without its last three digits, uint16 those three digits, uint16 x, uint16 y, uint8 index into
+    `groups` (255: none).
+    """
     if model.packed_map is None:
         raise UnknownError("this model was published without a map")
     headers = {"ETag": f'"{model.version}"', "Cache-Control": "private, no-cache"}
@@ -204,12 +204,12 @@ async def get_map(request: Request, model: RecommenderDep) -> Response:
     responses=PHOTO | INVALID | not_found("photo"),
 )
 async def get_image(request: Request, article_id: ArticleInPath) -> FileResponse:
-    """The photo of an article, if the operator has put photos beside the service."""
+    """The photo of an article, if the operator installed photos."""
     folder: FilePath | None = request.app.state.images
-    if folder is None or not IMAGE_ID.fullmatch(article_id):
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "there are no photos here")
-    file = folder / article_id[:3] / f"{article_id}.jpg"  # ten digits: there is no way out of the folder
+    if folder is None or not ARTICLE_ID.fullmatch(article_id):
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "the service has no photos")
+    file = folder / article_id[:3] / f"{article_id}.jpg"  # ten digits cannot lead out of the folder
     if not await in_pool(request, file.is_file):
-        raise HTTPException(status.HTTP_404_NOT_FOUND, "there is no photo of this article")
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "the service has no photo of this article")
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return FileResponse(file, media_type="image/jpeg", headers=headers)

@@ -1,4 +1,4 @@
-"""The endpoints for whoever runs the service: is it alive, is it ready, how does it do, and take the new model now."""
+"""Endpoints for the operator: health, readiness, metrics, and reloading the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from app.middleware.metrics import Metrics
-from app.routes.recommend import UNAVAILABLE
+from app.routes.responses import UNAUTHORIZED, UNAVAILABLE
 from app.schemas import Health, Problem, Ready
 from app.serving.model import RecommenderDep, data_until
 from app.serving.reload import Reloader
@@ -19,10 +19,10 @@ router = APIRouter(tags=["operation"])
 
 
 class Reloaded(BaseModel):
-    """What came of a look for a new model."""
+    """The result of a reload."""
 
     result: Literal["loaded", "unchanged"] = Field(examples=["loaded"])
-    version: str = Field(description="served from now on", examples=["20260120T101530.123456Z-1f2e3d4c"])
+    version: str = Field(description="the version served now", examples=["20260120T101530.123456Z-1f2e3d4c"])
 
 
 @router.get("/health")
@@ -33,7 +33,7 @@ async def health() -> Health:
 
 @router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def ready(model: RecommenderDep) -> Ready:
-    """A model is served, and which version; 503 and the reason while there is none, or its store does not answer."""
+    """The served model's version; 503 and the reason while there is none, or if its vector store does not answer."""
     if model.is_remote:
         await asyncio.to_thread(model.probe)
     return Ready(version=model.version, data_until=data_until(model))
@@ -41,21 +41,21 @@ async def ready(model: RecommenderDep) -> Ready:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Counters and timings, for Prometheus."""
-    counted: Metrics = request.app.state.metrics
-    return Response(counted.text(), media_type=CONTENT_TYPE_LATEST)
+    """Counters and timings for Prometheus."""
+    current: Metrics = request.app.state.metrics
+    return Response(current.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.post(
     "/admin/reload",
-    responses={
-        status.HTTP_401_UNAUTHORIZED: {"model": Problem, "description": "No X-API-Key, or a wrong one"},
-        status.HTTP_403_FORBIDDEN: {"model": Problem, "description": "The service has no key, so nobody may"},
-        status.HTTP_409_CONFLICT: {"model": Problem, "description": "Refused; what was served goes on being served"},
+    responses=UNAUTHORIZED
+    | {
+        status.HTTP_403_FORBIDDEN: {"model": Problem, "description": "The service has no key, so reloads are disabled"},
+        status.HTTP_409_CONFLICT: {"model": Problem, "description": "The new model was refused; the old one is served"},
     },
 )
 async def reload(request: Request) -> Reloaded:
-    """Take the newly published model now, not at the next look. Answers when it is served, or refused."""
+    """Load the published model now, without waiting for the next poll. Answers when it is served or refused."""
     reloader: Reloader = request.app.state.reloader
     outcome = await reloader.reload()
     if outcome.result == "refused" or outcome.version is None:

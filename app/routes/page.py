@@ -1,4 +1,4 @@
-"""The demo page: a fixed list of files, read once, without a build and without anything from another host."""
+"""The demo page: a fixed set of files, read once at import. No build step, and nothing from another host."""
 
 from __future__ import annotations
 
@@ -16,23 +16,15 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ]
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of the page, as it is sent."""
+    """One file of the page, ready to send."""
 
     content: bytes
     media_type: str
@@ -41,17 +33,17 @@ class File:
 
 def read_files() -> dict[str, File]:
     """Every file of the page by its name."""
-    found = {}
+    files = {}
     for path in sorted(FOLDER.iterdir()):
         if path.suffix in TYPES:
             content = path.read_bytes()
             etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-            found[path.name] = File(content, TYPES[path.suffix], etag)
-    return found
+            files[path.name] = File(content, TYPES[path.suffix], etag)
+    return files
 
 
 FILES = read_files()
-# Open without the key, as there is no data in them, and outside of the limits: they wait for nothing.
+# These need no key, since the files contain no data, and are exempt from the limits.
 PATHS = frozenset({"/", *(f"/static/{name}" for name in FILES if name != INDEX)})
 
 router = APIRouter(include_in_schema=False)
@@ -60,22 +52,21 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page(request: Request) -> Response:
     """The page."""
-    return sent(request, FILES[INDEX])
+    return file_response(request, FILES[INDEX])
 
 
 @router.get("/static/{name}")
 async def static(request: Request, name: str) -> Response:
-    """One of the page's files: looked up by its name, so that no path of a request reaches the disk."""
+    """One of the page's files. It is found by name in a dict, so no request path reaches the disk."""
     if name == INDEX or name not in FILES:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "the page has no such file")
-    return sent(request, FILES[name])
+    return file_response(request, FILES[name])
 
 
-def sent(request: Request, file: File) -> Response:
-    # no-cache: the browser asks each time whether it is as it was, so that a new version is never half an old one.
+def file_response(request: Request, file: File) -> Response:
     headers = {
         "ETag": file.etag,
-        "Cache-Control": "no-cache",
+        "Cache-Control": "no-cache",  # the browser revalidates each file, so it never mixes two versions of the page
         "Content-Security-Policy": POLICY,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",

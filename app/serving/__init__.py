@@ -1,1 +1,1 @@
-"""The loaded model behind the endpoints."""
+"""The loaded model behind the endpoints: loading, hot reload, request batching and answers."""

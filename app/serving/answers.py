@@ -1,4 +1,4 @@
-"""From a valid request to its answer, by asking the model; nothing here knows of HTTP."""
+"""Answers to valid requests, computed with the model. Independent of HTTP."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from app.schemas import (
     BatchRequest,
     BatchResponse,
     Customer,
-    Filters,
-    PriceRange,
     Purchase,
     Recommendation,
     RecommendRequest,
     RecommendResponse,
     SimilarArticle,
+    SimilarArticles,
 )
 from hm_utils.arrays import Float32, Int32
 
@@ -28,18 +27,18 @@ if TYPE_CHECKING:
     from hm_utils.serving.recommender import Recommender
     from hm_utils.serving.user_context import UserContext
 
-MAX_PURCHASES = 200  # of a customer that are shown
+MAX_PURCHASES = 200  # of one customer in an answer
 
-# Of a list with diversity, the candidates: so many times its length, and at least so many.
-CANDIDATES, FEWEST_CANDIDATES = 3, 60
+# Candidates for a diversified ranking: this multiple of top_k, and at least the minimum.
+CANDIDATES, MIN_CANDIDATES = 3, 60
 
 
 class UnknownError(LookupError):
-    """The model does not know the customer or article that was asked for."""
+    """The model does not know the requested customer or article."""
 
 
 def is_slow(request: RecommendRequest) -> bool:
-    """Whether the answer takes milliseconds: other requests must not wait for it."""
+    """Whether the answer takes milliseconds, so that other requests must not wait for it."""
     return bool(
         request.filters
         or request.diversity
@@ -49,42 +48,49 @@ def is_slow(request: RecommendRequest) -> bool:
     )
 
 
-def is_plain(request: RecommendRequest) -> bool:
-    """Whether it asks for a customer of the model as the model knows them, and for no more than a short list."""
-    only_these = request.model_fields_set <= {"customer_id", "top_k", "exclude_items"}
-    return request.customer_id is not None and only_these and depth_of(request) <= MAX_TOP_K
+def is_batchable(request: RecommendRequest) -> bool:
+    """Whether it asks for a short ranking of a known customer, without new information about them."""
+    no_more = request.model_fields_set <= {"customer_id", "top_k", "exclude_items"}
+    return request.customer_id is not None and no_more and ranking_depth(request) <= MAX_TOP_K
 
 
-def depth_of(request: RecommendRequest) -> int:
-    """So long is the list that still has ``top_k`` articles when those to leave out are gone."""
+def ranking_depth(request: RecommendRequest) -> int:
+    """The length of a ranking that still has ``top_k`` articles without the excluded ones."""
     return request.top_k + len(request.exclude_items)
 
 
-def plain(model: Recommender, request: RecommendRequest, found: Int32, scores: Float32) -> RecommendResponse:
-    """The answer to a plain request, from a list of its depth."""
-    kept = found >= 0
+def from_ranking(model: Recommender, request: RecommendRequest, articles: Int32, scores: Float32) -> RecommendResponse:
+    """The answer to a batchable request, from the customer's ranking of length :func:`ranking_depth`."""
+    kept = articles >= 0
     if request.exclude_items:
-        kept &= ~np.isin(found, model.catalogue.rows(request.exclude_items))
-    return listed(model, found[kept][: request.top_k], scores[kept][: request.top_k], request.customer_id)
+        kept &= ~np.isin(articles, model.catalogue.rows(request.exclude_items))
+    return response(model, articles[kept][: request.top_k], scores[kept][: request.top_k], request.customer_id)
 
 
-def recommendations(model: Recommender, request: RecommendRequest) -> RecommendResponse:
-    """Raises UnknownError if the model knows no such customer and nothing else is told of them."""
+def recommend(model: Recommender, request: RecommendRequest) -> RecommendResponse:
+    """The answer to any request.
+
+    Raises:
+        UnknownError: the customer is unknown, and the request has neither history nor attributes.
+    """
     row = customer_row(model, request)
-    user, visited = user_context_of(model, request, row)
-    excluded = visited
+    user, excluded = user_context(model, request, row)
     if request.exclude_items:
-        excluded += [row for row in model.catalogue.rows(request.exclude_items).tolist() if row >= 0]
+        excluded += [article for article in model.catalogue.rows(request.exclude_items).tolist() if article >= 0]
     if request.exclude_purchased and row is not None:
         excluded += model.log.article[model.log.offsets[row] : model.log.offsets[row + 1]].tolist()
-    allowed = None if request.filters is None else matching(model, request.filters)
-    depth = max(CANDIDATES * request.top_k, FEWEST_CANDIDATES) if request.diversity else request.top_k
-    found, scores = model.recommend(user, depth, np.unique(np.array(excluded, dtype=np.int32)), allowed)
-    there = found[0] >= 0
-    articles, lifted = found[0][there], scores[0][there]
+    allowed = None
+    if request.filters is not None:
+        values = request.filters.model_dump(exclude_none=True, exclude={"price"})
+        price = request.filters.price
+        allowed = model.catalogue.matching(values, *(() if price is None else (price.min, price.max)))
+    depth = max(CANDIDATES * request.top_k, MIN_CANDIDATES) if request.diversity else request.top_k
+    rankings, their_scores = model.recommend(user, depth, np.unique(np.array(excluded, dtype=np.int32)), allowed)
+    found = rankings[0] >= 0
+    articles, scores = rankings[0][found], their_scores[0][found]
     if request.diversity:
-        articles, lifted = model.diversify(articles, lifted, request.diversity, request.top_k)
-    answer = listed(model, articles, lifted, request.customer_id)
+        articles, scores = model.diversify(articles, scores, request.diversity, request.top_k)
+    answer = response(model, articles, scores, request.customer_id)
     if "details" in request.include:
         for item, article in zip(answer.recommendations, articles.tolist(), strict=True):
             item.details = ArticleDetails(**model.catalogue.details(article))
@@ -95,7 +101,11 @@ def recommendations(model: Recommender, request: RecommendRequest) -> RecommendR
 
 
 def customer_row(model: Recommender, request: RecommendRequest) -> int | None:
-    """Of the customer asked for; None for somebody of whom the request tells everything."""
+    """The customer's row; None if the request itself describes somebody unknown.
+
+    Raises:
+        UnknownError: the customer is unknown, and the request has neither history nor attributes.
+    """
     if request.customer_id is None:
         return None
     row = int(model.customer_rows([request.customer_id])[0])
@@ -103,13 +113,13 @@ def customer_row(model: Recommender, request: RecommendRequest) -> int | None:
         return row
     if request.history is None and request.customer is None:
         raise UnknownError(
-            "unknown customer: this id is not among the model's customers; send history or customer to tell who it is"
+            "unknown customer: the model does not have this id; send history or customer to describe a new customer"
         )
     return None
 
 
-def user_context_of(model: Recommender, request: RecommendRequest, row: int | None) -> tuple[UserContext, list[int]]:
-    """Whom to recommend to, and the rows of the articles of the visit under way."""
+def user_context(model: Recommender, request: RecommendRequest, row: int | None) -> tuple[UserContext, list[int]]:
+    """The user's context, and the article rows of the current visit."""
     if row is not None and not request.history and request.customer is None:
         return model.customers(np.array([row])), []
     entries = [
@@ -122,38 +132,35 @@ def user_context_of(model: Recommender, request: RecommendRequest, row: int | No
     return user, [article for article, days in known if days == 0]
 
 
-def matching(model: Recommender, filters: Filters) -> Int32:
-    """Rows of the articles that fit."""
-    values = filters.model_dump(exclude_none=True, exclude={"price"})
-    price = filters.price or PriceRange()
-    lowest = None if filters.price is None else price.min
-    return model.catalogue.matching(values, lowest, price.max)
-
-
-def listed(model: Recommender, articles: Int32, scores: Float32, customer_id: str | None) -> RecommendResponse:
-    found = [
+def response(model: Recommender, articles: Int32, scores: Float32, customer_id: str | None) -> RecommendResponse:
+    """A ranking of article rows, best first, as an answer."""
+    items = [
         Recommendation(article_id=article_id, score=score, rank=rank)
         for rank, (article_id, score) in enumerate(
             zip(model.article_ids[articles].tolist(), scores.tolist(), strict=True), start=1
         )
     ]
-    return RecommendResponse(customer_id=customer_id, recommendations=found, count=len(found))
+    return RecommendResponse(customer_id=customer_id, recommendations=items, count=len(items))
 
 
-def batch(model: Recommender, request: BatchRequest) -> BatchResponse:
+def recommend_batch(model: Recommender, request: BatchRequest) -> BatchResponse:
     rows = model.customer_rows(request.customer_ids)
     known = [customer for customer, row in zip(request.customer_ids, rows, strict=True) if row >= 0]
-    found, scores = model.recommend(model.customers(rows[rows >= 0]), request.top_k)
-    results = [
-        listed(model, articles[articles >= 0], those[articles >= 0], customer)
-        for customer, articles, those in zip(known, found, scores, strict=True)
-    ]
     unknown = [customer for customer, row in zip(request.customer_ids, rows, strict=True) if row < 0]
+    rankings, their_scores = model.recommend(model.customers(rows[rows >= 0]), request.top_k)
+    results = [
+        response(model, articles[articles >= 0], scores[articles >= 0], customer)
+        for customer, articles, scores in zip(known, rankings, their_scores, strict=True)
+    ]
     return BatchResponse(results=results, count=len(results), unknown=unknown)
 
 
 def article_row(model: Recommender, article_id: str) -> int:
-    """Raises UnknownError."""
+    """The article's row.
+
+    Raises:
+        UnknownError: it is not in the catalogue.
+    """
     row = int(model.catalogue.rows([article_id])[0])
     if row < 0:
         raise UnknownError("unknown article: this id is not in the model's catalogue")
@@ -164,39 +171,41 @@ def article(model: Recommender, row: int) -> Article:
     return Article(article_id=str(model.article_ids[row]), **model.catalogue.details(row))
 
 
-def found_by(model: Recommender, words: str, limit: int) -> Articles:
-    found = [article(model, row) for row in model.catalogue.search(words, limit).tolist()]
-    return Articles(articles=found, count=len(found))
+def search(model: Recommender, words: str, limit: int) -> Articles:
+    articles = [article(model, row) for row in model.catalogue.search(words, limit).tolist()]
+    return Articles(articles=articles, count=len(articles))
 
 
-def similar(model: Recommender, article_id: str, top_k: int) -> list[SimilarArticle]:
-    found, cosines = model.similar(article_row(model, article_id), top_k)
-    return [
+def similar(model: Recommender, article_id: str, top_k: int) -> SimilarArticles:
+    """Raises UnknownError, as :func:`article_row` does."""
+    rows, cosines = model.similar(article_row(model, article_id), top_k)
+    articles = [
         SimilarArticle(article_id=str(model.article_ids[row]), cosine=cosine, **model.catalogue.details(row))
-        for row, cosine in zip(found.tolist(), cosines.tolist(), strict=True)
+        for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True)
     ]
+    return SimilarArticles(article_id=article_id, similar=articles, count=len(articles))
 
 
 def customer(model: Recommender, customer_id: str) -> Customer:
-    """Raises UnknownError."""
+    """A customer's attributes and latest purchases.
+
+    Raises:
+        UnknownError: the model does not have this id.
+    """
     row = int(model.customer_rows([customer_id])[0])
     if row < 0:
-        raise UnknownError("unknown customer: this id is not among the model's customers")
+        raise UnknownError("unknown customer: the model does not have this id")
     log = model.log
-    bought = range(int(log.offsets[row]), int(log.offsets[row + 1]))
+    entries = range(int(log.offsets[row]), int(log.offsets[row + 1]))
     purchases = [
         Purchase(
-            article_id=str(model.article_ids[log.article[place]]),
-            date=str(log.first_date + np.timedelta64(int(log.day[place]), "D")),
-            days_ago=model.as_of - int(log.day[place]),
-            price=float(log.price[place]),
-            details=ArticleDetails(**model.catalogue.details(int(log.article[place]))),
+            article_id=str(model.article_ids[log.article[entry]]),
+            date=log.date(int(log.day[entry])),
+            days_ago=model.as_of - int(log.day[entry]),
+            price=float(log.price[entry]),
+            details=ArticleDetails(**model.catalogue.details(int(log.article[entry]))),
         )
-        for place in reversed(bought[-MAX_PURCHASES:])
+        for entry in reversed(entries[-MAX_PURCHASES:])
     ]
-    return Customer(
-        customer_id=customer_id,
-        attributes=model.customer_details(row),
-        purchases=purchases,
-        count=len(bought),
-    )
+    attributes = model.customer_details(row)
+    return Customer(customer_id=customer_id, attributes=attributes, purchases=purchases, count=len(entries))

@@ -1,4 +1,4 @@
-"""The model that is being served, or why there is none."""
+"""The served model, or the reason why none is served."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,41 +18,40 @@ from hm_utils.serving.bundle import BundleError, read_manifest
 
 if TYPE_CHECKING:
     from hm_utils.serving.recommender import Recommender
-else:  # FastAPI looks the name up; importing the class would import torch before there is need
+else:  # FastAPI evaluates the annotation; importing the class would import torch too early
     Recommender = Any
 
-M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20  # of mallopt(3); bytes
-WARM_UP = 3  # times that the golden query is asked before a model is served
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20  # mallopt(3)'s parameter, bytes
+WARM_UP = 3  # runs of the golden query before a model is served
 
-Load = Callable[
-    ..., Any
-]  # of a path, and of a vector store where one is set: a Recommender, or what stands in for one in a test
+# Takes a path, and a vector store where one is configured. Returns a Recommender, or a test's replacement.
+Load = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Serving:
-    """A loaded model, or the reason why there is none; one is set, the other None."""
+    """A loaded model, or the reason why there is none. Exactly one of the two is set."""
 
     recommender: Recommender | None
     problem: str | None = None
 
 
 def load_recommender(path: Path, vector_store: str | None = None) -> Recommender:
-    """Load the model in ``path``, verified and warm. Imported here: the app starts, and answers, without torch."""
-    read_manifest(path.resolve())  # without a model there is nothing to wait for torch for
+    """Load, verify and warm up the model in ``path``. Torch is imported here: the app starts without it."""
+    read_manifest(path.resolve())  # without a model, do not wait for the import of torch
     return_large_blocks()
     import torch
 
     from hm_utils.serving.recommender import Recommender as PublishedModel
 
-    # One query is far too small to share out, and threads that wait for each other beside another busy
-    # process cost many times what they save.
+    # One query is too small to share between threads. Beside another busy process, threads that wait for each other
+    # cost many times what they save.
     torch.set_num_threads(1)
     model = PublishedModel.load(path, vector_store)
     for customer_id in model.manifest["golden"]["customer_ids"] * WARM_UP:
         model.recommend(model.customers(model.customer_rows([customer_id])), 10)
-    # Looking for garbage among all that a model and its libraries hold takes a tenth of a second, in which nobody is
-    # answered: now, when a model comes and another may go, and then not again.
+    # A garbage collection over a model and its libraries blocks every request for 0.1 seconds. Collect once now, then
+    # exclude all of these objects from later collections.
     gc.unfreeze()
     gc.collect()
     gc.freeze()
@@ -59,49 +59,48 @@ def load_recommender(path: Path, vector_store: str | None = None) -> Recommender
 
 
 def return_large_blocks() -> None:
-    """Have freed arrays given back to the system.
+    """Make glibc return freed arrays to the system.
 
-    By itself glibc raises the size from which it does (``M_MMAP_THRESHOLD``) to the largest array ever freed, and keeps
-    smaller ones in heaps with holes: of H&M's size, 100 MiB a worker from the loading of a model, and some 20 MiB more
-    or less with every few thousand requests.
+    By default glibc raises the threshold for this (``M_MMAP_THRESHOLD``) to the largest array ever freed, and keeps
+    smaller arrays in fragmented heaps. On H&M's data this costs 100 MiB per worker after loading a model, and memory
+    varies by 20 MiB with every few thousand requests.
     """
     with suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def open_model(path: Path, load: Load) -> Serving:
-    """Load the model, and log why if that fails."""
+    """Load the model; a failure is logged and becomes the result's ``problem``."""
     try:
         recommender = load(path)
     except BundleError as error:
         logger.error("model refused: %s", error)
-        # A library's own message may have the path of a file in the model.
+        # The message of a library may contain the path of a file in the model.
         return Serving(None, error.problem.replace(f"{error.folder}/", ""))
     except Exception:
         logger.exception("model refused: %s could not be loaded", path)
-        return Serving(None, "the model could not be loaded: the service's log says why")
+        return Serving(None, "the model could not be loaded: see the service's log")
     logger.info("model %s is loaded", recommender.version)
     return Serving(recommender)
 
 
 def data_until(recommender: Recommender) -> str | None:
-    """The last day of purchases that the model knows, if its manifest says so."""
-    last_date = getattr(recommender, "manifest", {}).get("data", {}).get("last_date")
+    """The last day of the model's purchases, if its manifest has it."""
+    last_date = recommender.manifest.get("data", {}).get("last_date")
     return None if last_date is None else str(last_date)
 
 
-async def get_serving(request: Request) -> Serving:
-    """What the application holds now."""
-    serving: Serving = request.app.state.serving
-    return serving
-
-
-ServingDep = Annotated[Serving, Depends(get_serving)]
+def published_at(version: str) -> datetime | None:
+    """The time of publication, which the version begins with; None for any other version."""
+    try:
+        return datetime.strptime(version.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 async def get_recommender(request: Request) -> Recommender:
     """The loaded model; 503 while there is none."""
-    serving: Serving = request.app.state.serving  # not ServingDep: to solve one more costs a hundredth of an answer
+    serving: Serving = request.app.state.serving  # not a dependency of its own, which would cost 1 % of an answer
     if serving.recommender is None:
         raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, serving.problem)
     return serving.recommender

@@ -1,4 +1,4 @@
-"""A model that is published while the service runs takes the place of the old one, between two requests."""
+"""Hot reload: a newly published model replaces the served one between two requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeVar
 
 from starlette.datastructures import State
 
@@ -16,30 +16,30 @@ from app.logs import logger
 from app.serving.model import Load, Serving, open_model
 from hm_utils.serving.bundle import MANIFEST
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-# A refused model is tried again, as it may still be being copied, or the disk have been full; ever less often,
-# as every try reads all of it.
+# A refused model is retried: it may still be being copied, or the disk may have been full. Every retry reads all of the
+# model, so the interval doubles.
 FIRST_RETRY, LONGEST_RETRY = 60.0, 900.0  # seconds
 
-Mark = tuple[Path, int, int]  # the folder, and its manifest's inode and time
+Fingerprint = tuple[Path, int, int]  # folder, and its manifest's inode and modification time
+Result = Literal["loaded", "unchanged", "refused"]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a look for a new model: the version that is served now, and why not the new one."""
+class ReloadOutcome:
+    """The result of a reload, the version that is served now, and the problem of a refused model."""
 
-    result: Literal["loaded", "unchanged", "refused"]
+    result: Result
     version: str | None
     problem: str | None = None
 
 
 class Reloader:
-    """Keeps ``state.serving`` at the newest model in ``path`` that can be served.
+    """Keeps ``state.serving`` at the newest servable model in ``path``.
 
-    A request reads ``state.serving`` once and keeps what it read: its answer is of one version, and the old
-    model is freed with its last request.
+    A request reads ``state.serving`` once and keeps the model, so its answer is of one version. The old model is freed
+    with its last request.
     """
 
     def __init__(self, state: State, path: Path, load: Load) -> None:
@@ -47,46 +47,46 @@ class Reloader:
         self._path = path
         self._load = load
         self._lock = asyncio.Lock()
-        # One thread, the same for every model: what one leaves free in its heap, the next one uses.
+        # One thread for all models: a new model reuses heap memory that the old one freed.
         self._thread = ThreadPoolExecutor(1, "hm-reload")
-        self._seen: Mark | None = None
+        self._last_tried: Fingerprint | None = None
         self._problem: str | None = None
         self._retry_after = 0.0
         self._retry_at = 0.0
 
-    async def reload(self) -> Outcome:
-        """Load what is published, if it is not what is served."""
+    async def reload(self) -> ReloadOutcome:
+        """Load the published model, unless it is already served."""
         async with self._lock:
-            mark = await self._in_thread(published, self._path)
-            if mark == self._seen and self._problem is None and self._version() is not None:
-                return self._counted("unchanged")
-            if mark != self._seen:
+            published = await self._in_thread(fingerprint, self._path)
+            if published == self._last_tried and self._problem is None and self._version() is not None:
+                return self._finish("unchanged")
+            if published != self._last_tried:
                 self._retry_after = 0.0
             new = await self._in_thread(open_model, self._path, self._load)
-            self._seen = mark  # as it was before: if it moved on meanwhile, the next look finds that
+            self._last_tried = published  # taken before loading: the next poll finds a model published meanwhile
             self._problem = new.problem
             if new.recommender is None:
                 self._retry_after = min(max(2 * self._retry_after, FIRST_RETRY), LONGEST_RETRY)
                 self._retry_at = time.monotonic() + self._retry_after
                 if self._version() is None:
-                    self._state.serving = new  # /ready tells the newest reason
-                return self._counted("refused")
+                    self._state.serving = new  # /ready reports the latest problem
+                return self._finish("refused")
             if new.recommender.version == self._version():
-                return self._counted("unchanged")
+                return self._finish("unchanged")
             self._state.serving = new
-            return self._counted("loaded")
+            return self._finish("loaded")
 
-    async def watch(self, seconds: float) -> None:
-        """Look every so many seconds, until cancelled."""
+    async def poll(self, seconds: float) -> None:
+        """Check for a new model every ``seconds``, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
-            mark = await self._in_thread(published, self._path)
+            published = await self._in_thread(fingerprint, self._path)
             retry = self._problem is not None and time.monotonic() >= self._retry_at
-            if mark is not None and (mark != self._seen or retry):
+            if published is not None and (published != self._last_tried or retry):
                 await self.reload()
 
     def close(self) -> None:
-        """Load nothing more, and serve nothing more."""
+        """Stop loading and serving."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._state.serving = Serving(None, "the service is shutting down")
 
@@ -94,24 +94,26 @@ class Reloader:
         recommender = self._state.serving.recommender
         return None if recommender is None else recommender.version
 
-    def _counted(self, result: Literal["loaded", "unchanged", "refused"]) -> Outcome:
+    def _finish(self, result: Result) -> ReloadOutcome:
         self._state.metrics.reloads.labels(result).inc()
-        problem = self._problem if result == "refused" else None
-        if result == "refused" and self._version() is not None:
-            logger.warning("model %s goes on being served", self._version())
-        return Outcome(result, self._version(), problem)
+        version = self._version()
+        if result != "refused":
+            return ReloadOutcome(result, version)
+        if version is not None:
+            logger.warning("model %s is still served", version)
+        return ReloadOutcome(result, version, self._problem)
 
-    async def _in_thread(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: fn(*args, **kwargs))
+    async def _in_thread(self, fn: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, fn, *args)
 
 
-def published(path: Path) -> Mark | None:
-    """What tells one published model from another without reading it; None where nothing is published."""
+def fingerprint(path: Path) -> Fingerprint | None:
+    """Identifies a published model without reading it; None where nothing is published."""
     try:
         folder = path.resolve()
         if not folder.is_dir():
             return None
-    except (OSError, RuntimeError):  # a folder that may not be read; links that lead in a circle
+    except (OSError, RuntimeError):  # an unreadable folder; a circle of links
         return None
     try:
         manifest = (folder / MANIFEST).stat()

@@ -1,4 +1,4 @@
-"""Requests that arrive together are answered together: a list more in a batch costs a sixth of a list alone."""
+"""Batches concurrent requests: one more request in a batch costs a sixth of a request alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 if TYPE_CHECKING:
     from hm_utils.serving.recommender import Recommender
 
-MOST = 32  # in one batch, so that nobody waits for a long one
+MAX_BATCH_SIZE = 32  # limits how long a request waits for its batch
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A customer's list that somebody waits for."""
+class PendingRequest:
+    """A request for the ``depth`` best articles of one customer."""
 
     model: Recommender
     row: int
@@ -25,40 +25,39 @@ class Asked:
 
 
 class RequestBatcher:
-    """Collects what is asked within one turn of the event loop; each list is the one that it would be alone."""
+    """Collects the requests of one turn of the event loop. Batching changes no answer."""
 
     def __init__(self) -> None:
-        self._waiting: list[Asked] = []
+        self._pending: list[PendingRequest] = []
 
     async def recommend(self, model: Recommender, row: int, depth: int) -> tuple[Any, Any]:
-        """``articles [depth]`` and ``scores [depth]`` of a customer, as ``Recommender.recommend`` gives them."""
+        """``articles [depth]`` and ``scores [depth]`` of a customer row, as ``Recommender.recommend`` returns them."""
         loop = asyncio.get_running_loop()
-        if not self._waiting:
-            # After every handler that is ready has had its turn.
-            loop.call_soon(self._answer)
+        if not self._pending:
+            loop.call_soon(self._answer_pending)  # runs after all handlers that are ready now
         answer = loop.create_future()
-        self._waiting.append(Asked(model, row, depth, answer))
+        self._pending.append(PendingRequest(model, row, depth, answer))
         return await answer
 
-    def _answer(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        # While a new model takes over, both are asked.
-        for model in {id(asked.model): asked.model for asked in waiting}.values():
-            mine = [asked for asked in waiting if asked.model is model]
-            for start in range(0, len(mine), MOST):
-                answer_batch(model, mine[start : start + MOST])
+    def _answer_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        # Two models while a new one replaces the old.
+        for model in {id(request.model): request.model for request in pending}.values():
+            requests = [request for request in pending if request.model is model]
+            for start in range(0, len(requests), MAX_BATCH_SIZE):
+                answer_batch(model, requests[start : start + MAX_BATCH_SIZE])
 
 
-def answer_batch(model: Recommender, asked: list[Asked]) -> None:
-    asked = [each for each in asked if not each.answer.done()]  # who waits no longer is left out
-    if not asked:
+def answer_batch(model: Recommender, requests: list[PendingRequest]) -> None:
+    requests = [request for request in requests if not request.answer.done()]  # without cancelled requests
+    if not requests:
         return
     try:
-        users = model.customers(np.array([each.row for each in asked]))
-        articles, scores = model.recommend(users, max(each.depth for each in asked))
+        users = model.customers(np.array([request.row for request in requests]))
+        articles, scores = model.recommend(users, max(request.depth for request in requests))
     except Exception as error:
-        for each in asked:
-            each.answer.set_exception(error)
+        for request in requests:
+            request.answer.set_exception(error)
         return
-    for each, found, their in zip(asked, articles, scores, strict=True):
-        each.answer.set_result((found[: each.depth], their[: each.depth]))
+    for request, own_articles, own_scores in zip(requests, articles, scores, strict=True):
+        request.answer.set_result((own_articles[: request.depth], own_scores[: request.depth]))

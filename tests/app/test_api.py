@@ -1,28 +1,26 @@
-"""The service's contract, against a model small enough to see through, and over a real socket."""
+"""The service's contract, with a fake model whose answers are easy to predict, and over a real socket."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import logging
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.schemas import RecommendRequest
 from hm_utils.serving.bundle import BundleError
+from tests.helpers.data import customer_table
+from tests.helpers.live import running
+from tests.helpers.served import publish_random
 
 ROOT = Path(__file__).parents[2]
 KNOWN, OTHER, UNKNOWN = "a" * 64, "b" * 64, "c" * 64
@@ -33,31 +31,26 @@ class FakeCatalogue:
 
     ids = np.array([f"{108775015 + row:010d}" for row in range(150)])
 
-    def rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    def rows(self, ids: Sequence[str]) -> Any:
         return np.array([int(i) - 108775015 if i in self.ids else -1 for i in ids], dtype=np.int64)
 
 
 class FakeRecommender:
-    """Recommends articles in order of row, from the customer's own row on; score 20 - row / 8."""
+    """Recommends articles by ascending row, from the customer's own row on, with scores of 20 - row / 8."""
 
     version = "20260120T101530.123456Z-1f2e3d4c"
+    manifest: ClassVar[dict[str, Any]] = {}
     is_remote = False
     catalogue = FakeCatalogue()
     article_ids = catalogue.ids
 
-    def customer_rows(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    def customer_rows(self, ids: Sequence[str]) -> Any:
         return np.array([{KNOWN: 0, OTHER: 120}.get(customer, -1) for customer in ids])
 
-    def customers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def customers(self, rows: Any) -> Any:
         return rows
 
-    def recommend(
-        self,
-        users: npt.NDArray[np.int64],
-        top_k: int,
-        excluded: npt.NDArray[np.int32] = np.empty(0, np.int32),  # noqa: B008
-        allowed: npt.NDArray[np.int32] | None = None,
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def recommend(self, users: Any, top_k: int, excluded: Any = (), allowed: Any = None) -> tuple[Any, Any]:
         kept = np.setdiff1d(np.arange(150), excluded)
         articles = np.full((len(users), top_k), -1, np.int32)
         scores = np.full((len(users), top_k), -np.inf, np.float32)
@@ -164,21 +157,21 @@ def test_an_unknown_customer_is_404(client: TestClient) -> None:
         ({"topk": 10}, ["topk"]),
     ],
 )
-def test_a_bad_field_is_named(client: TestClient, change: dict[str, Any], where: list[str | int]) -> None:
+def test_an_invalid_field_is_named(client: TestClient, change: dict[str, Any], where: list[str | int]) -> None:
     answer = ask(client, **change)
     assert answer.status_code == 422
     assert [problem["loc"] for problem in answer.json()["detail"]] == [["body", *where]]
     assert set(answer.json()["detail"][0]) == {"loc", "msg", "type"}
 
 
-def test_null_is_as_good_as_nothing_and_nobody_may_be_told_by_it(client: TestClient, monkeypatch: Any) -> None:
-    monkeypatch.setattr(FakeRecommender, "visitor", lambda self, *told: np.array([7]), raising=False)
+def test_null_describes_a_customer_of_whom_nothing_is_known(client: TestClient, monkeypatch: Any) -> None:
+    monkeypatch.setattr(FakeRecommender, "visitor", lambda self, *context: np.array([7]), raising=False)
     answer = client.post("/recommend", json={"customer_id": None, "top_k": 1}).json()
     assert answer["customer_id"] is None
     assert answer["recommendations"][0]["article_id"] == article(7)
 
 
-def test_a_missing_customer_is_named(client: TestClient) -> None:
+def test_a_request_without_a_customer_is_invalid(client: TestClient) -> None:
     answer = client.post("/recommend", json={})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body"]
@@ -253,8 +246,8 @@ def test_openapi_documents_every_field_with_an_example_that_is_valid(client: Tes
     for name, schema in schemas.items():
         assert schema["description"], name
         for field, about in schema["properties"].items():
-            of_ours = "$ref" in json.dumps(about)  # which has examples of its own
-            assert of_ours or about.get("examples") or "const" in about, f"{name}.{field}"
+            nested = "$ref" in json.dumps(about)  # a schema with its own examples
+            assert nested or about.get("examples") or "const" in about, f"{name}.{field}"
     for example in schemas["RecommendRequest"]["examples"]:
         RecommendRequest.model_validate(example)
     responses = client.get("/openapi.json").json()["paths"]["/recommend"]["post"]["responses"]
@@ -270,25 +263,24 @@ def crashing(path: Path) -> FakeRecommender:
 
 
 @pytest.mark.parametrize(
-    ("load", "told", "logged"),
+    ("load", "detail", "logged"),
     [
         (broken, "index/vectors.npy was altered after it was published", "/secret/place: index/vectors.npy was"),
-        (crashing, "the model could not be loaded: the service's log says why", "tensor sizes differ"),
+        (crashing, "the model could not be loaded: see the service's log", "tensor sizes differ"),
     ],
 )
 def test_a_model_that_does_not_load_is_not_served(
-    load: Any, told: str, logged: str, caplog: pytest.LogCaptureFixture
+    load: Any, detail: str, logged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR), TestClient(create_app(Path("/secret/place"), load)) as client:
         assert client.get("/health").status_code == 200
         for answer in (client.get("/ready"), ask(client)):
             assert answer.status_code == 503
-            assert answer.json() == {"detail": told}
+            assert answer.json() == {"detail": detail}
     assert logged in caplog.text
 
 
-def test_without_a_model_the_service_starts_and_says_what_to_run(tmp_path: Path) -> None:
-    pytest.importorskip("hm_utils.serving.recommender")
+def test_without_a_model_the_service_starts_and_names_the_command_to_run(tmp_path: Path) -> None:
     with TestClient(create_app(tmp_path / "model")) as client:
         assert client.get("/health").status_code == 200
         for answer in (client.get("/ready"), ask(client)):
@@ -296,11 +288,11 @@ def test_without_a_model_the_service_starts_and_says_what_to_run(tmp_path: Path)
             assert "run `make run`" in answer.json()["detail"]
 
 
-def test_the_model_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Path] = []
+def test_the_environment_sets_the_path_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths: list[Path] = []
 
     def load(path: Path) -> Any:
-        asked.append(path)
+        paths.append(path)
         return FakeRecommender()
 
     monkeypatch.delenv("HM_MODEL", raising=False)
@@ -310,31 +302,13 @@ def test_the_model_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HM_MODEL", str(tmp_path))
     with TestClient(app):
         pass
-    assert asked == [ROOT / "artifacts" / "model", tmp_path]
+    assert paths == [ROOT / "artifacts" / "model", tmp_path]
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A real server on a free port."""
-    app = create_app(load=fake)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        deadline = time.monotonic() + 10
-        while not server.started and thread.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.started
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-def test_over_a_real_socket(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        # As raw as a client gets: no Content-Type, one connection kept open, a body in chunks, a body too large.
+def test_over_a_real_socket() -> None:
+    """One connection that stays open: no Content-Type, a body in chunks, and a body that is too large."""
+    with running(create_app(load=fake)) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("POST", "/recommend", json.dumps({"customer_id": KNOWN, "top_k": 3}))
         answer = connection.getresponse()
         assert answer.status == 200
@@ -350,20 +324,28 @@ def test_over_a_real_socket(port: int) -> None:
         assert (json.load(answer)["count"], answer.status) == (10, 200)
         connection.request("POST", "/recommend", iter([b" " * 50_000] * 3), encode_chunked=True)
         assert connection.getresponse().status == 413
-    finally:
         connection.close()
 
 
-def test_nothing_of_training_plotting_or_jupyter_is_imported_to_serve() -> None:
+def test_serving_imports_nothing_of_training_plotting_notebooks_or_clusters(tmp_path: Path) -> None:
+    publish_random(tmp_path)
     code = """
-import importlib.util, json, sys
-import app.main
-if importlib.util.find_spec("hm_utils.serving.recommender"):
-    import hm_utils.serving.recommender
-print(json.dumps(sorted({name.split(".")[0] for name in sys.modules} | {n for n in sys.modules if "hm_utils" in n})))
+import json, pathlib, sys
+import app.__main__, app.main
+from app.settings import Settings
+from fastapi.testclient import TestClient
+application = app.main.create_app(pathlib.Path(sys.argv[1]), settings=Settings(reload_seconds=0))
+with TestClient(application) as client:
+    assert client.post("/recommend", json={"customer_id": sys.argv[2]}).status_code == 200
+modules = {".".join(name.split(".")[: 1 + name.startswith("hm_utils.")]) for name in sys.modules}
+print(json.dumps(sorted(modules)))
 """
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    arguments = [sys.executable, "-c", code, tmp_path / "model", customer_table()["customer_id"][0]]
+    answer = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
     loaded = set(json.loads(answer.stdout))
-    assert {"fastapi", "app", "hm_utils.serving.bundle"} <= loaded
+    assert {"fastapi", "app", "torch", "hm_utils.serving"} <= loaded
+    packages = {"training", "evaluation", "analysis", "plotting", "pipeline", "sample", "cluster"}
     forbidden = {"matplotlib", "sklearn", "papermill", "IPython", "ipykernel", "nbformat", "nbconvert", "pandera"}
+    forbidden |= {"ray", "pymilvus", "milvus_lite", "grpc"} | {f"hm_utils.{package}" for package in packages}
     assert sorted(loaded & forbidden) == []

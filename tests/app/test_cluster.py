@@ -1,6 +1,6 @@
-"""The service on Ray Serve: the same answers, and none lost when a replica dies, a model comes or code is rolled out.
+"""The service on Ray Serve: the same answers, and none lost when a replica dies or a model or code is rolled out.
 
-One Ray and one service for all of it, with two replicas of a small model that is published as a real one is.
+All tests share one Ray and one service with two replicas of a small published model.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.cluster.replica import ENVIRONMENT
-from app.main import create_app
+from app.main import MAX_BODY, create_app
 from app.settings import Settings
-from benchmarks.cluster_serving import free_port, kill_one, replicas, under_load, wait_for
-from benchmarks.serving import posted, ready
-from hm_utils.serving.recommender import Recommender
+from benchmarks.cluster_serving import kill_one, replicas
+from benchmarks.load import free_port, posted, ready, under_load, wait_for
 from tests.helpers.data import customer_table
-from tests.helpers.live import KEY, Client
+from tests.helpers.live import Client
 from tests.helpers.served import SCORING, publish_random
 
 pytest.importorskip("ray", reason="Ray is not installed: make cluster-env")
@@ -41,7 +40,7 @@ BODIES: list[dict[str, Any]] = [
 
 
 class Running:
-    """The service, its port, and where its model is published."""
+    """The service, its port, and the folder of its published models."""
 
     def __init__(self, artifacts: Path) -> None:
         self.artifacts, self.port = artifacts, free_port()
@@ -74,7 +73,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def local_answers(folder: Path) -> dict[bytes, tuple[int, Any]]:
-    """What the application says without Serve, of each body as it is sent."""
+    """The application's answers without Serve, by request body."""
     with TestClient(create_app(folder, settings=Settings(reload_seconds=0))) as client:
         answers = [client.post("/recommend", json=body) for body in BODIES]
     return {posted(body): (answer.status_code, answer.json()) for body, answer in zip(BODIES, answers, strict=True)}
@@ -85,14 +84,14 @@ def test_a_replica_answers_as_the_service_without_serve(service: Running) -> Non
     expected = local_answers(service.first)
     with Client(service.port) as client:
         for body in BODIES:
-            status, said, headers = client.ask("POST", "/recommend", body)
-            assert (status, said) == expected[posted(body)]
+            status, answer, headers = client.ask("POST", "/recommend", body)
+            assert (status, answer) == expected[posted(body)]
             assert headers["x-request-id"]
         assert client.ask("GET", "/ready")[1]["version"] == service.first.name
         assert client.ask("POST", "/recommend", {"history": ["0"] * 50_000})[0] == 413
         assert client.ask("POST", "/admin/reload")[0] == 403  # no key is set
-        counted = client.ask("GET", "/metrics")[1]  # of both replicas, whichever is asked
-    total = sum(float(line.rpartition(" ")[2]) for line in counted.splitlines() if line.startswith("hm_requests_total"))
+        metrics = client.ask("GET", "/metrics")[1]  # either replica reports both
+    total = sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith("hm_requests_total"))
     assert total >= len(BODIES) + 3
 
 
@@ -111,7 +110,7 @@ def test_a_killed_replica_drops_no_request(service: Running) -> None:
 
 @pytest.mark.cluster
 def test_a_new_model_and_a_rollout_drop_no_request_and_mix_no_versions(service: Running) -> None:
-    """First the model, which the replicas take by themselves; then a deployment, which replaces both replicas."""
+    """First a model, which the replicas load by themselves; then a deployment, which replaces both replicas."""
     wait_for(lambda: len(replicas(os.getpid())) == 2)
     before = set(replicas(os.getpid()))
     messages = [posted(body) for body in BODIES[:20]]
@@ -133,33 +132,14 @@ def test_a_new_model_and_a_rollout_drop_no_request_and_mix_no_versions(service: 
     assert ready(service.port)
 
 
-def test_plain_serving_imports_neither_ray_nor_pymilvus(tmp_path: Path) -> None:
-    publish_random(tmp_path)
-    code = (
-        "import sys, app.__main__, app.main, pathlib\n"
-        "from fastapi.testclient import TestClient\n"
-        "from app.settings import Settings\n"
-        "served = app.main.create_app(pathlib.Path(sys.argv[1]), settings=Settings(reload_seconds=0))\n"
-        "with TestClient(served) as client:\n"
-        f"    assert client.post('/recommend', json={{'customer_id': {CUSTOMERS[0]!r}}}).status_code == 200\n"
-        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'ray', 'pymilvus', 'milvus_lite', 'grpc'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "model"], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
-    assert Recommender.load(tmp_path / "model").is_remote is False
-
-
-def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_command_names_a_missing_model(tmp_path: Path) -> None:
     environment = {**os.environ, "HM_MODEL": str(tmp_path / "none")}
     command = [sys.executable, "-m", "app.cluster"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1
-    assert "no model is published here" in done.stderr
-    assert "Traceback" not in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert process.returncode == 1
+    assert "no model is published here" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
-def test_the_largest_request_can_be_sent_again() -> None:
-    from app.main import MAX_BODY
-
+def test_the_largest_request_can_be_retried() -> None:
     assert int(ENVIRONMENT["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"]) >= MAX_BODY + 8 * 1024
-    assert KEY not in str(ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""The key, how many at once, how long, and how much slow work; whoever watches is answered all the same."""
+"""API key, concurrency limit, time limit and worker pool; monitoring is exempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -14,25 +15,29 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.middleware.limits import OPEN
-from app.middleware.worker_pool import Pool, PoolFull, in_pool
+from app.middleware.worker_pool import PoolFull, WorkerPool, in_pool
 from tests.helpers.live import CUSTOMER, KEY, Client, Fake, running, settings, wait_for
 
 VERSION = "20260120T101530.123456Z-1f2e3d4c"
-WATCHED = ("/health", "/ready", "/metrics")
+MONITORING = ("/health", "/ready", "/metrics")
+WITH_KEY = {"X-API-Key": KEY}
 
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Slow work waits for it; opened at the end, so that nothing is left waiting."""
+    """Slow work waits for it. It opens at the end of the test, so that no thread is left waiting."""
     gate = threading.Event()
     yield gate
     gate.set()
 
 
+def fake_app(**values: Any) -> FastAPI:
+    return create_app(load=lambda path: Fake(VERSION), settings=settings(**values))
+
+
 def slow_app(gate: threading.Event, **values: Any) -> FastAPI:
-    """With an endpoint more, which works in the pool until the gate opens."""
-    app = create_app(load=lambda path: Fake(VERSION), settings=settings(**values))
+    """With the endpoint /slow, which works in the pool until the gate opens."""
+    app = fake_app(**values)
 
     @app.get("/slow")
     async def slow(request: Request) -> bool:
@@ -41,8 +46,22 @@ def slow_app(gate: threading.Event, **values: Any) -> FastAPI:
     return app
 
 
-def test_all_but_watching_and_the_documentation_asks_for_the_key() -> None:
-    app = create_app(load=lambda path: Fake(VERSION), settings=settings())
+@contextmanager
+def two_slow_requests(app: FastAPI) -> Iterator[tuple[Client, list[Future[int]]]]:
+    """A client of the app, and the status codes of two requests to /slow that are in progress."""
+    with running(app) as port, ThreadPoolExecutor(2) as threads, Client(port) as client:
+
+        def ask_slow() -> int:
+            with Client(port) as slow:
+                return slow.ask("GET", "/slow")[0]
+
+        codes = [threads.submit(ask_slow) for _ in range(2)]
+        wait_for(lambda: "hm_requests_in_flight 2.0" in client.ask("GET", "/metrics")[1])
+        yield client, codes
+
+
+def test_every_endpoint_but_monitoring_documentation_and_the_page_needs_the_key() -> None:
+    app = fake_app()
     body = {"customer_id": CUSTOMER}
     with TestClient(app) as client:
         for key in (b"", KEY[:-1].encode(), KEY.encode() + b"x", "ключ".encode()):
@@ -50,46 +69,39 @@ def test_all_but_watching_and_the_documentation_asks_for_the_key() -> None:
                 answer = client.request(method, path, headers={b"X-API-Key": key}, json=body)
                 assert answer.status_code == 401, (method, path, key)
                 assert KEY not in answer.text
-        assert client.post("/recommend", headers={"X-API-Key": KEY}, json=body).status_code == 200
-        assert {client.get(path, follow_redirects=False).status_code for path in OPEN} == {200}
+        assert client.post("/recommend", headers=WITH_KEY, json=body).status_code == 200
+        paths = ("/", "/static/main.js", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", *MONITORING)
+        assert {client.get(path, follow_redirects=False).status_code for path in paths} == {200}
         schema = client.get("/openapi.json").json()
         assert schema["paths"]["/recommend"]["post"]["security"] == [{"X-API-Key": []}]
         assert schema["paths"]["/health"]["get"]["security"] == []
 
 
 def test_without_a_key_everything_is_open_but_administration() -> None:
-    app = create_app(load=lambda path: Fake(VERSION), settings=settings(api_key=None))
-    with TestClient(app) as client:
+    with TestClient(fake_app(api_key=None)) as client:
         assert client.post("/recommend", json={"customer_id": CUSTOMER}).status_code == 200
-        answer = client.post("/admin/reload", headers={"X-API-Key": KEY})
+        answer = client.post("/admin/reload", headers=WITH_KEY)
         assert answer.status_code == 403
         assert "HM_API_KEY" in answer.json()["detail"]
 
 
-def test_one_too_many_is_refused_at_once_and_watching_goes_on(gate: threading.Event) -> None:
-    with running(slow_app(gate, max_in_flight=2)) as port, ThreadPoolExecutor(2) as threads, Client(port) as client:
-
-        def ask_slow() -> int:
-            with Client(port) as slow:
-                return slow.ask("GET", "/slow")[0]
-
-        under_way = [threads.submit(ask_slow) for _ in range(2)]
-        wait_for(lambda: "hm_requests_in_flight 2.0" in client.ask("GET", "/metrics")[1])
+def test_a_request_above_the_limit_is_rejected_at_once_but_not_monitoring(gate: threading.Event) -> None:
+    with two_slow_requests(slow_app(gate, max_in_flight=2)) as (client, slow_codes):
         code, body, headers = client.recommend()
         assert (code, headers["retry-after"]) == (503, "1")
         assert "try again" in body["detail"]
-        for path in WATCHED:
+        for path in MONITORING:
             assert client.ask("GET", path)[0] == 200
         assert client.ask("POST", "/admin/reload")[0] == 200
         assert 'hm_requests_shed_total{at="door"} 1.0' in client.ask("GET", "/metrics")[1]
         gate.set()
-        assert [future.result() for future in under_way] == [200, 200]
+        assert [code.result() for code in slow_codes] == [200, 200]
         wait_for(lambda: client.recommend()[0] == 200)
 
 
 def test_requests_that_arrive_together_are_counted_together() -> None:
-    """A recommendation never waits: without letting all of them in first, no more than one would ever be counted."""
-    app = create_app(load=lambda path: Fake(VERSION), settings=settings(max_in_flight=3))
+    """A recommendation blocks the event loop; without a yield first, at most one would ever be counted."""
+    app = fake_app(max_in_flight=3)
     codes: list[int] = []
 
     async def send(message: Any) -> None:
@@ -103,22 +115,22 @@ def test_requests_that_arrive_together_are_counted_together() -> None:
         scope = {"type": "http", "method": "POST", "path": "/recommend", "query_string": b""}
         await app(scope | {"headers": [(b"x-api-key", KEY.encode())]}, receive, send)
 
-    async def together() -> None:
+    async def ask_all() -> None:
         async with app.router.lifespan_context(app):
             await asyncio.gather(*(ask() for _ in range(10)))
 
-    asyncio.run(together())
+    asyncio.run(ask_all())
     assert sorted(codes) == [200] * 3 + [503] * 7
 
 
-def test_work_that_takes_too_long_is_given_up(gate: threading.Event) -> None:
+def test_work_that_takes_too_long_is_cancelled(gate: threading.Event) -> None:
     with TestClient(slow_app(gate, time_limit=0.05)) as client:
-        answer = client.get("/slow", headers={"X-API-Key": KEY})
+        answer = client.get("/slow", headers=WITH_KEY)
         assert (answer.status_code, set(answer.json())) == (504, {"detail"})
         assert "hm_requests_in_flight 0.0" in client.get("/metrics").text
 
 
-def test_a_body_that_does_not_arrive_is_not_waited_for(gate: threading.Event) -> None:
+def test_a_body_that_does_not_arrive_times_out(gate: threading.Event) -> None:
     with (
         running(slow_app(gate, time_limit=0.1)) as port,
         socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
@@ -132,41 +144,33 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(gate: threading.Event) ->
 
 
 def test_a_full_pool_refuses(gate: threading.Event) -> None:
-    app = slow_app(gate, pool_threads=1, pool_queue=1)
-    with running(app) as port, ThreadPoolExecutor(2) as threads, Client(port) as client:
-
-        def ask_slow() -> int:
-            with Client(port) as slow:
-                return slow.ask("GET", "/slow")[0]
-
-        under_way = [threads.submit(ask_slow) for _ in range(2)]
-        wait_for(lambda: "hm_requests_in_flight 2.0" in client.ask("GET", "/metrics")[1])
+    with two_slow_requests(slow_app(gate, pool_threads=1, pool_queue=1)) as (client, slow_codes):
         code, body, headers = client.ask("GET", "/slow")
         assert (code, headers["retry-after"]) == (503, "1")
         assert "slow work" in body["detail"]
         assert client.recommend()[0] == 200
         assert 'hm_requests_shed_total{at="pool"} 1.0' in client.ask("GET", "/metrics")[1]
         gate.set()
-        assert [future.result() for future in under_way] == [200, 200]
+        assert [code.result() for code in slow_codes] == [200, 200]
 
 
-def in_a_loop(test: Callable[[Pool], Any], pool: Pool) -> None:
+def run_with(pool: WorkerPool, test: Callable[[WorkerPool], Any]) -> None:
     try:
         asyncio.run(test(pool))
     finally:
         pool.close()
 
 
-def test_who_waits_no_longer_gives_the_place_back_and_work_that_began_keeps_its_own(gate: threading.Event) -> None:
-    async def test(pool: Pool) -> None:
-        began = threading.Event()
+def test_a_cancelled_caller_frees_its_place_in_the_queue_but_not_its_thread(gate: threading.Event) -> None:
+    async def test(pool: WorkerPool) -> None:
+        started = threading.Event()
 
         def work() -> None:
-            began.set()
+            started.set()
             gate.wait(20)
 
         working = asyncio.create_task(pool.run(work))
-        await asyncio.to_thread(began.wait, 20)
+        await asyncio.to_thread(started.wait, 20)
         waiting = asyncio.create_task(pool.run(int))
         await asyncio.sleep(0)
         with pytest.raises(PoolFull):
@@ -182,20 +186,19 @@ def test_who_waits_no_longer_gives_the_place_back_and_work_that_began_keeps_its_
         gate.set()
         assert await again == 7
 
-    in_a_loop(test, Pool(1, 1))
+    run_with(WorkerPool(1, 1), test)
 
 
-def test_an_error_in_the_pool_is_the_callers() -> None:
-    async def test(pool: Pool) -> None:
+def test_an_error_in_the_pool_reaches_the_caller() -> None:
+    async def test(pool: WorkerPool) -> None:
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 await pool.run(divmod, 1, 0)
 
-    in_a_loop(test, Pool(1, 0))
+    run_with(WorkerPool(1, 0), test)
 
 
 def test_a_large_body_is_refused_and_counted() -> None:
-    with TestClient(create_app(load=lambda path: Fake(VERSION), settings=settings())) as client:
-        headers = {"X-API-Key": KEY}
-        assert client.post("/recommend", headers=headers, content=b" " * 140_000).status_code == 413
+    with TestClient(fake_app()) as client:
+        assert client.post("/recommend", headers=WITH_KEY, content=b" " * 140_000).status_code == 413
         assert 'status="413"} 1.0' in client.get("/metrics").text

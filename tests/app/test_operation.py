@@ -1,4 +1,4 @@
-"""What whoever runs the service sees: counters, logs, errors, settings, and how it starts and ends."""
+"""The operator's view: counters, logs, errors, settings, start and shutdown."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def client(app: FastAPI) -> Iterator[TestClient]:
         yield client
 
 
-def counted(client: TestClient) -> dict[str, float]:
+def metrics(client: TestClient) -> dict[str, float]:
     lines = client.get("/metrics").text.splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-def test_metrics_count_by_route_and_tell_the_model(client: TestClient) -> None:
+def test_metrics_count_by_route_and_describe_the_model(client: TestClient) -> None:
     for _ in range(3):
         client.post("/recommend", json={"customer_id": CUSTOMER})
     client.post("/recommend", json={})
     client.get("/broken/a")
     client.get("/broken/b")
-    found = counted(client)
+    found = metrics(client)
     assert found['hm_requests_total{method="POST",route="/recommend",status="200"}'] == 3
     assert found['hm_requests_total{method="POST",route="/recommend",status="422"}'] == 1
     assert found['hm_requests_total{method="GET",route="/broken/{part}",status="500"}'] == 2
@@ -76,37 +76,37 @@ def test_metrics_count_by_route_and_tell_the_model(client: TestClient) -> None:
 def test_a_scanner_does_not_grow_the_metrics(client: TestClient) -> None:
     client.get("/nothing")
     client.request("BREW", "/nothing")
-    before = counted(client)
+    before = metrics(client)
     for number in range(50):
         client.get(f"/nothing/{number}")
         client.get(f"/broken/{number}")
         client.request(f"BREW{number}", "/nothing")
-    after = counted(client)
+    after = metrics(client)
     assert after['hm_requests_total{method="GET",route="none",status="404"}'] == 51
     new = {name for name in after.keys() - before.keys() if "/metrics" not in name}
     assert {re.sub(r".*(route=\"[^\"]*\").*", r"\1", name) for name in new} == {'route="/broken/{part}"'}
 
 
-def test_every_application_counts_for_itself(client: TestClient) -> None:
+def test_every_application_has_its_own_counters(client: TestClient) -> None:
     client.get("/health")
     with TestClient(create_app(load=lambda path: Fake(VERSION), settings=settings())) as other:
-        assert not any("/health" in name for name in counted(other))
+        assert not any("/health" in name for name in metrics(other))
 
 
-@pytest.mark.parametrize("given", ["mine", "A-1_b.c", "x" * 64])
-def test_a_sane_request_id_is_kept(client: TestClient, given: str) -> None:
-    assert client.get("/health", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+@pytest.mark.parametrize("identity", ["mine", "A-1_b.c", "x" * 64])
+def test_a_valid_request_id_is_kept(client: TestClient, identity: str) -> None:
+    assert client.get("/health", headers={"X-Request-ID": identity}).headers["x-request-id"] == identity
 
 
-@pytest.mark.parametrize("given", ["", "x" * 65, "two words", 'a"b', "a/b", "a\tb"])
-def test_another_is_replaced(client: TestClient, given: str) -> None:
-    answers = [client.get("/nothing", headers={"X-Request-ID": given}) for _ in range(2)]
-    made = {answer.headers["x-request-id"] for answer in answers}
-    assert len(made) == 2
-    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in made)
+@pytest.mark.parametrize("identity", ["", "x" * 65, "two words", 'a"b', "a/b", "a\tb"])
+def test_an_invalid_request_id_is_replaced(client: TestClient, identity: str) -> None:
+    answers = [client.get("/nothing", headers={"X-Request-ID": identity}) for _ in range(2)]
+    new = {answer.headers["x-request-id"] for answer in answers}
+    assert len(new) == 2
+    assert all(re.fullmatch("[0-9a-f]{16}", identity) for identity in new)
 
 
-def test_an_unexpected_error_tells_the_log_and_not_the_client(
+def test_an_unexpected_error_is_in_the_log_and_not_in_the_answer(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = client.get("/broken/thing", headers={"X-Request-ID": "the-one"})
@@ -124,7 +124,7 @@ def test_logs_are_json_with_the_request(client: TestClient, caplog: pytest.LogCa
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(json.loads(JsonFormatter().format(record)))
 
-    # At the loggers themselves: where another test has started uvicorn, its loggers hand nothing on.
+    # Attached to the loggers themselves: uvicorn, started by another test, stops propagation.
     handler = Formatted()
     for ours in (logger, access):
         ours.addHandler(handler)
@@ -185,7 +185,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert KEY not in repr(found)
 
 
-def test_a_misspelt_setting_is_told(
+def test_a_misspelt_setting_is_logged(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HM_APIKEY", KEY)
@@ -200,9 +200,9 @@ def test_the_readme_has_every_setting() -> None:
     rows = re.findall(r"^\| `(HM_\w+)` \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     defaults = {f"HM_{name.upper()}": field.default for name, field in Settings.model_fields.items()}
     assert [name for name, _ in rows] == list(defaults)
-    for name, told in rows:
+    for name, documented in rows:
         if name not in ("HM_MODEL", "HM_IMAGES", "HM_API_KEY"):
-            assert told.strip() == str(defaults[name]).lower() or told.strip() == str(defaults[name]), name
+            assert documented.strip() in (str(defaults[name]), str(defaults[name]).lower()), name
 
 
 def python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -217,7 +217,7 @@ def python(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 @contextmanager
 def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], int, list[dict[str, Any]]]]:
-    """A server as a process of its own, its port, and its log as it grows; ended if the test did not."""
+    """A server in its own process, its port, and its growing log. Stopped at the end if it still runs."""
     process = python(*arguments, **environment)
     lines: list[dict[str, Any]] = []
 
@@ -231,7 +231,7 @@ def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
         port = None
         while port is None:
             line = process.stderr.readline()
-            assert line, "it ended before it served"
+            assert line, "the process ended before it served"
             port = re.search(r"running on http://127.0.0.1:(\d+)", json.loads(line)["message"])
         reader.start()
         yield process, int(port[1]), lines
@@ -241,7 +241,7 @@ def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
         reader.join(20)
 
 
-# What `python -m app` does, with a model that needs no torch and an endpoint that takes half a second.
+# `python -m app`, with a model that needs no torch and an endpoint that takes half a second.
 SLOW = f"""
 import sys, time
 import app.main
@@ -262,7 +262,7 @@ main()
 """
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
+def test_sigterm_under_load_loses_no_accepted_request() -> None:
     answered: set[str] = set()
 
     def load(number: int) -> None:
@@ -273,12 +273,12 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
                     path, method = ("/recommend", "POST") if number else ("/slow", "GET")
                     code, _, headers = client.ask(method, path, {"customer_id": CUSTOMER}, {"X-Request-ID": identity})
             except (OSError, http.client.HTTPException):
-                return  # not accepted: the server listens no more
+                return  # not accepted: the server has stopped listening
             assert code == 200
             assert headers["x-request-id"] == identity
             answered.add(identity)
 
-    # The threads last: they end when the server does, whatever this test finds.
+    # The threads end last, when the server does, even if this test fails.
     with ThreadPoolExecutor(6) as threads, serving("-c", SLOW) as (process, port, lines), Client(port) as waiting:
         working = [threads.submit(load, number) for number in range(4)]
         slow = threads.submit(waiting.ask, "GET", "/slow")
@@ -295,7 +295,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
     assert logged - answered == set()
 
 
-def test_several_workers_count_together(tmp_path: Path) -> None:
+def test_the_metrics_sum_over_workers(tmp_path: Path) -> None:
     publish_fake(tmp_path)
     code = "import sys; sys.argv = ['app', '--port', '0', '--workers', '2']; from app.__main__ import main; main()"
     with serving("-c", code, HM_MODEL=str(tmp_path / "nothing"), HM_SHUTDOWN_SECONDS="1") as (process, port, lines):
@@ -304,20 +304,20 @@ def test_several_workers_count_together(tmp_path: Path) -> None:
             with Client(port) as client:
                 assert client.ask("GET", "/health")[0] == 200
 
-        def counted() -> bool:
+        def all_counted() -> bool:
             with Client(port) as client:
                 text = client.ask("GET", "/metrics")[1]
             return 'hm_requests_total{method="GET",route="/health",status="200"} 40.0' in text
 
-        wait_for(counted, 10)  # a request is counted after its answer is sent
+        wait_for(all_counted, 10)  # a request is counted after its answer is sent
         pids = {line["message"] for line in lines if "Started server process" in line["message"]}
         assert len(pids) == 2
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
 
 
-def test_wrong_settings_and_arguments_end_the_start_in_one_line() -> None:
-    for arguments, environment, told in (
+def test_wrong_settings_and_arguments_stop_the_start_with_one_line() -> None:
+    for arguments, environment, message in (
         (
             ["-m", "app"],
             {"HM_API_KEY": "hunter2", "HM_TIME_LIMIT": "soon"},
@@ -326,8 +326,8 @@ def test_wrong_settings_and_arguments_end_the_start_in_one_line() -> None:
         (["-m", "app", "--workers", "0"], {}, "--workers must be 1 or more"),
     ):
         process = python(*arguments, **environment)
-        said = process.communicate(timeout=30)[1]
+        stderr = process.communicate(timeout=30)[1]
         assert process.returncode not in (0, None)
-        assert re.search(told, said)
-        assert "hunter2" not in said
-        assert "Traceback" not in said
+        assert re.search(message, stderr)
+        assert "hunter2" not in stderr
+        assert "Traceback" not in stderr

@@ -1,4 +1,4 @@
-"""A model that is published under the running service is served next, and nobody notices but by the answers."""
+"""Hot reload: a model published while the service runs is served next, without a failed request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_no_request_fails_and_every_answer_is_of_one_version(tmp_path: Path) -> 
         try:
             for _ in range(8):
                 enough = len(answers) + 20
-                wait_for(lambda: len(answers) >= enough)  # noqa: B023 - asked at once
+                wait_for(lambda: len(answers) >= enough)  # noqa: B023 - called at once
                 published.append(publish_fake(tmp_path))
                 newest = {"status": "ready", "version": published[-1], "data_until": "2020-09-22"}
                 wait_for(lambda: client.ask("GET", "/ready")[1] == newest)  # noqa: B023
@@ -71,34 +71,34 @@ def test_the_service_starts_without_a_model_and_takes_the_first(tmp_path: Path) 
         wait_for(lambda: ready(client).get("version") == version)
 
 
-def test_a_broken_model_is_refused_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_model_is_refused_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     old = publish_fake(tmp_path)
-    looked = threading.Semaphore(0)
+    loads = threading.Semaphore(0)
 
     def load(path: Path) -> Fake:
-        looked.release()
+        loads.release()
         return load_fake(path)
 
     with (
         caplog.at_level(logging.INFO),
         TestClient(create_app(tmp_path / "model", load, settings(reload_seconds=0.02))) as client,
     ):
-        looked.acquire()
+        loads.acquire()
         broken = tmp_path / "models" / "broken"
         broken.mkdir()
         beside = tmp_path / "beside"
         beside.symlink_to(broken)
         beside.replace(tmp_path / "model")
-        assert looked.acquire(timeout=20)
-        assert not looked.acquire(timeout=0.3), "the same broken model was read again at the next look"
-        wait_for(lambda: f"model {old} goes on being served" in caplog.text)
+        assert loads.acquire(timeout=20)
+        assert not loads.acquire(timeout=0.3), "the next poll read the same broken model again"
+        wait_for(lambda: f"model {old} is still served" in caplog.text)
         assert caplog.text.count("manifest.json is missing") == 1
         assert ready(client)["version"] == old
         new = publish_fake(tmp_path)
         wait_for(lambda: ready(client)["version"] == new)
 
 
-def test_the_reason_names_no_folder(tmp_path: Path) -> None:
+def test_the_problem_names_no_folder(tmp_path: Path) -> None:
     def load(path: Path) -> Fake:
         raise BundleError(path, f"cannot be opened ({path}/log/log.json is not JSON)")
 
@@ -106,7 +106,7 @@ def test_the_reason_names_no_folder(tmp_path: Path) -> None:
         assert ready(client) == {"detail": "cannot be opened (log/log.json is not JSON)"}
 
 
-def test_a_refused_model_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_model_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish_fake(tmp_path)
     tries = 0
 
@@ -123,7 +123,7 @@ def test_a_refused_model_is_tried_again_later(tmp_path: Path, monkeypatch: pytes
         wait_for(lambda: "version" in ready(client))
 
 
-def test_an_operator_may_ask_for_it(tmp_path: Path) -> None:
+def test_an_operator_can_trigger_a_reload(tmp_path: Path) -> None:
     old = publish_fake(tmp_path)
     with TestClient(create_app(tmp_path / "model", load_fake, settings())) as client:
         assert reload(client).json() == {"result": "unchanged", "version": old}
@@ -173,7 +173,7 @@ def test_the_old_model_is_freed_with_its_last_request(tmp_path: Path) -> None:
     publish_fake(tmp_path)
     app = create_app(tmp_path / "model", load, settings())
     with TestClient(app) as client:
-        held = app.state.serving.recommender  # as a request under way holds it
+        held = app.state.serving.recommender  # like a request in progress
         for _ in range(50):
             publish_fake(tmp_path)
             assert client.post("/recommend", headers=WITH_KEY, json={"customer_id": "a" * 64}).status_code == 200

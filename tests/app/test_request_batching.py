@@ -1,4 +1,4 @@
-"""Requests answered together: each gets what it would get alone, and a broken model's askers are told."""
+"""Requests answered in batches: each gets the answer that it would get alone, and errors reach only their model's."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.serving.request_batching import MOST, RequestBatcher
+from app.serving.request_batching import MAX_BATCH_SIZE, RequestBatcher
 from tests.helpers.data import CUSTOMERS
 from tests.helpers.served import random_recommender
 
 
-class Counted:
-    """A recommender that says how many it is asked about at once."""
+class Counting:
+    """A recommender that records the size of each batch."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -28,61 +28,68 @@ class Counted:
         return self.model.recommend(users, top_k)
 
 
-def ask(asked: list[tuple[Any, int, int]]) -> list[Any]:
-    """The answers to (model, row, depth), all asked in one turn of the loop."""
-
-    async def everything() -> list[Any]:
-        together = RequestBatcher()
-        return await asyncio.gather(*(together.recommend(*each) for each in asked), return_exceptions=True)
-
-    return asyncio.run(everything())
+@pytest.fixture(scope="module")
+def recommender() -> Any:
+    return random_recommender()
 
 
-def test_each_list_is_the_one_that_it_would_be_alone() -> None:
-    model: Any = Counted(random_recommender())
-    asked = [(model, row, 3 + row % 20) for row in range(CUSTOMERS)] + [(model, 0, 12)] * 10
-    found = ask(asked)
-    assert model.sizes == [MOST, MOST, len(asked) - 2 * MOST]
-    for (_, row, depth), (articles, scores) in zip(asked, found, strict=True):
+@pytest.fixture
+def model(recommender: Any) -> Any:
+    return Counting(recommender)
+
+
+def ask(batcher: RequestBatcher, requests: list[tuple[Any, int, int]]) -> Any:
+    """The answers to requests of (model, row, depth), made in one turn of the loop."""
+    return asyncio.gather(*(batcher.recommend(*request) for request in requests), return_exceptions=True)
+
+
+def answers(requests: list[tuple[Any, int, int]]) -> list[Any]:
+    async def everything() -> Any:
+        return await ask(RequestBatcher(), requests)
+
+    return list(asyncio.run(everything()))
+
+
+def test_batching_changes_no_answer(model: Any) -> None:
+    requests = [(model, row, 3 + row % 20) for row in range(CUSTOMERS)] + [(model, 0, 12)] * 10
+    rankings = answers(requests)
+    assert model.sizes == [MAX_BATCH_SIZE, MAX_BATCH_SIZE, len(requests) - 2 * MAX_BATCH_SIZE]
+    for (_, row, depth), (articles, scores) in zip(requests, rankings, strict=True):
         alone = model.model.recommend(model.model.customers([row]), depth)
         np.testing.assert_array_equal(articles, alone[0][0])
         np.testing.assert_array_equal(scores, alone[1][0])
 
 
-def test_what_fails_for_one_model_is_told_to_those_who_asked_it() -> None:
-    class Broken(Counted):
+def test_the_error_of_one_model_does_not_reach_requests_to_another(model: Any, recommender: Any) -> None:
+    class Broken(Counting):
         def recommend(self, users: Any, top_k: int) -> Any:
             raise RuntimeError("a broken model")
 
-    good, broken = Counted(random_recommender()), Broken(random_recommender())
-    found = ask([(good, 1, 5), (broken, 1, 5), (good, 2, 5), (broken, 2, 5)])
-    assert [isinstance(each, RuntimeError) for each in found] == [False, True, False, True]
-    assert good.sizes == [2]
+    broken = Broken(recommender)
+    results = answers([(model, 1, 5), (broken, 1, 5), (model, 2, 5), (broken, 2, 5)])
+    assert [isinstance(result, RuntimeError) for result in results] == [False, True, False, True]
+    assert model.sizes == [2]
 
 
-def test_who_waits_no_longer_is_not_asked_about() -> None:
-    model: Any = Counted(random_recommender())
-
-    async def one_leaves() -> Any:
-        together = RequestBatcher()
-        stays, leaves = (asyncio.ensure_future(together.recommend(model, row, 5)) for row in (1, 2))
+def test_a_cancelled_request_is_not_in_the_batch(model: Any) -> None:
+    async def cancel_one() -> Any:
+        batcher = RequestBatcher()
+        kept, cancelled = (asyncio.ensure_future(batcher.recommend(model, row, 5)) for row in (1, 2))
         await asyncio.sleep(0)
-        leaves.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await leaves
-        return await stays
+            await cancelled
+        return await kept
 
-    assert len(asyncio.run(one_leaves())[0]) == 5
+    assert len(asyncio.run(cancel_one())[0]) == 5
     assert model.sizes == [1]
 
 
-def test_later_requests_are_a_batch_of_their_own() -> None:
-    model: Any = Counted(random_recommender())
-
+def test_later_requests_are_another_batch(model: Any) -> None:
     async def twice() -> None:
-        together = RequestBatcher()
+        batcher = RequestBatcher()
         for rows in ([1, 2, 3], [4, 5]):
-            await asyncio.gather(*(together.recommend(model, row, 5) for row in rows))
+            await ask(batcher, [(model, row, 5) for row in rows])
 
     asyncio.run(twice())
     assert model.sizes == [3, 2]

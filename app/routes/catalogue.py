@@ -1,0 +1,70 @@
+"""The model's articles and customers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+
+from app.middleware.worker_pool import in_pool
+from app.routes.responses import INVALID, UNAVAILABLE, not_found
+from app.schemas import (
+    MAX_TOP_K,
+    Article,
+    ArticleInPath,
+    Articles,
+    Customer,
+    CustomerId,
+    FilterValues,
+    SimilarArticles,
+)
+from app.serving import answers
+from app.serving.model import RecommenderDep
+from hm_utils.serving.catalogue import FILTERS
+
+router = APIRouter(tags=["catalogue"])
+
+Limit = Annotated[int, Query(ge=1, le=MAX_TOP_K, description="maximum number of articles", examples=[10])]
+
+
+@router.get("/articles", responses=INVALID | UNAVAILABLE)
+async def find_articles(
+    request: Request,
+    model: RecommenderDep,
+    q: Annotated[
+        str, Query(min_length=1, max_length=100, description="words, or beginnings of words", examples=["black dre"])
+    ],
+    limit: Limit = 20,
+) -> Articles:
+    """The best-selling articles that have every word in their name, type, colour, department or section."""
+    return await in_pool(request, answers.search, model, q, limit)
+
+
+@router.get("/articles/{article_id}", responses=INVALID | not_found("article") | UNAVAILABLE)
+async def get_article(article_id: ArticleInPath, model: RecommenderDep) -> Article:
+    """An article's entry in the catalogue."""
+    return answers.article(model, answers.article_row(model, article_id))
+
+
+@router.get("/articles/{article_id}/similar", responses=INVALID | not_found("article") | UNAVAILABLE)
+async def similar_articles(
+    request: Request, article_id: ArticleInPath, model: RecommenderDep, top_k: Limit = 10
+) -> SimilarArticles:
+    """The articles with the closest embeddings: bought by the same people, whatever their names."""
+    return await in_pool(request, answers.similar, model, article_id, top_k)
+
+
+@router.get("/customers/{customer_id}", responses=INVALID | not_found("customer") | UNAVAILABLE)
+async def get_customer(
+    request: Request,
+    customer_id: Annotated[CustomerId, Path(description="64 lower-case hexadecimal digits")],
+    model: RecommenderDep,
+) -> Customer:
+    """A customer's attributes and latest purchases."""
+    return await in_pool(request, answers.customer, model, customer_id)
+
+
+@router.get("/filters", responses=UNAVAILABLE)
+async def get_filters(model: RecommenderDep) -> FilterValues:
+    """The values that the filters of a recommendation accept."""
+    return FilterValues(filters={name: model.catalogue.values(name) for name in FILTERS})

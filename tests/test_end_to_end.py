@@ -175,12 +175,12 @@ def test_a_customer_without_purchases_is_answered(client, folders, recommender):
 
 
 def test_what_the_page_shows_is_published_with_the_model(client, folders, recommender):
-    told = client.get("/model").json()
-    assert (told["replay"], told["map"]) == (True, True)
+    described = client.get("/model").json()
+    assert (described["replay"], described["map"]) == (True, True)
     rankings = recommender.manifest["metrics"]["held_out_test"]["rankings"]
-    assert set(told["metrics"]) == set(rankings)
+    assert set(described["metrics"]) == set(rankings)
     replay = client.get("/replay").json()
-    assert told["tested_customers"] == replay["drawn_from"]
+    assert described["tested_customers"] == replay["drawn_from"]
     assert replay["count"] == min(300, replay["drawn_from"])
     # The lists are those that were evaluated: over all customers of the test, their precision is the table's.
     if replay["count"] == replay["drawn_from"]:
@@ -190,7 +190,7 @@ def test_what_the_page_shows_is_published_with_the_model(client, folders, recomm
             assert precision == pytest.approx(rankings[name]["MAP@12"]["mean"])
     log = Preprocessed.load(folders[1] / "preprocessed").log
     assert replay["first_day"] == log.date(log.last_day - 6)
-    assert replay["last_day"] == told["data_until"] == log.date(log.last_day)
+    assert replay["last_day"] == described["data_until"] == log.date(log.last_day)
     _, ids, places, codes = unpacked(client.get("/map").content)
     assert ids == recommender.article_ids.tolist()
     # Of one index group are more neighbours on the map than chance would bring.
@@ -238,15 +238,15 @@ def test_a_stored_history_and_the_same_one_sent_get_one_list_to_the_last_bit(cli
     assert batch["unknown"] == ["f" * 64]
     assert batch["count"] == len(ids)
     with_purchases = 0
-    for customer_id, together in zip(ids, batch["results"], strict=True):
+    for customer_id, in_batch in zip(ids, batch["results"], strict=True):
         stored = client.post("/recommend", json={"customer_id": customer_id, "top_k": 12}).json()
-        assert stored == together
+        assert stored == in_batch
         known = client.get(f"/customers/{customer_id}").json()
         assert len(known["purchases"]) == min(known["count"], 200)
         with_purchases += known["count"] > 0
         history = [{name: bought[name] for name in ("article_id", "days_ago")} for bought in known["purchases"][::-1]]
-        told = {"history": history[-100:], "customer": known["attributes"], "top_k": 12}
-        assert client.post("/recommend", json=told).json() == stored | {"customer_id": None}
+        body = {"history": history[-100:], "customer": known["attributes"], "top_k": 12}
+        assert client.post("/recommend", json=body).json() == stored | {"customer_id": None}
     assert with_purchases > 100
 
 
@@ -254,10 +254,10 @@ def test_the_service_of_the_benchmark_gives_the_same_lists(client, folders, reco
     monkeypatch.setattr(usual_service, "folder", folders[1] / "model")
     with TestClient(usual_service.app) as usual:
         for row in range(0, recommender.n_customers, 40):
-            told = {"customer_id": recommender.customer_ids[row].decode(), "top_k": 5}
-            every = client.post("/recommend", json=told).json()["recommendations"]
+            body = {"customer_id": recommender.customer_ids[row].decode(), "top_k": 5}
+            every = client.post("/recommend", json=body).json()["recommendations"]
             for excluded in ([], [every[0]["article_id"], every[3]["article_id"]]):
-                answers = [each.post("/recommend", json=told | {"exclude_items": excluded}) for each in (usual, client)]
+                answers = [each.post("/recommend", json=body | {"exclude_items": excluded}) for each in (usual, client)]
                 lists = [[item["article_id"] for item in answer.json()["recommendations"]] for answer in answers]
                 assert lists[0] == lists[1]
                 assert len(lists[0]) == 5

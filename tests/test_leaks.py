@@ -43,7 +43,7 @@ def shuffled_from(frame: pd.DataFrame, day: int) -> pd.DataFrame:
     frame = frame.copy()
     for name in frame.columns:
         frame.loc[late, name] = rng.permutation(frame.loc[late, name].to_numpy())
-    # Newcomers and articles never sold before too.
+    # Cold-start customers and articles never sold before too.
     frame.loc[np.flatnonzero(late)[:4], "customer"] = CUSTOMERS - 1
     frame.loc[np.flatnonzero(late)[2:6], "article"] = ARTICLES - 1
     return frame
@@ -305,7 +305,7 @@ def test_a_moved_purchase_changes_no_batch_but_by_its_own_history_and_the_shares
         shares_its_week = (weeks_ago[:-1] == weeks_ago[-1]).any()
         assert same_shares(before, after) != shares_its_week
         changed_shares += shares_its_week
-    assert (changed_histories > 0) != is_new(moved)  # a newcomer has no other example
+    assert (changed_histories > 0) != is_new(moved)  # a cold-start customer has no other example
     assert 0 < changed_shares < len(common[0]) // 64
 
 

@@ -81,7 +81,7 @@ def variants_of(articles, on_sale=ON_SALE) -> list[int]:
 
 
 @pytest.mark.parametrize("as_of", [0, 25, DAYS])
-def test_relatives_are_what_was_bought_and_its_siblings_on_sale(as_of):
+def test_relatives_are_the_purchases_and_their_variants_on_sale(as_of):
     own = own_articles(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60))
     related = relatives(histories_as_of(random_log(), CUSTOMER_ROWS, as_of, 60), Variants.on_sale(PRODUCTS, ON_SALE))
     some = 0
@@ -99,7 +99,7 @@ def test_relatives_are_what_was_bought_and_its_siblings_on_sale(as_of):
     assert (some > 0) == (as_of > 0)
 
 
-def test_siblings_are_bounded_latest_purchases_first():
+def test_variants_are_bounded_latest_purchases_first():
     variants = Variants.on_sale(PRODUCTS, np.ones(ARTICLES, dtype=bool))
     articles = np.array([[8, 2, 5, 0]], np.int32)
     own = Histories(articles, np.ones_like(articles), np.ones(articles.shape, dtype=bool))
@@ -107,7 +107,7 @@ def test_siblings_are_bounded_latest_purchases_first():
     assert variants.of(own, most=5)[0].tolist() == [-1, 9, 10, -1, 3]
 
 
-def test_siblings_survive_saving(tmp_path):
+def test_variants_survive_saving(tmp_path):
     saved = Variants.on_sale(PRODUCTS, ON_SALE)
     saved.save(tmp_path)
     loaded = Variants.load(tmp_path)

@@ -132,7 +132,7 @@ def test_vectors_side_by_side_have_the_mean_of_the_dot_products_and_come_apart_a
     torch.testing.assert_close((joined * config.side_by_side(list(other))).sum(dim=1), mean)
     for found, expected in zip(config.apart(joined), one, strict=True):
         torch.testing.assert_close(found, expected)
-    # The tastes of all pairs come first, then their names.
+    # The embeddings of all pairs come first, then their identity codes.
     embeddings = torch.cat([each[:, : CONFIG.output_dim] for each in one], dim=1)
     torch.testing.assert_close(joined[:, : config.total_output_dim] * 3**0.5, embeddings)
 
@@ -153,7 +153,7 @@ def test_the_pairs_of_an_ensemble_know_nothing_of_each_other():
         torch.testing.assert_close(config.apart(items)[place], own)
         torch.testing.assert_close(config.apart(users)[place], alone.user_tower(attributes, own, *histories))
     first, second, _ = config.apart(items)
-    assert (first - second).norm(dim=1).min() > 0.1  # taste and name: both start elsewhere
+    assert (first - second).norm(dim=1).min() > 0.1  # embedding and identity code both start elsewhere
 
 
 def test_an_ensemble_has_a_pair():

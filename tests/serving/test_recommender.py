@@ -136,7 +136,7 @@ def test_somebody_without_a_history_gets_no_reasons(recommender):
     assert recommender.reasons(recommender.visitor(), np.array([1, 2], dtype=np.int32)) == [[], []]
 
 
-def test_similar_articles_are_those_of_the_closest_taste(recommender):
+def test_similar_articles_have_the_closest_embeddings(recommender):
     content = recommender._content
     width = content.user_tower.config.total_output_dim
     embeddings = content.article_vectors[:, :width].astype(np.float64)

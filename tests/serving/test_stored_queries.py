@@ -1,4 +1,4 @@
-"""Queries worked out when a model is published: the very ones that the user tower gives, and read for nobody else."""
+"""Precomputed query vectors equal the user tower's, and are read only for customers as the model knows them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_they_are_the_user_towers_to_the_last_bit(stored: Recommender) -> None:
 
 def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommender, monkeypatch) -> None:
     expected = [random_recommender().recommend(stored.customers(ROWS[i : i + 1]), 10) for i in range(5)]
-    told = stored.visitor(3, articles=[1, 2], days_ago=[0, 0])
+    visiting = stored.visitor(3, articles=[1, 2], days_ago=[0, 0])
     with_attributes = stored.visitor(3, attributes={"age": 30.0})
     somebody = stored.visitor()
-    for user in (told, with_attributes, somebody):
+    for user in (visiting, with_attributes, somebody):
         assert user.rows is None
         np.testing.assert_array_equal(stored.queries(user), stored.encoded_queries(user))
-    assert not np.array_equal(stored.queries(told), stored.queries(stored.customers(ROWS[3:4])))
+    assert not np.array_equal(stored.queries(visiting), stored.queries(stored.customers(ROWS[3:4])))
     np.testing.assert_array_equal(stored.visitor(3).rows, [3])
     assert stored.customers(ROWS[3:4]).without(np.array([1], dtype=np.int32)).rows is None
 
@@ -59,7 +59,7 @@ def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommend
         np.testing.assert_array_equal(found, articles)
         np.testing.assert_array_equal(theirs, scores)
     with pytest.raises(AssertionError, match="the tower was asked"):
-        stored.recommend(told, 10)
+        stored.recommend(visiting, 10)
 
 
 def test_queries_of_other_towers_are_refused(stored: Recommender, tmp_path: Path) -> None:

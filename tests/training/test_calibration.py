@@ -16,7 +16,7 @@ from tests.helpers.data import ARTICLES, CUSTOMERS, random_log
 from tests.helpers.snapshots import random_snapshot
 
 AS_OF = 40
-# Of the taste, of the name, of log popularity, of an article bought before, of the log days since, of a sibling.
+# Embedding, identity code, log popularity, bought before, log days since, variant.
 WEIGHTS = np.array([0.4, 0.0, 1.6, 1.5, -0.6, 0.9])
 
 
@@ -114,7 +114,7 @@ def test_with_next_to_nothing_to_fit_on_the_weights_stay_near_the_two_tower_alon
 
 
 def test_the_pull_towards_the_two_tower_fades_with_the_number_of_customers(monkeypatch):
-    monkeypatch.setattr(calibration, "RIDGE", 1.0)  # strong enough to be told from where the search stops
+    monkeypatch.setattr(calibration, "RIDGE", 1.0)  # strong enough to differ from the optimiser's tolerance
     features, chosen = simulated_choices(500)
     few = calibration._fit(features, chosen, WITH_REPURCHASE)
     many = calibration._fit(np.tile(features, (8, 1, 1)), np.tile(chosen, (8, 1)), WITH_REPURCHASE)
@@ -184,7 +184,7 @@ def test_the_dot_product_alone_is_fitted_without_the_terms_of_repurchase(snapsho
     assert not found.towers.has_repurchase
 
 
-def test_what_popularity_is_to_newcomers_is_fitted_on_everybody_as_if_they_had_just_registered(snapshot, monkeypatch):
+def test_the_cold_start_popularity_weight_is_fitted_with_every_history_hidden(snapshot, monkeypatch):
     monkeypatch.setattr(calibration, "CANDIDATES", ARTICLES)
     # Everybody chooses by their attributes alone, and makes more of popularity than the towers were taught.
     rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 100)
@@ -197,7 +197,7 @@ def test_what_popularity_is_to_newcomers_is_fitted_on_everybody_as_if_they_had_j
         assert scoring.cold_start != pytest.approx(1, abs=0.05)
 
 
-def test_newcomers_are_as_everybody_where_popularity_counts_nothing():
+def test_the_cold_start_weight_is_the_common_one_unless_both_are_positive():
     assert calibration._with_cold_start(Scoring(popularity=0.8), 0.4) == Scoring(popularity=0.8, cold_start=0.5)
     for popularity, theirs in ((0.0, 0.4), (-0.1, 0.4), (0.8, -0.1)):
         assert calibration._with_cold_start(Scoring(popularity=popularity), theirs) == Scoring(popularity=popularity)
@@ -222,7 +222,7 @@ def test_repurchase_is_fitted_on_who_bought_before_and_the_dot_product_on_everyb
     cold_start = np.isin(truth.customers, truth.customers[::3])
     snapshot = replace(snapshot, log=without(log, truth.customers[cold_start]))
     everybody, returning = calibrate(snapshot, truth), calibrate(snapshot, truth.select(~cold_start))
-    # What popularity is to newcomers is fitted on everybody; the rest of the published weights on who returned.
+    # The cold-start popularity weight is fitted on all buyers, the other published weights on returning ones.
     scoring = replace(everybody.scoring, cold_start=returning.scoring.cold_start)
     assert replace(everybody, scoring=scoring, towers=returning.towers) == returning
     assert everybody.scoring.cold_start != returning.scoring.cold_start

@@ -93,7 +93,7 @@ def test_the_loss_falls(parts, tmp_path, use_in_batch_negatives):
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_it_stops_after_patience_and_keeps_the_epoch_where_three_together_are_best(parts, tmp_path):
+def test_it_stops_after_patience_and_keeps_the_epoch_with_the_best_mean_of_three(parts, tmp_path):
     seen = []
 
     def validate(model):

@@ -55,7 +55,7 @@ def test_metrics_are_those_of_the_calibrated_list_of_who_bought_before(data, sna
     assert found["MAP@12"] != pytest.approx(table.mean(str(alone)))
 
 
-def test_newcomers_count_where_there_is_nobody_else(data, snapshot, monkeypatch):
+def test_cold_start_customers_count_where_nobody_else_bought(data, snapshot, monkeypatch):
     truth = data.log.baskets_between(data.split.train_end, data.split.val_end)
     known = np.isin(truth.customers, data.log.before(data.split.train_end).customer)
     truth = truth.select(~known)

@@ -79,7 +79,7 @@ def test_figures_of_health(probed) -> None:
     numbers = vector_health.by_epoch(pd.DataFrame(rows))
     assert list(numbers.index) == [1, 2]
     assert "MAP@12" not in numbers
-    check_figure(training_figures.embedding_health(numbers, best_epoch=2))
+    check_figure(training_figures.vector_health(numbers, best_epoch=2))
     norms = vector_health.identity_norms(model, training)
     assert norms["articles"].sum() == len(training.encoders.article["article_id"].values)
     _, items = vector_health.encode(model, batch, inputs)

@@ -372,12 +372,9 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
         read_checkpoint(checkpoint)["settings"]["history_length"],
     )
     rows = np.arange(recommender.n_customers, dtype=np.int32)
-    np.testing.assert_allclose(
-        recommender.encoded_queries(recommender.customers(rows)),
-        snapshot.queries(rows, snapshot.scorer(recommender._content.scoring)),
-        atol=1e-5,
-    )
-    everybody = recommender.customers(rows)
+    everybody, scoring = recommender.customers(rows), recommender._content.scoring
+    queries = snapshot.queries(rows, snapshot.scorer(scoring))
+    np.testing.assert_allclose(recommender.encoded_queries(everybody), queries, atol=1e-5)
     np.testing.assert_array_equal(recommender.queries(everybody), recommender.encoded_queries(everybody))
     articles, _ = recommender.recommend(everybody, 10)
     assert (articles == snapshot.rank(rows, 10, scoring)).mean() > 0.999

@@ -21,10 +21,10 @@ def customer_batch(n=5, length=4, seed=0):
     """Attributes, the vectors of ten articles, histories of 0 to 4 of them, their days and mask."""
     generator = torch.Generator().manual_seed(seed)
     attributes = torch.randint(5, (n, 2), generator=generator)
-    embedding, name = (
+    embedding, code = (
         torch.nn.functional.normalize(torch.randn(10, width, generator=generator), dim=1) for width in (10, 32)
     )
-    items = torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, name * IDENTITY_SHARE**0.5, torch.zeros(10, 1)], dim=1)
+    items = torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, code * IDENTITY_SHARE**0.5, torch.zeros(10, 1)], dim=1)
     history = torch.randint(10, (n, length), generator=generator)
     days = torch.randint(1, 500, (n, length), generator=generator)
     mask = torch.arange(length)[None, :] < torch.tensor([0, 1, 2, 3, 4])[:, None]
@@ -96,14 +96,14 @@ def test_history_its_age_and_its_content_matter(model):
     assert (expected - older).abs().max() > 1e-5
 
 
-def test_an_article_points_to_itself_by_its_name_and_hides_it_with_its_id(model):
+def test_an_article_points_to_itself_by_its_identity_code_and_hides_it_with_its_id(model):
     categories = torch.tensor([[2, 2, 3, 1], [3, 2, 3, 1], [2, 2, 0, 2], [UNKNOWN, 2, 3, 1]])
     items = model.item_tower(categories, torch.randn(4, 3))
-    names = items[:, CONFIG.output_dim :] / IDENTITY_SHARE**0.5
-    torch.testing.assert_close(names[0], names[2])  # of the same id, whatever its categories
-    assert (names[0] @ names[1]) < 0.99
-    torch.testing.assert_close(names[3], torch.eye(CONFIG.identity_dim)[-1])
-    assert (names[:3, -1] == 0).all()
+    codes = items[:, CONFIG.output_dim :] / IDENTITY_SHARE**0.5
+    torch.testing.assert_close(codes[0], codes[2])  # of the same id, whatever its categories
+    assert (codes[0] @ codes[1]) < 0.99
+    torch.testing.assert_close(codes[3], torch.eye(CONFIG.identity_dim)[-1])
+    assert (codes[:3, -1] == 0).all()
 
 
 def test_a_customer_points_to_the_names_of_what_they_bought(model):
@@ -113,7 +113,7 @@ def test_a_customer_points_to_the_names_of_what_they_bought(model):
     users = model.user_tower(attributes, items, history, days, mask)
     for row in range(len(history)):
         buckets = torch.bucketize(days[row, mask[row]], model.user_tower.towers[0].edges, right=True)
-        names = items[history[row, mask[row]], CONFIG.output_dim : -1]
+        codes = items[history[row, mask[row]], CONFIG.output_dim : -1]
         expected = (model.user_tower.towers[0].identity_weight(buckets) * names).sum(0)
         found = users[row, CONFIG.output_dim : -1]
         torch.testing.assert_close(found * expected.norm(), expected * found.norm())

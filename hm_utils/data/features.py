@@ -186,9 +186,6 @@ class CatalogueState:
 
     def __init__(self, log: PurchaseLog) -> None:
         self._log = log
-        first = np.full(log.n_articles, np.iinfo(np.int32).max, dtype=np.int32)
-        np.minimum.at(first, log.article, log.day)
-        self._first_sale = first
         # All the days of the 16 weeks that examples come from by default: batches visit them in random order.
         self.as_of = lru_cache(maxsize=128)(self._as_of)
 
@@ -204,8 +201,9 @@ class CatalogueState:
             sales = self._log.sales_between(day - window, day)
             share = (sales + 1.0) / (sales.sum() + len(sales))
             shares.append(np.log(share * len(sales)))
-        sold = self._first_sale < day
-        age = np.where(sold, np.log1p(np.maximum(day - self._first_sale, 0)), 0.0)
+        first_sale = self._log.first_sale_day
+        sold = first_sale < day
+        age = np.where(sold, np.log1p(np.maximum(day - first_sale, 0)), 0.0)
         return np.stack([*shares, age, ~sold], axis=1).astype(np.float32)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from hm_utils.arrays import Int32, Int64
 
+NEVER = np.iinfo(np.int32).max  # a day number later than all others
 _ARRAYS = ("offsets", "article", "day", "price", "channel")
 
 
@@ -137,6 +138,13 @@ class PurchaseLog:
     def customer(self) -> Int32:
         """``[n]`` customer row of every purchase."""
         return np.repeat(np.arange(self.n_customers, dtype=np.int32), np.diff(self.offsets))
+
+    @cached_property
+    def first_sale_day(self) -> Int32:
+        """``[n_articles]`` day number of each article's first purchase; :data:`NEVER` where nobody bought it."""
+        first = np.full(self.n_articles, NEVER, dtype=np.int32)
+        np.minimum.at(first, self.article, self.day)
+        return first
 
     def date(self, day: int) -> str:
         """The ISO date of a day number."""

@@ -1,4 +1,4 @@
-"""Kinds of customers, to look at one of each: counted from the log once, when first asked for."""
+"""Segments of customers and new articles, as of a day."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Int32
+from hm_utils.arrays import Bool, Int32
 from hm_utils.data.purchases import PurchaseLog
 
 Segment = Literal["frequent", "dormant", "young", "never_bought", "any"]
 SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
-ACTIVE_DAYS = 30  # a customer who has not bought for so long is dormant, here and in the evaluation
-FREQUENT_SHARE = 0.9  # of those who bought, so many bought less
+ACTIVE_DAYS = 30  # a customer without a purchase in these last days is dormant
+FREQUENT_SHARE = 0.9  # frequent customers bought at least this quantile of all buyers' purchases
 YOUNG_BELOW = 25  # years
+NEW_IN_SHOP_DAYS = 14  # an article is new for this long after its first sale
 
 
 def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Segment, Int32]:
-    """Rows of the customers of each kind, ascending; a customer may be of several.
+    """Rows of the customers in each segment, ascending, as of the day after the log's last. Segments may overlap.
 
-    Args:
-        log: every purchase, as of the day after its last.
-        ages: ``[n_customers]``, NaN where unknown.
+    ``ages`` is ``[n_customers]``, NaN where unknown.
     """
     sizes = np.diff(log.offsets)
     bought = sizes > 0
@@ -31,11 +30,21 @@ def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> di
     last[bought] = log.day[log.offsets[1:][bought] - 1]
     active = last >= log.last_day + 1 - ACTIVE_DAYS
     many = np.quantile(sizes[bought], FREQUENT_SHARE) if bought.any() else 0
-    masks: dict[Segment, npt.NDArray[np.bool_]] = {
+    masks: dict[Segment, Bool] = {
         "frequent": active & (sizes >= many),
         "dormant": bought & ~active,
         "young": bought & (ages < YOUNG_BELOW),
         "never_bought": ~bought,
         "any": np.ones(len(sizes), dtype=bool),
     }
-    return {kind: np.flatnonzero(mask).astype(np.int32) for kind, mask in masks.items()}
+    return {segment: np.flatnonzero(mask).astype(np.int32) for segment, mask in masks.items()}
+
+
+def new_in_shop(log: PurchaseLog, as_of: int) -> Bool:
+    """``[n_articles]`` whether an article did not sell until ``NEW_IN_SHOP_DAYS`` before ``as_of``.
+
+    Articles not sold yet are included. All are false if the log begins less than twice that long before ``as_of``,
+    because then most articles would look new.
+    """
+    since = as_of - NEW_IN_SHOP_DAYS
+    return log.first_sale_day >= since if since >= NEW_IN_SHOP_DAYS else np.zeros(log.n_articles, dtype=bool)

@@ -23,10 +23,9 @@ import pandas as pd
 
 from hm_utils.arrays import Bool, Float64, Int32
 from hm_utils.data.purchases import Baskets, PurchaseLog
-from hm_utils.data.segments import ACTIVE_DAYS
+from hm_utils.data.segments import ACTIVE_DAYS, NEW_IN_SHOP_DAYS
 from hm_utils.evaluation import metrics
 from hm_utils.evaluation.baselines import AGE_BANDS, age_bands, history_rows
-from hm_utils.serving.catalogue import NEW_IN_SHOP_DAYS
 
 METRICS = ("MAP@12", "recall@12", "recall@100", "NDCG@12", "hit rate@12")
 COVERAGE, NOVELTY, DIVERSITY = OF_LISTS = ("coverage@12", "novelty@12", "diversity@12")

@@ -48,10 +48,7 @@ def recall_by_article_age(
 
     The age is in days from the first sale to the first test day; "not yet sold" is what nobody had bought before.
     """
-    first = np.full(log.n_articles, as_of, dtype=np.int64)
-    rows = np.flatnonzero(log.day < as_of)
-    np.minimum.at(first, log.article[rows], log.day[rows])
-    age = (as_of - first)[truth.articles]
+    age = as_of - np.minimum(log.first_sale_day, as_of)[truth.articles]
     band = np.where(age == 0, 0, np.searchsorted(AGE_EDGES, age, side="right"))
     shares = {name: found(rankings[name], truth).astype(float) for name in names}
     labels = ["not yet sold", *_labels((1, *AGE_EDGES[1:]))]

@@ -18,6 +18,7 @@ from hm_utils.arrays import Int32, Int64
 from hm_utils.data.features import mean_prices
 from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.segments import new_in_shop
 
 # What can be asked for, and the raw table's column that has it.
 FILTERS = {
@@ -36,7 +37,6 @@ DETAILS = {
     "price": "price",
     "new_in_shop": "new_in_shop",
 }
-NEW_IN_SHOP_DAYS = 14  # since an article's first sale, here and in the evaluation
 SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name")
 ARTICLE_ID = re.compile(r"[0-9]{10}")
 COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recent_sales"]))
@@ -46,16 +46,10 @@ def with_sales(articles: pd.DataFrame, log: PurchaseLog) -> pd.DataFrame:
     """The raw table and each article's mean price, recent sales and whether it is new, the day after the log's last."""
     as_of = log.last_day + 1
     return articles.assign(
-        price=mean_prices(log, as_of), recent_sales=recent_sales(log, as_of), new_in_shop=new_in_shop(log, as_of)
+        price=mean_prices(log, as_of),
+        recent_sales=recent_sales(log, as_of),
+        new_in_shop=new_in_shop(log, as_of) & (log.first_sale_day < as_of),
     )
-
-
-def new_in_shop(log: PurchaseLog, as_of: int) -> npt.NDArray[np.bool_]:
-    """``[n_articles]`` first sold in the last ``NEW_IN_SHOP_DAYS``; none where the log is too short to tell."""
-    since = as_of - NEW_IN_SHOP_DAYS
-    if since < NEW_IN_SHOP_DAYS:
-        return np.zeros(log.n_articles, dtype=bool)
-    return (log.sales_between(0, since) == 0) & (log.sales_between(since, as_of) > 0)
 
 
 class Catalogue:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.data.purchases import Baskets, PurchaseLog
+from hm_utils.data.purchases import NEVER, Baskets, PurchaseLog
 
 N_CUSTOMERS, N_ARTICLES, N_DAYS = 40, 15, 25
 FIRST = np.datetime64("2020-01-06")
@@ -100,6 +100,13 @@ def test_purchases_of_one_day_keep_the_order_of_the_file() -> None:
 def test_no_transactions_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         PurchaseLog.from_transactions(random_transactions(0).iloc[:0], 3, 3)
+
+
+def test_the_first_sale_of_every_article(log: PurchaseLog, table: pd.DataFrame) -> None:
+    cut = log.before(2)
+    expected = table[table["day"] < 2].groupby("article")["day"].min().reindex(range(N_ARTICLES), fill_value=NEVER)
+    assert cut.first_sale_day.tolist() == expected.tolist()
+    assert NEVER in cut.first_sale_day
 
 
 @pytest.mark.parametrize("day", DAYS)

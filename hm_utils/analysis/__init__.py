@@ -1,1 +1,1 @@
-"""The tables that the notebooks show."""
+"""Computations and tables behind the notebooks."""

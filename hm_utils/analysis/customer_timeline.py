@@ -1,4 +1,4 @@
-"""The as-of idea on one customer's real rows (notebook 02)."""
+"""One customer's real rows, before and after a day (notebook 02)."""
 
 from __future__ import annotations
 
@@ -9,46 +9,47 @@ from hm_utils.data.features import ARTICLE_COLUMNS
 from hm_utils.data.preprocessing import Split, TrainingData
 from hm_utils.data.purchases import PurchaseLog
 
-LIKED = 12  # purchases: few enough to see, enough to have a history
+IDEAL_PURCHASES = 12  # few enough to show, enough for a history
 
 
 def telling_customer(log: PurchaseLog, split: Split) -> int:
-    """The row of a customer with purchases in training, validation and test, if there is one, and about a dozen."""
+    """The row of the customer that illustrates the split best.
+
+    Purchases in the test days come first, then purchases in as many parts of the split as possible, then a total
+    close to :data:`IDEAL_PURCHASES`.
+    """
     customers = np.arange(log.n_customers)
     ends = [log.history_ends(customers, day) for day in (split.train_end, split.val_end, split.test_end)]
     counts = np.diff(np.stack([log.offsets[:-1], *ends]), axis=0)
-    parts = (counts > 0).sum(axis=0)
-    tested = counts[2] > 0
-    fits = np.where(tested, parts, 0)
-    total = counts.sum(axis=0)
-    candidates = np.flatnonzero(fits == fits.max())
-    return int(candidates[np.argmin(np.abs(total[candidates] - LIKED))])
+    parts = np.where(counts[2] > 0, (counts > 0).sum(axis=0), 0)
+    candidates = np.flatnonzero(parts == parts.max())
+    return int(candidates[np.argmin(np.abs(counts.sum(axis=0)[candidates] - IDEAL_PURCHASES))])
 
 
 def first_visit(log: PurchaseLog, customer: int, split: Split) -> int:
-    """The day of the customer's first purchase in the test days; if there is none, of their last purchase."""
+    """The day of the customer's first purchase in the test days, or of their last purchase if they made none there."""
     days = log.day[log.offsets[customer] : log.offsets[customer + 1]]
     tested = days[days >= split.val_end]
     return int(tested.min() if len(tested) else days.max())
 
 
 def timeline(log: PurchaseLog, articles: pd.DataFrame, customer: int, as_of: int) -> pd.DataFrame:
-    """The customer's rows of the log in order of day.
+    """The customer's purchases in order of day.
 
     Returns:
         Columns ``day``, ``date``, ``article_id``, ``name``, ``colour``, ``price``, and ``seen as``: "history" before
-        ``as_of``, "answer" on that day or after. The index is the row of the log, attribute ``articles`` the rows of
-        the catalogue.
+        ``as_of``, "answer" from that day on. The index is the row of the log. Attribute ``articles`` lists the
+        articles' rows.
     """
     rows = np.arange(log.offsets[customer], log.offsets[customer + 1])
-    of_catalogue = articles.loc[log.article[rows]]
+    bought = articles.loc[log.article[rows]]
     frame = pd.DataFrame(
         {
             "day": log.day[rows].astype(int),
             "date": [log.date(day) for day in log.day[rows]],
-            "article_id": of_catalogue["article_id"].to_numpy(),
-            "name": of_catalogue["prod_name"].to_numpy(),
-            "colour": of_catalogue["colour_group_name"].to_numpy(),
+            "article_id": bought["article_id"].to_numpy(),
+            "name": bought["prod_name"].to_numpy(),
+            "colour": bought["colour_group_name"].to_numpy(),
             "price": log.price[rows],
             "seen as": np.where(log.day[rows] < as_of, "history", "answer"),
         },
@@ -59,19 +60,22 @@ def timeline(log: PurchaseLog, articles: pd.DataFrame, customer: int, as_of: int
 
 
 def encoded_article(articles: pd.DataFrame, training: TrainingData, article: int) -> pd.DataFrame:
-    """One article as the catalogue says it and as the model reads it: a row a column."""
-    names = [*ARTICLE_COLUMNS, "price"]
+    """One article in the catalogue and in the model's codes, a row for each encoded column."""
+    columns = [*ARTICLE_COLUMNS, "price"]
     row = articles.loc[article].astype(str)
-    raw = [*row[list(ARTICLE_COLUMNS)], "mean paid before"]
-    words = [row.get(_in_words(name), "") for name in names]
-    codes = training.categories[article]
-    frame = pd.DataFrame({"in the catalogue": raw, "in words": words, "code": codes}, index=names)
-    frame["of codes"] = training.encoders.article_sizes
-    return frame
+    return pd.DataFrame(
+        {
+            "in the catalogue": [*row[list(ARTICLE_COLUMNS)], "mean paid before"],
+            "in words": [row.get(_name_column(column), "") for column in columns],
+            "code": training.categories[article],
+            "of codes": training.encoders.article_sizes,
+        },
+        index=columns,
+    )
 
 
-def _in_words(column: str) -> str:
-    """The column that names what a number stands for."""
+def _name_column(column: str) -> str:
+    """The column with the name that belongs to a column of numbers."""
     if column == "product_code":
         return "prod_name"
     for ending in ("_no", "_code", "_id"):

@@ -1,6 +1,6 @@
-"""What the figures of notebook 01 show: counts and shares of the raw tables and the purchase log.
+"""Counts and shares of the raw tables and the purchase log (notebook 01).
 
-Every function returns plain pandas or numpy, ready for :mod:`hm_utils.plotting.style`.
+Every function returns plain pandas or numpy, ready for :mod:`hm_utils.plotting.eda_figures`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
 from hm_utils.evaluation.baselines import AGE_BANDS, age_bands
 
-# What two articles of one basket may share, in words: {column of articles: label}.
+# Attributes that two articles of one basket may share: {column of articles: label}.
 COHERENCE_COLUMNS = {
     "product_code": "the product",
     "product_type_no": "the product type",
@@ -32,7 +32,7 @@ LAUNCH_MARGIN = 28
 
 
 def missing_share(tables: RawTables) -> pd.Series:
-    """Share of empty values, for the columns that have any; index ``table.column``, largest first."""
+    """Share of empty values in the columns that have any, largest first; the index is ``table.column``."""
     shares = [
         frame.isna().mean().rename(lambda column, name=name: f"{name}.{column}")  # type: ignore[misc]
         for name, frame in (("articles", tables.articles), ("customers", tables.customers))
@@ -42,13 +42,13 @@ def missing_share(tables: RawTables) -> pd.Series:
 
 
 def daily_sales(log: PurchaseLog) -> pd.Series:
-    """Purchases on every day of the log, days without any included; the index are dates."""
+    """Purchases on every day of the log, 0 on days without any; the index is the date."""
     counts = np.bincount(log.day, minlength=log.last_day + 1)
     return pd.Series(counts, index=pd.date_range(str(log.first_date), periods=len(counts)), name="purchases")
 
 
 def cumulative_share(log: PurchaseLog) -> pd.Series:
-    """Share of all purchases that the k best-selling articles make, for k = 1 .. articles sold."""
+    """The k best-selling articles' share of all purchases, for k = 1 to the number of articles sold."""
     sales = np.sort(log.sales_between(0, log.last_day + 1))[::-1]
     sales = sales[sales > 0]
     share = np.cumsum(sales) / sales.sum()
@@ -63,16 +63,16 @@ def basket_starts(log: PurchaseLog) -> Int64:
 
 
 def basket_sizes(log: PurchaseLog) -> Int64:
-    """``[baskets]`` purchases in each, an article bought twice counted twice."""
+    """``[baskets]`` purchases in each basket; an article bought twice counts twice."""
     return np.diff(np.append(basket_starts(log), len(log)))
 
 
 def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_000, seed: int = 0) -> pd.DataFrame:
-    """How often two different articles share an attribute, in one basket and among all purchases.
+    """How often two different articles share an attribute, in one basket and in any two purchases.
 
     Returns:
-        Columns ``one basket`` and ``any two purchases`` (shares, nan if no basket has two articles),
-        a row for each of :data:`COHERENCE_COLUMNS`, by its label.
+        Columns ``one basket`` and ``any two purchases`` (shares; NaN if no basket has two articles), one row per
+        label of :data:`COHERENCE_COLUMNS`.
     """
     rng = np.random.default_rng(seed)
     starts, sizes = basket_starts(log), basket_sizes(log)
@@ -80,38 +80,35 @@ def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_
     rows = np.flatnonzero(sizes[basket] > 1)
     first = rng.choice(rows, pairs) if len(rows) else rows
     second = starts[basket[first]] + (rng.random(len(first)) * sizes[basket[first]]).astype(np.int64)
-    together = log.article[first], log.article[second]
-    anyhow = log.article[rng.integers(len(log), size=pairs)], log.article[rng.integers(len(log), size=pairs)]
+    same_basket = log.article[first], log.article[second]
+    any_two = log.article[rng.integers(len(log), size=pairs)], log.article[rng.integers(len(log), size=pairs)]
+    codes = {label: pd.factorize(articles[column])[0] for column, label in COHERENCE_COLUMNS.items()}
     shares = {}
-    for name, (one, other) in {"one basket": together, "any two purchases": anyhow}.items():
+    for name, (one, other) in {"one basket": same_basket, "any two purchases": any_two}.items():
         different = one != other
-        codes = {column: pd.factorize(articles[column])[0] for column in COHERENCE_COLUMNS}
-        shares[name] = {
-            label: _mean((codes[column][one] == codes[column][other])[different])
-            for column, label in COHERENCE_COLUMNS.items()
-        }
+        shares[name] = {label: _mean((code[one] == code[other])[different]) for label, code in codes.items()}
     return pd.DataFrame(shares)
 
 
 @dataclass(frozen=True)
 class Repurchases:
-    """Purchases of a thing (an article, a product) that the same customer had bought on an earlier day.
+    """Purchases of an article (or a product) that the same customer had bought on an earlier day.
 
     Attributes:
-        share: of all (customer, thing, day), how many were such.
-        gaps: ``[n]`` for each of them, days since the customer's last purchase of that thing.
+        share: their share of all distinct (customer, article, day).
+        gaps: ``[n]`` days since the customer's previous purchase of the article, for each repurchase.
     """
 
     share: float
     gaps: Int64
 
 
-def repurchases(log: PurchaseLog, thing: npt.ArrayLike | None = None) -> Repurchases:
-    """Repurchases of articles, or of what ``thing`` (``[n_articles]`` codes from 0) maps articles to."""
-    codes = np.arange(log.n_articles) if thing is None else np.asarray(thing)
+def repurchases(log: PurchaseLog, groups: npt.ArrayLike | None = None) -> Repurchases:
+    """Repurchases of articles, or of the groups of articles in ``groups`` (``[n_articles]`` codes from 0)."""
+    codes = np.arange(log.n_articles) if groups is None else np.asarray(groups)
     n_days = log.last_day + 1
     key = log.customer.astype(np.int64) * (int(codes.max()) + 1) + codes[log.article]
-    visit = np.sort(key * n_days + log.day)  # np.unique takes fifty times as long on thirty million rows
+    visit = np.sort(key * n_days + log.day)  # np.unique takes 50 times longer on 30 million rows
     visit = visit[np.diff(visit, prepend=-1) > 0]
     key, day = np.divmod(visit, n_days)
     again = np.diff(key) == 0
@@ -119,16 +116,16 @@ def repurchases(log: PurchaseLog, thing: npt.ArrayLike | None = None) -> Repurch
 
 
 def purchases_per_customer(log: PurchaseLog) -> Int64:
-    """``[customers who bought]`` purchases of each."""
+    """``[customers who bought]`` purchases of each customer."""
     counts = np.diff(log.offsets)
     return counts[counts > 0]
 
 
 def attribute_shares(customers: pd.DataFrame) -> pd.DataFrame:
-    """Shares of the values of each customer attribute, empty ones included.
+    """The share of each value of the customer attributes, empty values included.
 
     Returns:
-        Columns ``attribute``, ``value`` ("empty" for none), ``share``; largest first in each attribute.
+        Columns ``attribute``, ``value`` ("empty" if missing), ``share``; largest first within an attribute.
     """
     parts = []
     for name in CUSTOMER_ATTRIBUTES:
@@ -139,21 +136,21 @@ def attribute_shares(customers: pd.DataFrame) -> pd.DataFrame:
 
 
 def catalogue_shares(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Each value's share of the catalogue and of purchases (columns ``articles``, ``purchases``), by purchases."""
+    """Each value's share of the catalogue and of purchases (columns ``articles``, ``purchases``), most bought first."""
     sales = log.sales_between(0, log.last_day + 1)
     by_value = pd.DataFrame({"articles": 1, "purchases": sales}).groupby(articles[column].to_numpy()).sum()
     return (by_value / by_value.sum()).sort_values("purchases", ascending=False, kind="stable")
 
 
 def groups_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.DataFrame:
-    """What each age buys: the share of every group of articles in the purchases of an age band.
+    """The share of each group of articles in the purchases of each age band.
 
     Args:
         groups: ``[n_articles]`` the group of every article.
-        ages: ``[n_customers]`` in years, nan where unknown: those customers are left out.
+        ages: ``[n_customers]`` in years; customers of unknown age (NaN) are excluded.
 
     Returns:
-        A row a band that bought anything, youngest first; a column a group, the best-selling first.
+        One row per band with purchases, youngest first; one column per group, the best-selling first.
     """
     codes, names = pd.factorize(groups)
     band, code = age_bands(ages)[log.customer], codes[log.article]
@@ -166,7 +163,7 @@ def groups_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.Da
 
 
 def best_sellers_by_age(log: PurchaseLog, ages: pd.Series, days: int = 28, top: int = 100) -> pd.Series:
-    """Share of the ``top`` best-sellers of each age band, in the last ``days``, that are in everybody's top as well."""
+    """The share of each age band's ``top`` best-sellers that are also in everybody's top, in the last ``days``."""
     rows = log.rows_between(log.last_day + 1 - days, log.last_day + 1)
     band, article = age_bands(ages)[log.customer[rows]], log.article[rows]
     everyone = np.bincount(article, minlength=log.n_articles)
@@ -185,7 +182,7 @@ def _top_overlap(sales: Int64, other: Int64, top: int) -> float:
 
 
 def price_quantiles(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Quantiles of the price paid for each value (columns :data:`PRICE_QUANTILES`), by the median."""
+    """Quantiles of the price paid for each value (columns :data:`PRICE_QUANTILES`), lowest median first."""
     codes, values = pd.factorize(articles[column])
     by_value = pd.Series(log.price).groupby(codes[log.article])
     quantiles = pd.DataFrame({name: by_value.quantile(q) for name, q in PRICE_QUANTILES.items()})
@@ -194,21 +191,20 @@ def price_quantiles(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd
 
 
 def launches(log: PurchaseLog) -> pd.DataFrame:
-    """The articles whose first sale lies in the log, with its day, that of the last, and their sales.
+    """The articles launched within the log: day of the first sale, day of the last sale, and number of sales.
 
-    In a log of at least three months, articles that sold in its first four weeks are left out: when
-    they were launched is unknown. Columns ``first``, ``last`` (days) and ``sales``; index article row.
+    A log of three months or more excludes articles that sold in its first four weeks, because their launch may lie
+    before the log. Columns ``first``, ``last`` (days) and ``sales``; the index is the article's row.
     """
-    first, last = np.full(log.n_articles, np.iinfo(np.int32).max), np.full(log.n_articles, -1)
-    np.minimum.at(first, log.article, log.day)
+    last = np.full(log.n_articles, -1)
     np.maximum.at(last, log.article, log.day)
-    frame = pd.DataFrame({"first": first, "last": last, "sales": log.sales_between(0, log.last_day + 1)})
+    frame = pd.DataFrame({"first": log.first_sale_day, "last": last, "sales": log.sales_between(0, log.last_day + 1)})
     margin = LAUNCH_MARGIN if log.last_day >= 3 * LAUNCH_MARGIN else 0
     return frame[(frame["last"] >= 0) & (frame["first"] >= margin)]
 
 
 def sales_by_age(log: PurchaseLog) -> pd.Series:
-    """Share of the launched articles' purchases by days since the article's first sale (index 0, 1, …)."""
+    """The launched articles' purchases by days since the first sale (index 0, 1, …), as shares."""
     first = launches(log)["first"].reindex(range(log.n_articles), fill_value=-1).to_numpy()[log.article]
     age = (log.day - first)[first >= 0]
     share = np.bincount(age) / max(len(age), 1)
@@ -216,7 +212,7 @@ def sales_by_age(log: PurchaseLog) -> pd.Series:
 
 
 def median_day(share: pd.Series) -> int:
-    """The first index at which the running sum of shares reaches one half."""
+    """The first place at which the cumulative share reaches one half."""
     return int(np.searchsorted(np.cumsum(share.to_numpy()), 0.5 - 1e-12))
 
 

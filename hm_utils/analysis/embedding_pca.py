@@ -1,4 +1,4 @@
-"""A map of the article space (notebook 04): tastes, projected to the plane."""
+"""A map of the articles (notebook 04): their embeddings, projected to two dimensions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ MOST_ARTICLES = 3_000
 
 
 def embedding_pca(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.DataFrame:
-    """The two principal axes of the tastes of articles on sale (sold in the last four weeks), 3,000 at most.
+    """Embeddings on their two principal axes, for up to 3,000 articles sold in the last four weeks.
 
     Args:
-        groups: ``[n_articles]`` what each article belongs to.
+        groups: ``[n_articles]`` the group of every article.
 
     Returns:
-        Columns ``x``, ``y``, ``group``, a row an article; attribute ``shown`` is the share of the variance on the map.
+        Columns ``x``, ``y``, ``group``, one row per article. Attribute ``shown`` is the share of the variance that
+        the two axes hold.
     """
     rows = _some_on_sale(snapshot, seed)
     embeddings = snapshot.article_vectors[rows, : snapshot.model.config.total_output_dim].astype(np.float64)
@@ -32,7 +33,7 @@ def embedding_pca(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.Da
 
 
 def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed: int = 0) -> tuple[float, float]:
-    """How often an article's k nearest by taste, of those on sale, share its group; and how often any two do."""
+    """How often an article on sale shares its group with its k nearest by embedding, and with a random article."""
     rows = _some_on_sale(snapshot, seed)
     embeddings = snapshot.article_vectors[rows, : snapshot.model.config.total_output_dim]
     codes = pd.factorize(groups.to_numpy()[rows])[0]
@@ -44,7 +45,7 @@ def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed
 
 
 def _some_on_sale(snapshot: Snapshot, seed: int) -> Int64:
-    """Rows of the articles on sale, ascending; ``MOST_ARTICLES`` at random where there are more."""
+    """Rows of the articles on sale, ascending; a random :data:`MOST_ARTICLES` of them if there are more."""
     rows = np.flatnonzero(on_sale(snapshot.log, snapshot.as_of))
     if len(rows) > MOST_ARTICLES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_ARTICLES, replace=False))

@@ -1,4 +1,4 @@
-"""Customers as a table to read: what they bought, what they would have been shown, what they bought then."""
+"""Recommendations of single customers as a table: history, recommended articles, purchases in the test days."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from IPython.display import HTML
 from hm_utils.arrays import Int32
 from hm_utils.data.purchases import Baskets, PurchaseLog
 
-ENOUGH = 3  # purchases before, for a list to have something to go by
+MIN_PURCHASES = 3  # before the test days: a shorter history shows little
 
 
 def some_customers(truth: Baskets, log: PurchaseLog, as_of: int, customers: int = 10, seed: int = 0) -> Int32:
-    """Places in ``truth`` of customers drawn at random, not by how well they were served: of those with three
-    purchases before or more, if there are any."""
+    """Rows of ``truth`` of customers drawn at random, among those with three purchases before if there are any."""
     before = log.history_ends(truth.customers, as_of) - log.offsets[truth.customers]
-    places = np.flatnonzero(before >= ENOUGH)
+    places = np.flatnonzero(before >= MIN_PURCHASES)
     places = places if len(places) else np.arange(len(truth))
     drawn = np.random.default_rng(seed).choice(places, min(customers, len(places)), replace=False)
     return np.sort(drawn).astype(np.int32)
@@ -27,33 +26,30 @@ def some_customers(truth: Baskets, log: PurchaseLog, as_of: int, customers: int 
 def lists_table(
     places: Int32, ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFrame, as_of: int, k: int = 12
 ) -> HTML:
-    """A row a customer: the last purchases, the first k of the list with hits marked, and what was bought then.
+    """One row per customer: the last k purchases, the first k recommendations with hits marked, and the purchases.
 
     Args:
         places: rows of ``truth`` and of ``ranked``.
-        ranked: ``[n, 100]`` lists of every customer of the truth.
+        ranked: ``[len(truth), 100]`` article rows, -1 where a ranking ends.
     """
     names = articles["prod_name"].astype(str) + ", " + articles["colour_group_name"].astype(str)
     head = ("bought before, latest first", f"recommended, the first {k}", "bought in the test days")
     rows = []
     for place in places:
         customer = truth.customers[place]
-        end = int(log.history_ends(np.array([customer]), as_of)[0])
-        history = np.arange(end - 1, max(int(log.offsets[customer]), end - k) - 1, -1)
+        start, end = int(log.offsets[customer]), int(log.history_ends(np.array([customer]), as_of)[0])
+        history = np.arange(end - 1, max(start, end - k) - 1, -1)
         past = [f"{escape(names[log.article[row]])} <small>{as_of - log.day[row]}&nbsp;d</small>" for row in history]
-        more = end - int(log.offsets[customer]) - len(history)
-        bought = truth.articles[truth.offsets[place] : truth.offsets[place + 1]]
-        own = set(log.article[int(log.offsets[customer]) : end].tolist())
-        list_ = ranked[place]
-        shown = [
-            _marked(escape(names[article]), article in bought, article in own) for article in list_[:k] if article >= 0
-        ]
-        rank = {int(article): position for position, article in enumerate(list_, start=1) if article >= 0}
+        bought = truth.articles[truth.offsets[place] : truth.offsets[place + 1]].tolist()
+        own = set(log.article[start:end].tolist())
+        ranking = [article for article in ranked[place].tolist() if article >= 0]
+        shown = [_marked(escape(names[article]), article in bought, article in own) for article in ranking[:k]]
+        rank = {article: position for position, article in enumerate(ranking, start=1)}
         then = [
-            _marked(escape(names[article]), article in rank, article in own, f"place {rank.get(int(article), 0)}")
-            for article in sorted(bought.tolist(), key=lambda article: rank.get(article, 1_000))
+            _marked(escape(names[article]), article in rank, article in own, f"place {rank.get(article)}")
+            for article in sorted(bought, key=lambda article: rank.get(article, 1_000))
         ]
-        cells = (_list(past, more), _list(shown), _list(then[:k], len(then) - k))
+        cells = (_list(past, end - start - len(history)), _list(shown), _list(then[:k], len(then) - k))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f'<th class="text" scope="col">{text}</th>' for text in head)
     return HTML(f'<table class="lists"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>')

@@ -1,4 +1,4 @@
-"""Small experiments that take seconds and show what a formula does."""
+"""A small experiment on the logQ correction (notebook 03); it takes seconds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hm_utils.model.losses import sampled_softmax_loss
 def popularity_learned(
     sales: npt.NDArray[np.integer], articles: int = 200, batch: int = 256, steps: int = 500, seed: int = 0
 ) -> pd.DataFrame:
-    """What in-batch softmax learns about popularity, with the logQ correction and without.
+    """The popularity that in-batch softmax learns, with and without the logQ correction.
 
-    The smallest model there is: one logit an article and no customer, trained with the project's own loss on batches
-    drawn from the real sales, each example's negatives being the rest of its batch. The right answer is known: the
-    softmax of the logits should be the articles' shares of the sales.
+    The model has one logit per article and no customer. It is trained with the project's loss on batches drawn from
+    the real sales; the negatives of an example are the rest of its batch. The right answer is known: the softmax of
+    the logits should equal the articles' shares of the sales.
 
     Args:
-        sales: ``[n_articles]`` counts, of a week for instance; the best-selling ``articles`` are used.
+        sales: ``[n_articles]`` counts of a week, for instance; only the ``articles`` best-sellers are used.
 
     Returns:
         Index: rank by sales from 1; columns ``share of sales``, ``with logQ``, ``without logQ``.
@@ -43,7 +43,7 @@ def popularity_learned(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if step >= steps // 2:  # the second half's mean: single batches are noise
+            if step >= steps // 2:  # the mean of the second half: single steps are noisy
                 average += torch.softmax(logits.detach(), dim=0) / (steps - steps // 2)
         table[name] = average.numpy()
     return table

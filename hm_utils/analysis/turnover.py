@@ -1,7 +1,7 @@
-"""What changes with time (notebook 01): best-sellers, the age of what sells, seasons, and the price of an article.
+"""Changes over time (notebook 01): best-sellers, the age of articles sold, seasons, and prices.
 
-Weeks are counted back from the last day of the log, so that the last one is whole. A log of less than four weeks is
-looked at day by day instead.
+Weeks are counted back from the last day of the log, so that the last week is whole. A log of less than four weeks is
+analysed by days.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from hm_utils.analysis.eda import PRICE_QUANTILES, launches
 from hm_utils.arrays import Int32
 from hm_utils.data.purchases import PurchaseLog
 
-SHORT_LOG = 28  # days; a shorter log has no weeks to compare
-AGE_EDGES = (1, 5, 13, 27)  # periods since the first sale: where the classes of age_of_sales begin
+SHORT_LOG = 28  # days; a shorter log is analysed by days
+AGE_EDGES = (1, 5, 13, 27)  # periods since the first sale at which the classes of age_of_sales begin
 SEASON_MONTHS = 6  # a log with fewer whole months shows no season
-SEASON_SHARE = 0.01  # of all purchases, for a group to count
-PRICED_ROWS = 2_000_000  # purchases drawn for quantiles of prices: more do not move them
+SEASON_SHARE = 0.01  # a smaller share of all purchases excludes a group
+PRICED_ROWS = 2_000_000  # purchases drawn for quantiles of prices: more do not change them
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Periods:
 
     Attributes:
         unit: "week" or "day".
-        of_day: ``[days]`` the period of every day of the log, -1 for days before the first whole one.
+        of_day: ``[days]`` the period of every day of the log, -1 before the first whole period.
         count: number of whole periods.
     """
 
@@ -47,12 +47,12 @@ class Periods:
         return cls(unit, np.maximum(of_day, -1).astype(np.int32), count)
 
     def days(self, period: int) -> tuple[int, int]:
-        """First day, and the day after the last."""
+        """The first day of a period, and the day after its last."""
         days = np.flatnonzero(self.of_day == period)
         return int(days[0]), int(days[-1]) + 1
 
     def words(self, number: int) -> str:
-        """Such as "4 weeks"."""
+        """A number of periods in words, such as "4 weeks"."""
         return f"{number:,} {self.unit}{'s' * (number != 1)}"
 
 
@@ -67,12 +67,12 @@ def best_sellers(log: PurchaseLog, periods: Periods, top: int) -> npt.NDArray[np
 
 
 def best_seller_overlap(log: PurchaseLog, periods: Periods, top: int = 100) -> pd.DataFrame:
-    """How much of a period's best-sellers are best-sellers still, so many periods later.
+    """The share of a period's best-sellers that are still best-sellers a number of periods later.
 
     Returns:
-        Index ``later`` (1, 2, … periods, at most a year and a bit), columns ``mean``, ``low``, ``high``: share of the
-        ``top``, and the middle 80 % of all pairs of periods so far apart. Of a small shop at most a fifth of the
-        articles sold are its top. Attribute ``top`` says how many.
+        Index ``later`` (1 to 60 periods). Columns ``mean``, ``low``, ``high``: the mean share over all pairs of
+        periods at that distance, and the bounds of their middle 80 %. Attribute ``top`` is the number of
+        best-sellers, at most a fifth of the articles sold.
     """
     top = max(1, min(top, int(np.count_nonzero(log.sales_between(0, log.last_day + 1))) // 5))
     among = best_sellers(log, periods, top)
@@ -88,11 +88,11 @@ def best_seller_overlap(log: PurchaseLog, periods: Periods, top: int = 100) -> p
 
 
 def age_of_sales(log: PurchaseLog, periods: Periods) -> pd.DataFrame:
-    """Each period's purchases by the age of the article: periods since the one of its first sale.
+    """Each period's purchases by the age of the article, in periods since its first sale.
 
     Returns:
-        A row a period (index: its first date), a column a class of age, shares that add up to 1. Periods are left out
-        until the oldest class can be told from what was there when the log began.
+        One row per period (index: its first date), one column per class of age; the shares of a row add up to 1. Early
+        periods are excluded, as long as the log is too young for an article of the oldest class.
     """
     edges = [edge for edge in AGE_EDGES if edge <= max(1, periods.count // 2)]
     names = [f"first sold that {periods.unit}"]
@@ -101,9 +101,8 @@ def age_of_sales(log: PurchaseLog, periods: Periods) -> pd.DataFrame:
         for low, high in pairwise(edges)
     ]
     names.append(f"{periods.words(edges[-1])} or more" if edges[-1] > 1 else "sold before")
-    first = np.full(log.n_articles, log.last_day, dtype=np.int64)
-    np.minimum.at(first, log.article, log.day)
-    # What sold before the first whole period is older than all of it.
+    first = np.minimum(log.first_sale_day, log.last_day)
+    # An article sold before the first whole period is one period older.
     born = np.where(periods.of_day[first] >= 0, periods.of_day[first], -1)
     period = periods.of_day[log.day]
     rows = np.flatnonzero(period >= edges[-1])
@@ -117,15 +116,15 @@ def age_of_sales(log: PurchaseLog, periods: Periods) -> pd.DataFrame:
 
 
 def season_shares(log: PurchaseLog, groups: pd.Series, most: int = 5) -> pd.DataFrame:
-    """The share of each month's purchases that the most seasonal groups make.
+    """The most seasonal groups' share of each month's purchases.
 
     Args:
         groups: ``[n_articles]`` the group of every article, such as its product type.
-        most: how many groups; those whose best month is furthest above their mean, of those with at least 1 % of all
-            purchases.
+        most: number of groups. Groups rank by the ratio of their best month to their mean month; groups with less
+            than 1 % of all purchases are excluded.
 
     Returns:
-        Index: first day of each whole month; a column a group; empty if there are fewer than six months.
+        One row per whole month (index: its first day), one column per group; empty below six whole months.
     """
     days = pd.date_range(str(log.first_date), periods=log.last_day + 1)
     month = (days.year * 12 + days.month).to_numpy() - (days.year[0] * 12 + days.month[0])
@@ -149,9 +148,11 @@ def season_shares(log: PurchaseLog, groups: pd.Series, most: int = 5) -> pd.Data
 def price_over_life(log: PurchaseLog, weeks: int = 26, seed: int = 0) -> pd.DataFrame:
     """The price paid, relative to the mean of the article's first week, by weeks since its first sale.
 
+    Only articles launched within the log count (:func:`eda.launches`).
+
     Returns:
-        Index ``week`` (0, 1, …), columns :data:`eda.PRICE_QUANTILES`; of articles whose launch the log shows. Weeks
-        with few purchases are left out.
+        Index ``week`` (0, 1, …), columns :data:`eda.PRICE_QUANTILES` and ``reduced``, the share of purchases at least
+        20 % below the first price. Weeks with fewer than 100 purchases are excluded.
     """
     launched = launches(log)
     first = np.full(log.n_articles, -1, dtype=np.int64)

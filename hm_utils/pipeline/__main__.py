@@ -2,10 +2,11 @@
 
     python -m hm_utils.pipeline --data-dir data/raw --artifacts-dir artifacts -p num_epochs 5 -p test_days 7
 
-Each run leaves ``<artifacts_dir>/runs/<run id>/`` behind: the executed notebooks, an HTML report of each,
-``run.json``, which says what ran with which parameters and how it ended, and ``index.html``, which shows it;
-``runs/index.html`` has all runs side by side. A notebook that fails stops
-the run; its partial copy is kept. Exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
+Each run writes a folder ``<artifacts_dir>/runs/<run id>/``: the executed notebooks, an HTML report of each,
+``run.json`` (parameters, status and metrics), and ``index.html``, which shows them. ``runs/index.html`` compares all
+runs. A notebook that fails stops the run, and its partial copy is kept.
+
+Exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from hm_utils.files import repository_root
+from hm_utils.files import atomic_replace, repository_root
 from hm_utils.pipeline import notebook_runner, reports
 from hm_utils.pipeline.notebook_runner import CellFailed, Progress
 from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
@@ -41,7 +42,7 @@ Status = Literal["running", "done", "failed", "interrupted"]
 
 @dataclass
 class NotebookRun:
-    """How one notebook of a run ended; paths are relative to the run's folder."""
+    """One notebook of a run; paths are relative to the run's folder."""
 
     name: str
     parameters: dict[str, Any]
@@ -49,12 +50,12 @@ class NotebookRun:
     seconds: float = 0.0
     notebook: str | None = None
     html: str | None = None
-    peak_gib: float | None = None  # of the notebook's process
+    peak_gib: float | None = None  # peak memory of the notebook's process
 
 
 @dataclass
 class RunResult:
-    """A run, as ``run.json`` keeps it."""
+    """A run, as stored in ``run.json``."""
 
     run_id: str
     run_dir: Path
@@ -65,17 +66,15 @@ class RunResult:
     ended: str | None = None
     seconds: float = 0.0
     error: dict[str, Any] | None = None
-    published: str | None = None  # the model that this run published, relative to artifacts_dir
+    published: str | None = None  # the model published by this run, relative to artifacts_dir
     environment: dict[str, Any] = field(default_factory=dict)
-    effective: dict[str, Any] = field(default_factory=dict)  # every parameter, the defaults too
-    metrics: dict[str, Any] = field(default_factory=dict)  # what the notebooks noted down
+    effective: dict[str, Any] = field(default_factory=dict)  # every parameter, defaults included
+    metrics: dict[str, Any] = field(default_factory=dict)  # values recorded by the notebooks
 
     def save(self) -> None:
-        """Write ``run.json``, and the pages that show it, whole or not at all."""
-        path = self.run_dir / "run.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
-        part.replace(path)
+        """Write ``run.json`` and the pages that show it, each atomically."""
+        with atomic_replace(self.run_dir / "run.json") as partial:
+            partial.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n", encoding="utf-8")
         reports.write_indexes(self.run_dir)
 
 
@@ -83,7 +82,7 @@ def find_notebooks(notebooks_dir: Path, start: str | None = None, only: str | No
     """The numbered notebooks in order; ``start`` and ``only`` name one (``03_training``, or just ``03``).
 
     Raises:
-        ParameterError: there are none, or none of that name.
+        ParameterError: the folder has no numbered notebook, or none of that name.
     """
     found = sorted(notebooks_dir.glob("[0-9][0-9]_*.ipynb"))
     if not found:
@@ -107,23 +106,23 @@ def run(
     only: str | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
-    """Run the notebooks one after the other and stop at the first that fails.
+    """Run the notebooks in order, up to the first that fails.
 
     Args:
-        parameters: values by name, each given to every notebook that declares it; text is parsed as the
-            declaration asks for. Relative ``*_dir`` and ``*_path`` are taken from the working directory.
-        data_dir: the raw tables (default: what the notebooks say).
-        artifacts_dir: everything that a run writes (default ``artifacts``).
-        notebooks_dir: where the notebooks are (default: this repository's).
-        start: run from this notebook on.
-        only: run this one alone.
-        progress: where lines of progress go (default: standard output).
+        parameters: values by name, passed to every notebook that declares the name. Text is parsed to the declared
+            type. A relative ``*_dir`` or ``*_path`` starts at the working directory.
+        data_dir: folder of the raw tables (default: the notebooks' own).
+        artifacts_dir: folder of everything that a run writes (default: ``artifacts``).
+        notebooks_dir: folder of the notebooks (default: this repository's).
+        start: the first notebook to run.
+        only: the one notebook to run.
+        progress: receives lines of progress (default: standard output).
 
     Returns:
-        The run: ``status`` is ``done``, ``failed`` or ``interrupted``, ``error`` says where and why.
+        The run. ``status`` is ``done``, ``failed`` or ``interrupted``; ``error`` has the place and the message.
 
     Raises:
-        ParameterError: an unknown name, or a value of the wrong type; nothing has started then.
+        ParameterError: an unknown name or a value of the wrong type. Nothing has started then.
     """
     root = repository_root(Path(notebooks_dir)) if notebooks_dir else repository_root()
     folder = Path(notebooks_dir).resolve() if notebooks_dir else root / "notebooks"
@@ -133,7 +132,7 @@ def run(
         folders["data_dir"] = data_dir
     given = {name: _absolute(name, value) for name, value in (folders | dict(parameters or {})).items()}
     declared = {name: value.default for path in paths for name, value in declared_parameters(path).items()}
-    # The two folders have their own options: a selection of notebooks that reads neither is no mistake.
+    # A selection of notebooks need not declare the two folders, which have options of their own.
     per_notebook = check(paths, {name: v for name, v in given.items() if name in declared or name not in folders})
 
     started = datetime.now(UTC).astimezone()
@@ -155,7 +154,7 @@ def run(
 
 
 def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> None:
-    """Run each notebook and keep ``result`` and its file up to date."""
+    """Run each notebook; update and save ``result`` after each."""
     began = time.monotonic()
     artifacts_dir = result.run_dir.parents[1]
     model_before = (artifacts_dir / "model").resolve()
@@ -198,15 +197,15 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """Folders and files as absolute paths: a notebook runs in its own folder, not where the command was given."""
+    """Folders and files as absolute paths, because a notebook runs in its own folder."""
     if isinstance(value, Path) or (isinstance(value, str) and name.endswith(("_dir", "_path"))):
-        as_it_is = str(value).strip().lower() in ("", "none", "null") or "://" in str(value)  # a URI is no path
-        return value if as_it_is else str(Path(value).expanduser().resolve())
+        no_path = str(value).strip().lower() in ("", "none", "null") or "://" in str(value)
+        return value if no_path else str(Path(value).expanduser().resolve())
     return value
 
 
 def _environment(root: Path) -> dict[str, Any]:
-    """The versions that a result depends on, and the commit if this is a git clone."""
+    """Versions of the software, and the commit in a git clone."""
     versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
@@ -229,15 +228,15 @@ def _environment(root: Path) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hm_utils.pipeline", description="Run the notebooks in order.")
-    parser.add_argument("--data-dir", type=Path, help="folder of the raw tables (default: what the notebooks say)")
-    parser.add_argument("--artifacts-dir", type=Path, help="everything that a run writes (default: artifacts)")
-    parser.add_argument("--notebooks-dir", type=Path, help="where the notebooks are (default: notebooks)")
+    parser.add_argument("--data-dir", type=Path, help="folder of the raw tables (default: the notebooks' own)")
+    parser.add_argument("--artifacts-dir", type=Path, help="folder of all results (default: artifacts)")
+    parser.add_argument("--notebooks-dir", type=Path, help="folder of the notebooks (default: notebooks)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--from", dest="start", metavar="NOTEBOOK", help="run from this one on, e.g. 03_training or 03")
-    which.add_argument("--only", metavar="NOTEBOOK", help="run this one alone")
+    which.add_argument("--from", dest="start", metavar="NOTEBOOK", help="first notebook to run, e.g. 03_training or 03")
+    which.add_argument("--only", metavar="NOTEBOOK", help="only notebook to run")
     parser.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
-        help='e.g. -p num_epochs 5 -p hidden_dims "[128, 64]"; may be given many times',
+        help='e.g. -p num_epochs 5 -p hidden_dims "[128, 64]"; may be repeated',
     )  # fmt: skip
     return parser
 
@@ -250,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ParameterError(f"given more than once: {', '.join(repeated)}")
-        # An interruption by `kill` is to be noted down like one by Ctrl-C.
+        # `kill` interrupts a run like Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         result = run(
             dict(options.parameters), options.data_dir, options.artifacts_dir, options.notebooks_dir,
@@ -265,11 +264,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(result: RunResult) -> int:
-    """Say how the run ended; returns the exit code."""
+    """Print the result of the run; returns the exit code."""
     if result.status == "done":
         print(f"done in {result.seconds:.0f} s; reports: {result.run_dir / 'index.html'}")
         print(
-            f"published: {result.published}" if result.published else "no new model was published; the reports say why"
+            f"published: {result.published}" if result.published else "no model published; the reports have the reason"
         )
         return 0
     error = result.error or {}

@@ -1,47 +1,33 @@
-"""Where a run keeps what it makes: with other parameters in another place, and the latest by one name.
+"""The place of a run's results: one folder for each set of parameters, and a link to the latest.
 
-    artifacts/preprocessed-3f2a91c0/                 of one set of parameters
+    artifacts/preprocessed-3f2a91c0/                 one set of parameters
     artifacts/preprocessed -> preprocessed-3f2a91c0  the latest, which the next notebook reads
     artifacts/checkpoints/run-77b0e412/two_tower.pt
     artifacts/checkpoints/two_tower.pt -> run-77b0e412/two_tower.pt
 
-The same parameters on the same data have the same place, so an interrupted run goes on where it was; a run with others
-never overwrites it. A path that was given as a parameter is taken as it is.
+The same parameters on the same data lead to the same place, so an interrupted run resumes there. A run with other
+parameters does not overwrite it. A path given as a parameter is used unchanged.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import time
 from dataclasses import asdict
 from pathlib import Path
-
-from hm_utils.model.towers import TowerConfig
-from hm_utils.training.loop import TrainingSettings
+from typing import Any
 
 
 def own_path(path: Path, *identity: object) -> Path:
-    """``path`` with a short hash of what makes it different from others of its name."""
+    """``path`` with a short hash of ``identity``, the plain values that set it apart."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return path.with_name(f"{path.name}-{digest[:8]}")
 
 
-def own_checkpoint(artifacts: Path, config: TowerConfig, settings: TrainingSettings, fingerprint: str) -> Path:
-    """Where the checkpoint of these towers, settings and preprocessed data goes, on whatever device."""
-    facts = asdict(settings) | {"device": ""}
-    return own_path(artifacts / "checkpoints" / "run", asdict(config), facts, fingerprint) / "two_tower.pt"
+def own_checkpoint(artifacts: Path, fingerprint: str, *settings: Any) -> Path:
+    """The checkpoint of these settings (dataclasses) on the data with this fingerprint.
 
-
-def point(link: Path, target: Path) -> None:
-    """Make ``link`` lead to ``target``, a path below the same folder, in one step.
-
-    A file or folder of that name, of a version that kept everything in one place, is set aside.
+    A field ``device`` makes no difference: a run on a GPU resumes one on the CPU.
     """
-    if link.exists() and not link.is_symlink():
-        link.rename(link.with_name(f"{link.name}-before-{time.time_ns()}"))
-    beside = link.with_name(f".{link.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target.relative_to(link.parent))  # relative: the artifacts folder may move
-    beside.replace(link)
+    facts = [{name: value for name, value in asdict(group).items() if name != "device"} for group in settings]
+    return own_path(artifacts / "checkpoints" / "run", fingerprint, *facts) / "two_tower.pt"

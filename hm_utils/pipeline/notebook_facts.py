@@ -1,4 +1,4 @@
-"""What a notebook ran on and what it took: its last cell."""
+"""Versions, peak memory and recorded values of a notebook: its last cell, and ``run.json``."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 import pandas as pd
 
 GIB = 2**30
-RECORD = "application/x-hm-record+json"  # type of an output that is noted down, and not shown
+RECORD = "application/x-hm-record+json"  # type of an output that is stored but not shown
 
 
 def peak_gib() -> float:
-    """The largest resident set of this process so far, in GiB; memory-mapped pages are counted too."""
+    """The largest resident set of this process so far, in GiB, memory-mapped pages included."""
     # Linux counts in KiB, macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
 
 
 def record(facts: dict[str, Any]) -> None:
-    """Note down plain values in the notebook, unseen: ``hm_utils.pipeline`` puts them into the run's ``run.json``."""
-    from IPython.display import display  # here, as benchmarks read peak_gib without a notebook around
+    """Store plain values in the notebook without showing them; ``hm_utils.pipeline`` copies them to ``run.json``."""
+    from IPython.display import display  # imported here: benchmarks read peak_gib without IPython
 
-    display({RECORD: list(facts.items()), "text/plain": ""}, raw=True)  # as pairs: a notebook file sorts names
+    display({RECORD: list(facts.items()), "text/plain": ""}, raw=True)  # pairs: a notebook file sorts names
 
 
 def footer(*libraries: str) -> pd.DataFrame:
-    """The versions of Python and of these libraries, and the peak memory of the notebook, which is noted down too."""
+    """The versions of Python and of these libraries, and the peak memory, which is also recorded."""
     record({"peak_gib": round(peak_gib(), 2)})
     facts = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
     return pd.Series({**facts, "peak memory": f"{peak_gib():.2f} GiB"}, name="").to_frame()

@@ -1,4 +1,4 @@
-"""Execute one notebook through papermill: in this very Python, telling what goes on."""
+"""Execute one notebook through papermill, in this Python, with lines of progress."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 ENGINE = "hm_utils"
 START_SECONDS = 300  # a kernel may take long to start on a busy machine
-BAR_SECONDS = 15.0  # in a log file a progress bar is a line once in so many seconds
+BAR_SECONDS = 15.0  # between two lines of a progress bar in a log file
 
 
 class CellFailed(Exception):
-    """A notebook stopped.
+    """A notebook stopped at a cell.
 
-    ``where`` has message, at (the innermost frame), traceback, and of the cell: cell (its number),
-    execution_count and source (its first line).
+    ``where`` has ``message``, ``at`` (the innermost frame), ``traceback``, ``cell`` (the cell's number),
+    ``execution_count`` and ``source`` (the cell's first line).
     """
 
     def __init__(self, where: dict[str, Any]) -> None:
@@ -42,24 +42,24 @@ class CellFailed(Exception):
 
 
 class Progress:
-    """Writes lines of progress; what a cell prints goes below its line.
+    """Writes a line for each cell, and the cell's output below it.
 
-    A progress bar rewrites its line with carriage returns: that is passed on to a terminal, while in a
-    log file only every so many seconds a line is kept.
+    A progress bar rewrites its line with carriage returns. A terminal gets them all; a log file gets a line every
+    :data:`BAR_SECONDS`.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream if stream is not None else sys.stdout
         self.began = time.monotonic()
         self._bar_shown = 0.0
-        self._open = ""  # a line that the cell has not ended yet
+        self._open = ""  # the start of an unfinished line
 
     def line(self, text: str) -> None:
         self.flush()
         print(f"{time.monotonic() - self.began:6.0f} s  {text}", file=self.stream, flush=True)
 
     def output(self, text: str) -> None:
-        """What a cell printed: whole lines, parts of lines, or updates of a progress bar."""
+        """Output of a cell: lines, parts of lines, or updates of a progress bar."""
         *complete, self._open = (self._open + text.replace("\r\n", "\n")).split("\n")
         for line in complete:
             self._show(line.rsplit("\r", 1)[-1])
@@ -67,7 +67,7 @@ class Progress:
             self._show_bar(self._open.rstrip("\r").rsplit("\r", 1)[-1])
 
     def flush(self) -> None:
-        """End a line that was left open."""
+        """End an unfinished line."""
         left, self._open = self._open.rstrip("\r").rsplit("\r", 1)[-1], ""
         self._show(left)
 
@@ -89,10 +89,10 @@ class Progress:
 
 
 def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Progress) -> None:
-    """Run a notebook with parameters; ``output`` gets the executed copy, saved after every cell.
+    """Run a notebook with parameters; the executed copy goes to ``output``, saved after every cell.
 
     Raises:
-        CellFailed: a cell raised, or the kernel died. The copy up to there is kept.
+        CellFailed: a cell raised, the kernel died, or papermill failed. The partial copy is kept.
     """
     state: dict[str, Any] = {}
     try:
@@ -110,7 +110,7 @@ def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Prog
     except DeadKernelError as error:
         message = "the kernel died: the machine is out of memory, or native code crashed"
         raise CellFailed({**state, "message": message, "at": None, "traceback": ""}) from error
-    except Exception as error:  # papermill's own trouble: a full disk, a kernel that does not start
+    except Exception as error:  # papermill itself failed: a full disk, a kernel that does not start
         logger.debug("papermill failed", exc_info=True)
         raise CellFailed(
             {**state, "message": f"{type(error).__name__}: {error}", "at": None, "traceback": ""}
@@ -120,12 +120,12 @@ def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Prog
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel of this very Python, whatever kernel the user has installed under the name python3."""
+    """A kernel of this Python, even if the user has installed another one as python3."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         if zmq.has("curve"):
-            self.transport_encryption = "auto"  # a kernel without prints a warning at every start
+            self.transport_encryption = "auto"  # without it, a kernel warns at every start
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -136,25 +136,25 @@ class _Kernel(AsyncKernelManager):
 
 
 class _Client(PapermillNotebookClient):
-    """papermill's client, which also tells ``progress`` about cells and what they print."""
+    """papermill's client, which also reports cells and their output to ``progress``."""
 
     def __init__(self, manager: Any, progress: Progress, state: dict[str, Any], **options: Any) -> None:
-        super().__init__(manager, on_cell_execute=self._tell, **options)
+        super().__init__(manager, on_cell_execute=self._report, **options)
         self.progress, self.state, self.section = progress, state, ""
         code = [i for i, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()]
         own = [i for i in code if INJECTED not in self.nb.cells[i].metadata.get("tags", [])]
-        # Numbered as in the committed notebook, which has no injected cell.
+        # Numbered as in the committed notebook, without the injected cell.
         self.numbers = {index: own.index(index) + 1 if index in own else None for index in code}
         self.total = len(own)
 
-    def _tell(self, cell: NotebookNode, cell_index: int) -> None:
+    def _report(self, cell: NotebookNode, cell_index: int) -> None:
         first_line = next(line for line in cell.source.splitlines() if line.strip())
         number = self.numbers[cell_index]
         count = self.code_cells_executed + 1
         self.state.update(cell=number, source=first_line, execution_count=count)
         if number:
             section = _section(self.nb.cells[:cell_index])
-            # The first cell under a heading goes by the heading, the others by what they say.
+            # The first cell under a heading is named by the heading, the others by their first line.
             title = section if section != self.section else shorten(first_line, 80, placeholder="…")
             self.progress.line(f"      {number:2}/{self.total}  {title}")
             self.section = section
@@ -167,7 +167,7 @@ class _Client(PapermillNotebookClient):
 
 
 class _Engine(NBClientEngine):
-    """papermill's engine with the client and the kernel of above."""
+    """papermill's engine with this client and kernel."""
 
     @classmethod
     def execute_managed_notebook(
@@ -177,10 +177,10 @@ class _Engine(NBClientEngine):
             nb_man, progress, state,
             kernel_name=kernel_name, kernel_manager_class=_Kernel, startup_timeout=options["start_timeout"],
             timeout=None, iopub_timeout=60, coalesce_streams=True, log=logger,
-            # Asked politely, a kernel takes seconds to go and may print a traceback; by then it has nothing to lose.
+            # A graceful shutdown takes seconds and may print a traceback; the kernel has nothing left to save.
             shutdown_kernel="immediate",
         )  # fmt: skip
-        # Another backend in the user's environment would leave the reports without figures.
+        # Another backend in the user's environment would remove the figures from the reports.
         environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         return client.execute(env=environment)
 

@@ -1,10 +1,10 @@
-"""What the notebooks declare in their cell tagged ``parameters``, and whether given values fit it.
+"""The parameters that the notebooks declare in their cell tagged ``parameters``, and a check of given values.
 
-papermill injects whatever it is given; a misspelt name would silently change nothing. So names and types
-are checked here, before the first notebook starts, against the declarations themselves::
+papermill injects any name, so a misspelt one would silently change nothing. Therefore names and types are checked
+against the declarations before the first notebook starts::
 
     num_epochs = 20  # epochs at most
-    device: str | None = None  # an annotation says more than the default's type can
+    device: str | None = None  # an annotation, where the default's type is not enough
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ANY = ast.parse("Any", mode="eval").body
 
 
 class ParameterError(ValueError):
-    """A parameter that no notebook declares, or a value that does not fit; says which, and what would do."""
+    """A parameter that no notebook declares, or a value that does not fit; the message says what would."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One assignment of a parameters cell."""
 
-    notebook: str  # its name without suffix: 03_training
+    notebook: str  # file name without suffix: 03_training
     name: str
     default: Any
     type: ast.expr
@@ -40,10 +40,10 @@ class Parameter:
         return ast.unparse(self.type)
 
     def fit(self, value: Any) -> Any:
-        """The value as this parameter takes it: text is parsed, a whole number will do for a float.
+        """The value in this parameter's type: text is parsed, and a whole number becomes a float.
 
         Raises:
-            ParameterError: it does not fit.
+            ParameterError: the value does not fit.
         """
         candidates = _readings(value) if isinstance(value, str) else [value]
         for candidate in candidates:
@@ -53,7 +53,7 @@ class Parameter:
 
 
 def declared_parameters(path: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook, by name; none if no cell is tagged ``parameters``.
+    """The parameters of a notebook by name; empty if no cell is tagged ``parameters``.
 
     Raises:
         ParameterError: two cells are tagged, or a line is not ``name = literal`` or ``name: type = literal``.
@@ -89,7 +89,7 @@ def check(notebooks: Iterable[Path], given: Mapping[str, Any]) -> dict[str, dict
     """The given values that each notebook declares: ``{notebook: {name: value}}``.
 
     Raises:
-        ParameterError: every unknown name and every value that does not fit, a line each.
+        ParameterError: one line for every unknown name and every value that does not fit.
     """
     declared = {path.stem: declared_parameters(path) for path in notebooks}
     known = sorted({name for parameters in declared.values() for name in parameters})
@@ -106,7 +106,7 @@ def check(notebooks: Iterable[Path], given: Mapping[str, Any]) -> dict[str, dict
                 except ParameterError as error:
                     wrong.setdefault(str(error), []).append(notebook)
     if wrong:
-        lines = [f"{', '.join(where)}: {what}" if where else what for what, where in wrong.items()]
+        lines = [f"{', '.join(where)}: {message}" if where else message for message, where in wrong.items()]
         if any(not where for where in wrong.values()):
             lines.append(f"{', '.join(declared)} declare: {', '.join(known) or 'nothing'}")
         raise ParameterError("\n".join(lines))
@@ -114,7 +114,7 @@ def check(notebooks: Iterable[Path], given: Mapping[str, Any]) -> dict[str, dict
 
 
 def _type_of(default: Any) -> ast.expr:
-    """The type that a default stands for: of ``[256, 128]`` ``list[int]``, of ``None`` anything."""
+    """The type of a default: ``list[int]`` for ``[256, 128]``, any type for ``None``."""
     if default is None:
         return ANY
     name = type(default).__name__
@@ -125,7 +125,7 @@ def _type_of(default: Any) -> ast.expr:
 
 
 def _readings(text: str) -> list[Any]:
-    """Every value that the text could mean, the most special first."""
+    """Every value that the text could mean, the most specific first."""
     word = text.strip()
     readings: list[Any] = []
     words = {"none": None, "null": None, "true": True, "false": False}

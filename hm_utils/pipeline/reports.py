@@ -1,7 +1,7 @@
 """HTML of a run: a report of each notebook, a page of the run, and a table of all runs.
 
-Every page is one file that loads nothing: style, script, figures and formulas are inside, so that it opens offline and
-can be sent around. Code is folded, except for the parameters. All are written whole or not at all.
+Every page is one file with style, script, figures and formulas inside, so it opens offline and can be sent around. Code
+is folded, except for the parameters. Every page is written atomically.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import logging
-import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -21,26 +20,27 @@ import jinja2
 import nbformat
 from nbformat import NotebookNode
 
+from hm_utils.files import atomic_replace
 from hm_utils.pipeline.notebook_facts import RECORD
 
 logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
 INJECTED = "injected-parameters"  # papermill's tag
-SUMMARIES = {"parameters": "Parameters: the defaults", INJECTED: "Parameters: what this run was given"}
+SUMMARIES = {"parameters": "Parameters: the defaults", INJECTED: "Parameters: the values of this run"}
 HEADING = re.compile(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INK = "#29323c"
 
 
 def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
-    """An HTML report beside an executed notebook.
+    """Write an HTML report beside an executed notebook.
 
     Args:
-        names: of all reports of the run, for the links between them.
+        names: the names of all reports of the run, for the links between them.
 
     Returns:
-        False, after a warning, if it failed: no reason to lose a trained model.
+        False if it failed; a warning is logged, because a failed report should not stop a run.
     """
     try:
         node = nbformat.read(notebook, as_version=4)
@@ -60,8 +60,8 @@ def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
 
 
 def cells_html(node: NotebookNode) -> str:
-    """The cells of a notebook as HTML, without a page around them."""
-    from nbconvert import HTMLExporter  # a second to import, and a run that is refused does not need it
+    """The cells of a notebook as HTML, without the page."""
+    from nbconvert import HTMLExporter  # imported here: it takes a second, and a refused run does not need it
 
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
@@ -78,7 +78,7 @@ def cells_html(node: NotebookNode) -> str:
 
 
 def formula(tex: str) -> str:
-    """A formula as a picture inside the page: MathJax would have to be loaded."""
+    """A formula as an image inside the page; MathJax would have to be loaded."""
     from matplotlib import mathtext, rc_context
 
     svg = StringIO()
@@ -94,19 +94,19 @@ def formula(tex: str) -> str:
 
 
 def recorded(notebook: Path) -> dict[str, Any]:
-    """What a notebook's cells noted down with ``environment.record``, later values over earlier ones."""
+    """The values that a notebook's cells stored with ``notebook_facts.record``; later values replace earlier ones."""
     facts: dict[str, Any] = {}
     try:
         for cell in nbformat.read(notebook, as_version=4).cells:
             for output in cell.get("outputs", []):
                 facts |= dict(output.get("data", {}).get(RECORD, []))
     except Exception as error:
-        logger.warning("what %s noted down cannot be read: %s: %s", notebook.name, type(error).__name__, error)
+        logger.warning("the recorded values of %s cannot be read: %s: %s", notebook.name, type(error).__name__, error)
     return facts
 
 
 def write_indexes(run_dir: Path) -> None:
-    """``index.html`` of a run, and of all runs of its folder, from their ``run.json``."""
+    """Write ``index.html`` of a run and of all runs in its folder, from their ``run.json``."""
     try:
         runs = [_with_defaults(run) for run in read_runs(run_dir.parent)]
         here = next(run for run in runs if run["run_id"] == run_dir.name)
@@ -120,7 +120,7 @@ def write_indexes(run_dir: Path) -> None:
         facts = {**environment.pop("versions", {}), **environment}
         page = _render("run.html.j2", title=f"Run {here['run_id']}", run=here, earlier=earlier[:20], facts=facts)
         _write(run_dir / "index.html", page)
-        for run in runs:  # whoever says "running" now is another process, or was killed
+        for run in runs:  # any other "running" run is another process, or was killed
             if run["status"] == "running" and run is not here:
                 run["status"] = "running, or killed"
         parameters = _differing([run["effective"] for run in runs])
@@ -132,27 +132,27 @@ def write_indexes(run_dir: Path) -> None:
 
 
 def read_runs(folder: Path) -> list[dict[str, Any]]:
-    """The ``run.json`` of every run in a folder, the newest first; what cannot be read is left out."""
+    """The ``run.json`` of every run in a folder, newest first; unreadable files are excluded with a warning."""
     runs = []
     for path in folder.glob("*/run.json"):
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
             runs.append({**run, "run_id": path.parent.name})
         except (OSError, ValueError, TypeError):
-            logger.warning("%s cannot be read: it is left out of the table of runs", path)
+            logger.warning("%s cannot be read: it is excluded from the table of runs", path)
     return sorted(runs, key=lambda run: str(run.get("started", "")), reverse=True)
 
 
 def _with_defaults(run: dict[str, Any]) -> dict[str, Any]:
-    """Runs of before this page lack some of what it shows."""
+    """A run with defaults for fields that older versions did not write."""
     run = {"metrics": {}, "environment": {}, "error": None, "published": None, "parameters": {}, **run}
     return {"seconds": 0.0, "started": "", "notebooks": [], "status": "failed", "effective": run["parameters"], **run}
 
 
 def _differing(parameters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names whose value is not the same in all that have it: a run of one notebook lacks the others' names."""
-    names = dict.fromkeys(name for each in parameters for name in each)
-    return [name for name in names if len({_plain(each[name]) for each in parameters if name in each}) > 1]
+    """Names with several values among the runs that have them; a run of one notebook lacks the others' names."""
+    names = dict.fromkeys(name for run in parameters for name in run)
+    return [name for name in names if len({_plain(run[name]) for run in parameters if name in run}) > 1]
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -164,7 +164,7 @@ def _plain(value: Any) -> str:
 
 
 def _is_shown(output: NotebookNode) -> bool:
-    """Not what is only noted down, nor the remains of a progress bar."""
+    """Whether a report shows an output: neither recorded values nor the remains of a progress bar."""
     data = output.get("data", {})
     return RECORD not in data and "application/vnd.jupyter.widget-view+json" not in data
 
@@ -188,6 +188,5 @@ def _render(template: str, **context: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with atomic_replace(path) as partial:
+        partial.write_text(text, encoding="utf-8")

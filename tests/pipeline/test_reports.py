@@ -1,4 +1,4 @@
-"""The pages that a run leaves behind: a report of each notebook, the run, and all runs side by side."""
+"""The pages of a run: a report of each notebook, the run, and all runs compared."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_code_is_folded_and_parameters_are_not(tmp_path: Path) -> None:
     page = check_page(notebook.with_suffix(".html"))
     assert [link for link in page.links if link.startswith("#")][:2] == ["#First", "#Below"]
     assert "<title>Title &amp; more</title>" in text
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_formula_is_inside_the_page(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert "1.20 GiB" in index
     check_page(here / "index.html")
     assert "no &lt;column&gt;" in (runs / "b" / "index.html").read_text()
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_runs_of_before_these_pages_are_listed_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// Nothing is loaded and nothing is sent: two buttons, for the theme and for the folded code.
+// Two buttons, for the theme and for the folded code. Nothing is loaded or sent.
 (() => {
   const root = document.documentElement;
   const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";

@@ -1,4 +1,4 @@
-"""The committed notebooks: stripped, short, readable from top to bottom. Running them is test_end_to_end's."""
+"""The committed notebooks: no outputs, short cells, text and code in turn. test_end_to_end runs them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from hm_utils.pipeline.parameters import declared_parameters
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ["01_eda", "02_preprocessing", "03_training", "04_evaluation"]
-MAX_LINES = 12  # of a code cell, imports and blank lines aside; the parameters cell has a line for each parameter
-MAX_LINES_OF_ALL = 15  # of any code cell but that of the parameters, with everything
+MAX_LINES = 12  # of a code cell without imports and blank lines; the parameters cell may be longer
 MAX_FUNCTION_LINES = 5
 
-# One name means one thing everywhere: these are promised to the user.
+# Documented defaults.
 DEFAULTS = {
     "batch_size": 512,
     "num_epochs": 20,
@@ -54,7 +53,7 @@ def is_parameters(cell: NotebookNode) -> bool:
 
 
 def python(cell: NotebookNode) -> ast.Module:
-    """A cell's code; IPython's own lines (% and !) are no Python."""
+    """A cell's code without IPython's own lines (% and !)."""
     return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))))
 
 
@@ -130,11 +129,10 @@ def test_cells_are_short_and_define_little(notebook: NotebookNode) -> None:
         where = cell.source[:80]
         assert cell.source.strip(), "an empty cell"
         if not is_parameters(cell):
-            assert len(cell.source.splitlines()) <= MAX_LINES_OF_ALL, f"too long: {where!r}"
             imports = [node for node in python(cell).body if isinstance(node, ast.Import | ast.ImportFrom)]
-            importing = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in imports)
-            written = sum(bool(line.strip()) for line in cell.source.splitlines())
-            assert written - importing <= MAX_LINES, f"too long: {where!r}"
+            import_lines = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in imports)
+            lines = sum(bool(line.strip()) for line in cell.source.splitlines())
+            assert lines - import_lines <= MAX_LINES, f"too long: {where!r}"
         for node in ast.walk(python(cell)):
             assert not isinstance(node, ast.ClassDef), f"a class belongs into hm_utils: {where!r}"
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -149,7 +147,7 @@ def test_it_reads_as_text_and_code_in_turn(notebook: NotebookNode) -> None:
     assert kinds.count("t") >= kinds.count("c") / 2
 
 
-def test_every_figure_is_announced_and_says_what_is_to_be_learned(notebook: NotebookNode) -> None:
+def test_every_figure_has_text_before_it_and_a_takeaway(notebook: NotebookNode) -> None:
     figures = 0
     for before, cell in pairwise(notebook.cells):
         if cell.cell_type != "code":
@@ -165,14 +163,14 @@ def test_every_figure_is_announced_and_says_what_is_to_be_learned(notebook: Note
 
 
 def test_numbers_in_the_prose_are_not_results(notebook: NotebookNode) -> None:
-    """Percentages and decimals of a result are computed in a cell; the 95 % of an interval are a definition."""
+    """Results in the text are computed; only definitions, such as 95 % of an interval, are typed."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     text = re.sub(r"\]\([^)]*\)|\$\$.*?\$\$|`[^`]*`", "", text, flags=re.DOTALL)
     typed = set(re.findall(r"\b\d+[.,]\d+|\b\d+ ?%", text))
     assert typed <= {"80 %", "95 %", "99 %"}, f"typed by hand: {typed}"
 
 
-def test_it_tells_nothing_of_the_machine_that_wrote_it(notebook: NotebookNode) -> None:
+def test_nothing_depends_on_the_machine_that_wrote_it(notebook: NotebookNode) -> None:
     source = "\n".join(cell.source for cell in notebook.cells)
     assert not re.search(r"/home/|/root/|/Users/|/tmp/|/mnt/|[A-Z]:\\\\", source), "a path of one machine"
     assert not re.search(r"^\s*[%!]\s*pip\b", source, re.MULTILINE), "installing is the environment's"

@@ -252,7 +252,7 @@ def groups_by_age(shares: pd.DataFrame, overlap: pd.Series) -> Figure:
 
 
 @styled
-def ceilings(reach: pd.DataFrame) -> Figure:
+def upper_bounds(reach: pd.DataFrame) -> Figure:
     """How far simple lists reach (``ceilings.reach``): what is known, and what knows the future."""
     names = list(reach.index)[::-1]
     metrics = ["MAP@12", "recall@100"]

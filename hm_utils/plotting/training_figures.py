@@ -95,7 +95,7 @@ def popularity_learned(shares: pd.DataFrame) -> Figure:
 
 
 @styled
-def embedding_health(numbers: pd.DataFrame, best_epoch: int | None = None) -> Figure:
+def vector_health(numbers: pd.DataFrame, best_epoch: int | None = None) -> Figure:
     """Alignment, uniformity, rank and gradients by epoch (``embedding_health.by_epoch``), a panel a kind."""
     kinds = list(dict.fromkeys(str(name).split(",")[0] for name in numbers))
     titles = {

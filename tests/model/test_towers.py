@@ -114,7 +114,7 @@ def test_a_customer_points_to_the_names_of_what_they_bought(model):
     for row in range(len(history)):
         buckets = torch.bucketize(days[row, mask[row]], model.user_tower.towers[0].edges, right=True)
         codes = items[history[row, mask[row]], CONFIG.output_dim : -1]
-        expected = (model.user_tower.towers[0].identity_weight(buckets) * names).sum(0)
+        expected = (model.user_tower.towers[0].identity_weight(buckets) * codes).sum(0)
         found = users[row, CONFIG.output_dim : -1]
         torch.testing.assert_close(found * expected.norm(), expected * found.norm())
     assert (users[:, -1] == 0).all()

@@ -73,7 +73,7 @@ class TowerConfig:
         return self.total_output_dim + self.total_identity_dim
 
     def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Concatenate the unit vectors of each pair of towers, ``[n, output_dim + identity_dim]`` to ``[n, vector_dim]``.
+        """Concatenate the pairs' unit vectors: ``[n, output_dim + identity_dim]`` each, ``[n, vector_dim]`` in all.
 
         The results are unit vectors. Their dot product is the mean of the pairs' dot products.
         """

@@ -35,13 +35,12 @@ from hm_utils.cluster.shards import Counted, Plan, shard_of, write_log
 from hm_utils.cluster.tasks import start_all, values_of
 from hm_utils.data.examples import Examples, NoNegativesError, sample_negatives
 from hm_utils.data.features import Encoders, mean_price
-from hm_utils.data.preprocessed_folder import new_partial, put_in_place
+from hm_utils.data.preprocessed_folder import new_folder, write_manifest
 from hm_utils.data.preprocessing import (
     NO_EXAMPLES,
     NO_NEGATIVES,
     Preprocessed,
     Split,
-    count_rows,
     first_example_day,
     save_master_tables,
 )
@@ -94,7 +93,7 @@ def preprocess(
             "negatives_per_positive": negatives_per_positive,
             "seed": seed,
         }
-        with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
+        with new_folder(directory) as partial, ThreadPoolExecutor(1) as pool:
             saving = pool.submit(save_master_tables, tables, partial)
             counted, examples = write_log(tables, plan, partial / "log")
             if not sum(shard.examples.sum() for shard in counted):
@@ -104,9 +103,8 @@ def preprocess(
             _write_training(tables, plan, counted, examples, encoders, prices, negatives_per_positive, seed, partial)
             saving.result()
             n_examples = int(sum(shard.examples.sum() for shard in counted))
-            counts = count_rows(tables, int(tables.sizes.sum()), n_examples)
-            facts = {"split": asdict(split), "last_date": last, "counts": counts}
-            put_in_place(directory, partial, tables, parameters, facts)
+            n_purchases = int(tables.sizes.sum())
+            write_manifest(partial, tables, parameters, asdict(split), last, n_purchases, n_examples)
     return Preprocessed.load(directory)
 
 

@@ -1,10 +1,9 @@
-"""The folder of preprocessed data: written beside, listed with checksums, swapped in, and checked when it is opened."""
+"""The folder of preprocessed data: replaced in one step, and checked against its manifest when opened."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hm_utils.data.raw import RawTables
-from hm_utils.files import file_entries
+from hm_utils.files import atomic_replace, file_entries
 
 MANIFEST = "manifest.json"
-FORMAT = 3  # raise it when a reader of the old form would misread the new one, or the same input gives other data
+FORMAT = 3  # raise it when an old reader would misread the new form, or the same input gives other data
 
 
 class PreprocessedError(RuntimeError):
@@ -23,27 +22,37 @@ class PreprocessedError(RuntimeError):
 
 
 @contextmanager
-def new_partial(directory: Path) -> Iterator[Path]:
-    """An empty folder beside ``directory``, to write into before :func:`put_in_place`; gone at the end of the block."""
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def put_in_place(
-    directory: Path, partial: Path, tables: RawTables, parameters: dict[str, int], facts: dict[str, Any]
-) -> None:
-    """Write the manifest of the complete ``partial``, and put it in the place of ``directory``.
-
-    Args:
-        facts: ``split``, ``last_date`` and ``counts``, for the manifest.
+def new_folder(directory: Path) -> Iterator[Path]:
+    """Yield an empty folder, which replaces ``directory`` when the block ends.
 
     Raises:
-        PreprocessedError: if ``directory`` holds something else.
+        PreprocessedError: if ``directory`` holds files that are not preprocessed data.
+    """
+    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+        raise PreprocessedError(
+            f"{directory} holds something else than preprocessed data: name another preprocessed_dir"
+        )
+    with atomic_replace(directory) as partial:
+        partial.mkdir()
+        yield partial
+
+
+def write_manifest(
+    folder: Path,
+    tables: RawTables,
+    parameters: dict[str, int],
+    split: dict[str, int],
+    last_date: str,
+    purchases: int,
+    examples: int,
+) -> None:
+    """Write the manifest of a folder that is otherwise complete.
+
+    Args:
+        parameters: the settings of the run. With the raw files' fingerprint they make the folder's fingerprint.
+        split: the fields of :class:`hm_utils.data.preprocessing.Split`.
+        last_date: ISO date of the last purchase.
+        purchases, examples: numbers of rows.
     """
     identity = json.dumps([FORMAT, tables.fingerprint, parameters], sort_keys=True)
     manifest = {
@@ -51,26 +60,18 @@ def put_in_place(
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "raw_fingerprint": tables.fingerprint,
         "parameters": parameters,
-        **facts,
+        "split": split,
+        "last_date": last_date,
+        "counts": {
+            "articles": len(tables.articles),
+            "customers": len(tables.customers),
+            "purchases": purchases,
+            "examples": examples,
+        },
         "findings": [asdict(finding) for finding in tables.report],
-        "files": file_entries(partial),
+        "files": file_entries(folder),
     }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    _replace(directory, partial)
-
-
-def _replace(directory: Path, partial: Path) -> None:
-    """Put ``partial`` in the place of ``directory``; whoever has the old files mapped keeps them."""
-    old = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        if any(directory.iterdir()) and not (directory / MANIFEST).exists():
-            raise PreprocessedError(
-                f"{directory} holds something else than preprocessed data: name another preprocessed_dir"
-            )
-        directory.replace(old)
-    partial.replace(directory)
-    shutil.rmtree(old, ignore_errors=True)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ preprocessed/
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,11 +21,10 @@ import pandas as pd
 
 from hm_utils.arrays import Int32
 from hm_utils.data.examples import Examples, NoNegativesError, make_examples, sample_negatives
-from hm_utils.data.features import STATE_COLUMNS, Encoders, mean_prices
-from hm_utils.data.preprocessed_folder import new_partial, put_in_place, read_manifest
+from hm_utils.data.features import Encoders, mean_prices
+from hm_utils.data.preprocessed_folder import new_folder, read_manifest, write_manifest
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
-from hm_utils.model.towers import TowerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -101,20 +99,6 @@ class TrainingData:
     categories: Int32
     attributes: Int32
     examples: Examples
-
-    def tower_config(
-        self, embedding_dim: int, hidden_dims: Sequence[int], output_dim: int, ensemble_size: int = 1
-    ) -> TowerConfig:
-        """The towers that fit these vocabularies; what is asked for is in ``TOWER_SIZES``."""
-        return TowerConfig(
-            article_sizes=tuple(self.encoders.article_sizes),
-            n_state=len(STATE_COLUMNS),
-            customer_sizes=tuple(self.encoders.customer_sizes),
-            embedding_dim=embedding_dim,
-            hidden_dims=tuple(hidden_dims),
-            output_dim=output_dim,
-            ensemble_size=ensemble_size,
-        )
 
     def categories_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> Int32:
         """The catalogue by the same vocabularies, with the prices known on a later day."""
@@ -251,7 +235,7 @@ def preprocess(
         "seed": seed,
     }
     # Compressing, writing and sorting let go of Python's lock.
-    with new_partial(directory) as partial, ThreadPoolExecutor(1) as pool:
+    with new_folder(directory) as partial, ThreadPoolExecutor(1) as pool:
         saving = [pool.submit(save_master_tables, tables, partial)]
         log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
         saving.append(pool.submit(log.save, partial / "log"))
@@ -262,16 +246,9 @@ def preprocess(
         training.save(partial / "training")
         for each in saving:
             each.result()
-        counts = count_rows(tables, len(log), len(training.examples))
-        facts = {"split": asdict(split), "last_date": log.date(log.last_day), "counts": counts}
-        put_in_place(directory, partial, tables, parameters, facts)
+        last_date = log.date(log.last_day)
+        write_manifest(partial, tables, parameters, asdict(split), last_date, len(log), len(training.examples))
     return Preprocessed.load(directory)
-
-
-def count_rows(tables: RawTables, purchases: int, examples: int) -> dict[str, int]:
-    """The counts of the manifest."""
-    master_tables = {"articles": len(tables.articles), "customers": len(tables.customers)}
-    return {**master_tables, "purchases": purchases, "examples": examples}
 
 
 def save_master_tables(tables: RawTables, folder: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_notebook_shows_examples_without_sampled_negatives(without_negatives
     for cell in notebook.cells:
         if cell.cell_type == "code" and "negatives" in cell.source:
             exec(cell.source, names)
-    assert "0 sampled negative pairs (0 for each positive)" in shown[0]
+    assert "0 sampled negative pairs (0 " in shown[0]
 
 
 @pytest.mark.parametrize("train_weeks", [0, -1])

@@ -1,11 +1,11 @@
-// The page's way to the service: every request is timed and told to whoever shows it, and a refusal says what to do.
+// The page's HTTP client. Every request is timed and reported as an event. An error has the service's reason.
 
 const KEY = "api-key";
-const RETRIES = 3; // of a request that the service had no place for
+const RETRIES = 3; // of a request that a busy service rejected
 
 export class ApiError extends Error {
   /**
-   * @param {number} status 0: no answer at all
+   * @param {number} status 0: no answer
    * @param {string} detail
    * @param {number} [retryAfter] seconds
    */
@@ -26,7 +26,7 @@ export class ApiError extends Error {
  * @property {boolean} keyed
  */
 
-/** Tells of every exchange (`CustomEvent<Exchange>`), and of a key that is needed. */
+/** Dispatches "exchange" (`CustomEvent<Exchange>`) after every request, and "key" when a key is needed. */
 export const wire = new EventTarget();
 
 /** @param {string} key */
@@ -40,13 +40,13 @@ export const hasKey = () => sessionStorage.getItem(KEY) !== null;
 /** @type {Promise<void> | null} */
 let asking = null;
 
-/** Asks for the key, once however many requests were refused for it.
- * @returns {Promise<void>} when there is one; refused if nobody gives one
+/** Asks for the key, once for all requests that need it.
+ * @returns {Promise<void>} resolved with a key, rejected without one
  */
 function keyNeeded() {
   asking ??= /** @type {Promise<void>} */ (
     new Promise((resolve, reject) => {
-      const refuse = () => reject(new ApiError(401, "It answers whoever knows its key."));
+      const refuse = () => reject(new ApiError(401, "Enter its key to use it."));
       wire.dispatchEvent(new CustomEvent("key", { detail: { resolve, refuse, wrong: hasKey() } }));
     })
   ).finally(() => (asking = null));
@@ -63,12 +63,12 @@ const pause = (seconds, signal) =>
 /**
  * @param {string} method
  * @param {string} path
- * @param {{body?: any, signal?: AbortSignal, quiet?: boolean}} [options] `quiet` is not told on the wire
+ * @param {{body?: any, signal?: AbortSignal, quiet?: boolean}} [options] `quiet` dispatches no "exchange"
  * @returns {Promise<Response>}
  */
 async function ask(method, path, { body, signal, quiet } = {}) {
   for (let attempt = 0; ; attempt += 1) {
-    const began = performance.now();
+    const start = performance.now();
     const keyed = hasKey();
     let response;
     try {
@@ -83,7 +83,7 @@ async function ask(method, path, { body, signal, quiet } = {}) {
       throw new ApiError(0, "The service does not answer.");
     }
     if (!quiet) {
-      const detail = { method, path, body, status: response.status, ms: performance.now() - began, keyed };
+      const detail = { method, path, body, status: response.status, ms: performance.now() - start, keyed };
       wire.dispatchEvent(new CustomEvent("exchange", { detail }));
     }
     if (response.ok) return response;
@@ -130,7 +130,7 @@ export const post = async (path, body, signal) => (await ask("POST", path, { bod
 /** @param {string} path @returns {Promise<ArrayBuffer>} */
 export const bytes = async (path) => (await ask("GET", path)).arrayBuffer();
 
-/** A picture as an address for `img`: with a key it has to be fetched, as an `img` sends none.
+/** An address for `img`. With a key the picture is fetched here, because an `img` sends no key.
  * @param {string} path
  * @returns {Promise<string>}
  */
@@ -145,7 +145,7 @@ export async function picture(path) {
   });
 }
 
-/** Runs the newest piece of work alone: a new one aborts the one before. */
+/** Returns a function that aborts its previous signal and returns a new one, so that only the newest request counts. */
 export function newest() {
   let controller = new AbortController();
   return () => {
@@ -155,7 +155,7 @@ export function newest() {
   };
 }
 
-/** The command that asks the same from a shell.
+/** The curl command of the same request.
  * @param {Exchange} exchange
  */
 export function curl({ method, path, body, keyed }) {

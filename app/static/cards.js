@@ -1,9 +1,10 @@
-// An article as a card; lists of cards, with places kept for those that are still on their way.
+// Articles as cards and as short labels; placeholders for cards that are still loading.
 
 import { picture } from "./api.js";
 import { colourOf } from "./colours.js";
 import { announce, h, icon, price } from "./dom.js";
 import { garment } from "./garments.js";
+import { empty } from "./status.js";
 import { changes, store, toggle } from "./store.js";
 
 /** @typedef {import("./store.js").Article} Article */
@@ -11,14 +12,14 @@ import { changes, store, toggle } from "./store.js";
 /**
  * @typedef {object} Extras
  * @property {number} [rank]
- * @property {[string, string][]} [figures] name and value, beside the price
+ * @property {[string, string][]} [figures] names and values, beside the price
  * @property {[string, string][]} [marks] class and text
- * @property {string[]} [because] names
+ * @property {string[]} [because] names of articles
  * @property {boolean} [actions]
- * @property {string} [move] how the rank changed
+ * @property {string} [move] change of the rank
  */
 
-/** The drawing, or the photo if there is one.
+/** The article's photo if it has one, else a drawing.
  * @param {Article} article
  */
 export function plate(article) {
@@ -26,7 +27,7 @@ export function plate(article) {
   element.style.setProperty("--tint", colourOf(article.colour_group));
   if (store.model?.images) {
     const img = h("img", { alt: "", loading: "lazy", decoding: "async", width: 300, height: 360 });
-    // Not every article has a photo: the drawing stays where there is none.
+    // The drawing stays where an article has no photo.
     img.addEventListener("load", () => element.classList.add("has-photo"));
     img.addEventListener("error", () => img.remove());
     element.append(img);
@@ -40,6 +41,27 @@ export const kindOf = (article) => [article.product_type, article.colour_group].
 
 /** @param {Article} article */
 export const nameOf = (article) => article.name ?? "Without a name";
+
+/** An article of an answer that has its details apart.
+ * @param {{article_id: string, details: any}} item
+ * @returns {Article}
+ */
+export const articleOf = ({ article_id, details }) => ({ article_id, ...details });
+
+/** Picture, name, type and colour, and further lines.
+ * @param {Article} article
+ * @param {...string} lines
+ */
+export const label = (article, ...lines) => [
+  plate(article),
+  h("span", {}, h("b", {}, nameOf(article)), ...[kindOf(article), ...lines].map((text) => h("small", {}, text))),
+];
+
+/** A click handler that requests similar articles; main.js opens them.
+ * @param {Article} article
+ */
+export const requestSimilar = (article) => (/** @type {Event} */ event) =>
+  event.currentTarget?.dispatchEvent(new CustomEvent("similar", { bubbles: true, detail: article }));
 
 /**
  * @param {Article} article
@@ -86,7 +108,7 @@ function buttons(article) {
         type: "button",
         class: "quiet",
         "aria-label": `Similar to ${name}`,
-        onclick: async () => (await import("./similar.js")).openSimilar(article),
+        onclick: requestSimilar(article),
       },
       icon("similar"),
       "Similar",
@@ -110,13 +132,13 @@ export function basketButton(article) {
     button.replaceChildren(icon(inside ? "check" : "basket"), inside ? "In basket" : "Basket");
   };
   show();
-  // Until it has gone from the page with its card.
+  // Until its card has left the page.
   const listen = () => (button.isConnected ? show() : changes.removeEventListener("basket", listen));
   changes.addEventListener("basket", listen);
   return button;
 }
 
-/** As many empty cards as are on their way, of the same size.
+/** Placeholders of the same size, for `n` cards that are loading.
  * @param {number} n
  */
 export const skeletons = (n) =>
@@ -129,11 +151,15 @@ export const skeletons = (n) =>
     ),
   );
 
-/** Puts new cards in the place of old ones; those that stay move over, unless motion is unwelcome.
- * @param {HTMLElement} list
+/** Shows cards in `place`. Cards that were there move to their new position, unless reduced motion is preferred.
+ * @param {HTMLElement} place
  * @param {HTMLElement[]} cards
  */
-export function exchange(list, cards) {
+export function showCards(place, cards) {
+  if (!cards.length) return place.replaceChildren(empty("Nothing fits", "No article fits every filter. Take one away."));
+  const list = /** @type {HTMLElement} */ (place.querySelector("ul.cards") ?? h("ul", { class: "cards" }));
+  list.removeAttribute("aria-busy");
+  if (!list.isConnected || place.children.length !== 1) place.replaceChildren(list);
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   /** @type {Map<string, DOMRect>} */
   const before = new Map();

@@ -1,4 +1,4 @@
-// The catalogue's colour names as colours, and what goes on top of one so that it can be seen.
+// The catalogue's colour names as colours, and contrasting colours to draw on them.
 
 /** @type {Record<string, string>} by colour group, lower case */
 const COLOURS = {
@@ -22,7 +22,7 @@ export const colourOf = (name) => COLOURS[(name ?? "unknown").toLowerCase()] ?? 
 /** @param {string} hex @returns {number[]} */
 const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
-/** @param {string} hex @returns {number} 0 black to 1 white, as seen */
+/** @param {string} hex @returns {number} perceived, 0 black to 1 white */
 export const lightness = (hex) => {
   const [r, g, b] = channels(hex);
   return (0.299 * r + 0.587 * g + 0.114 * b) / 255;
@@ -34,7 +34,7 @@ export const mix = (hex, other, share) => {
   return `#${a.map((x, i) => Math.round(x + (b[i] - x) * share).toString(16).padStart(2, "0")).join("")}`;
 };
 
-/** What is drawn on a colour: lighter on dark, darker on light.
+/** A colour to draw on `hex`: lighter on dark, darker on light.
  * @param {string} hex
  * @param {number} strength 0 to 1
  */

@@ -1,28 +1,28 @@
-// A customer: who they are, what they bought when, and what the model would show them next.
+// The customer view: attributes, purchases, and recommendations.
 
 import { get, newest, post } from "./api.js";
-import { card, exchange, kindOf, nameOf, plate, skeletons } from "./cards.js";
+import { articleOf, card, label, nameOf, showCards, skeletons } from "./cards.js";
 import { announce, byId, count, day, h, later, plural, s } from "./dom.js";
-import { listControls } from "./filters.js";
+import { recommendationControls } from "./filters.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { store } from "./store.js";
 
 const SHOWN = 10;
-const KINDS = { frequent: "Frequent", dormant: "Dormant", young: "Young", never_bought: "Never bought", any: "Surprise me" };
+const SEGMENTS = { frequent: "Frequent", dormant: "Dormant", young: "Young", never_bought: "Never bought", any: "Surprise me" };
 const ATTRIBUTES = { age: "Age", club_member_status: "Club", fashion_news_frequency: "Fashion news", FN: "Gets news", Active: "Active" };
 
 const panel = () => byId("view-customer");
 const nextCustomer = newest();
 const nextList = newest();
 const nextSearch = newest();
-/** @type {any} what GET /customers/{id} says */
+/** @type {any} the answer of GET /customers/{id} */
 let customer = null;
-/** @type {ReturnType<typeof listControls>} */
+/** @type {ReturnType<typeof recommendationControls>} */
 let controls;
 
-/** @param {(id: string) => void} go to the address of a customer */
+/** @param {(id: string) => void} go opens the address of a customer */
 export function mountCustomer(go) {
-  controls = listControls("customer", () => customer && recommend(), true);
+  controls = recommendationControls("customer", () => customer && recommend(), true);
   const input = h("input", {
     type: "search", id: "customer-search", autocomplete: "off", spellcheck: "false", maxlength: 64,
     placeholder: "Id begins with, e.g. 00a", "aria-describedby": "customer-search-help", oninput: later(() => search(go), 200),
@@ -40,8 +40,8 @@ export function mountCustomer(go) {
         h("ul", { id: "customer-found", class: "found", "aria-label": "Customers found" }),
         h(
           "div",
-          { class: "chips", role: "group", "aria-label": "One of a kind, at random" },
-          ...Object.entries(KINDS).map(([kind, label]) => h("button", { type: "button", class: kind === "any" ? "chip strong" : "chip", onclick: () => pick(kind, go) }, label)),
+          { class: "chips", role: "group", "aria-label": "A random customer of a segment" },
+          ...Object.entries(SEGMENTS).map(([segment, title]) => h("button", { type: "button", class: segment === "any" ? "chip strong" : "chip", onclick: () => pick(segment, go) }, title)),
         ),
       ),
       h("div", { id: "customer-about", "aria-busy": "true" }),
@@ -54,21 +54,21 @@ export function mountCustomer(go) {
       h("div", { id: "customer-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(SHOWN))),
     ),
   );
-  byId("customer-about").replaceChildren(waiting());
+  byId("customer-about").replaceChildren(placeholder());
 }
 
-/** Somebody at random, of a kind.
- * @param {string} kind
+/** Opens a random customer of a segment.
+ * @param {string} segment
  * @param {(id: string) => void | Promise<void>} go
  */
-export async function pick(kind, go) {
+export async function pick(segment, go) {
   try {
-    const { customers } = await get(`/customers?kind=${kind}&limit=1`);
+    const { customers } = await get(`/customers?segment=${segment}&limit=1`);
     if (customers.length) await go(customers[0].customer_id);
-    else announce("There is nobody of this kind", true);
+    else announce("This segment has no customer", true);
   } catch (error) {
     byId("customer-list").replaceChildren();
-    showProblem(byId("customer-about"), error, () => pick(kind, go));
+    showProblem(byId("customer-about"), error, () => pick(segment, go));
   }
 }
 
@@ -76,23 +76,23 @@ export async function pick(kind, go) {
 async function search(go) {
   const found = byId("customer-found");
   const prefix = byId("customer-search").value.trim().toLowerCase();
-  if (!/^[0-9a-f]*$/.test(prefix)) return found.replaceChildren(h("li", { class: "hint" }, "An id has the digits 0–9 and a–f alone."));
+  if (!/^[0-9a-f]*$/.test(prefix)) return found.replaceChildren(h("li", { class: "hint" }, "An id has only the digits 0–9 and a–f."));
   if (!prefix) return found.replaceChildren();
   try {
     const { customers } = await get(`/customers?prefix=${prefix}&limit=6`, { signal: nextSearch() });
-    const entries = customers.map((/** @type {any} */ one) =>
+    const entries = customers.map((/** @type {any} */ { customer_id: id, purchases, age }) =>
       h(
         "li",
         {},
         h(
           "button",
-          { type: "button", onclick: () => { found.replaceChildren(); go(one.customer_id); } },
-          h("code", {}, `${one.customer_id.slice(0, 10)}…`),
-          h("span", {}, one.purchases ? plural(one.purchases, "purchase") : "never bought", one.age === null ? "" : `, ${one.age} years`),
+          { type: "button", onclick: () => { found.replaceChildren(); go(id); } },
+          h("code", {}, `${id.slice(0, 10)}…`),
+          h("span", {}, purchases ? plural(purchases, "purchase") : "never bought", age === null ? "" : `, ${age} years`),
         ),
       ),
     );
-    found.replaceChildren(...(entries.length ? entries : [h("li", { class: "hint" }, "No id begins so.")]));
+    found.replaceChildren(...(entries.length ? entries : [h("li", { class: "hint" }, "No id begins like this.")]));
     announce(plural(customers.length, "customer found", "customers found"));
   } catch (error) {
     if (!isAbort(error)) showProblem(found, error, () => search(go));
@@ -107,15 +107,15 @@ export async function showCustomer(id) {
   about.setAttribute("aria-busy", "true");
   panel().classList.add("loading");
   const signal = nextCustomer();
-  // Both at once: the list does not need the attributes, but names its reasons by the purchases.
-  const list = recommend(false);
+  // Both requests at once. The recommendations are shown after the purchases, which name their reasons.
+  const recommendations = recommend(false);
   try {
     customer = await get(`/customers/${encodeURIComponent(id)}`, { signal });
-    store.purchases = unique(customer.purchases.map((/** @type {any} */ one) => ({ article_id: one.article_id, ...one.details })));
+    store.purchases = unique(customer.purchases.map(articleOf));
     store.who = "customer";
     about.replaceChildren(...portrait());
     about.removeAttribute("aria-busy");
-    show(await list);
+    show(await recommendations);
   } catch (error) {
     if (isAbort(error)) return;
     byId("customer-list").replaceChildren();
@@ -126,9 +126,9 @@ export async function showCustomer(id) {
 }
 
 /** @param {import("./store.js").Article[]} articles */
-const unique = (articles) => [...new Map(articles.map((one) => [one.article_id, one])).values()];
+const unique = (articles) => [...new Map(articles.map((article) => [article.article_id, article])).values()];
 
-/** @param {boolean} [shown] whether to show it when it is here */
+/** @param {boolean} [shown] whether to show the answer, too */
 async function recommend(shown = true) {
   const body = { customer_id: store.customerId, top_k: SHOWN, ...controls.fields(), include: ["details", "reasons"] };
   try {
@@ -148,49 +148,42 @@ function show(answer) {
   if (!answer) return;
   const place = byId("customer-list");
   if (answer.error) return showProblem(place, answer.error, recommend);
-  const bought = new Map(store.purchases.map((one) => [one.article_id, one]));
-  const cards = answer.recommendations.map((/** @type {any} */ one) => {
-    const again = bought.has(one.article_id);
+  const bought = new Map(store.purchases.map((article) => [article.article_id, article]));
+  const cards = answer.recommendations.map((/** @type {any} */ item) => {
+    const again = bought.has(item.article_id);
     const marks = [again ? ["again", "Bought before"] : ["new", "New to them"]];
-    if (one.details.new_in_shop) marks.push(["fresh", "New in shop"]);
-    return card(
-      { article_id: one.article_id, ...one.details },
-      {
-        rank: one.rank,
-        figures: [["score", one.score.toFixed(2)]],
-        marks: /** @type {[string, string][]} */ (marks),
-        because: one.reasons.map((/** @type {string} */ id) => bought.get(id)).filter(Boolean).map(nameOf),
-      },
-    );
+    if (item.details.new_in_shop) marks.push(["fresh", "New in shop"]);
+    return card(articleOf(item), {
+      rank: item.rank,
+      figures: [["score", item.score.toFixed(2)]],
+      marks: /** @type {[string, string][]} */ (marks),
+      because: item.reasons.map((/** @type {string} */ id) => bought.get(id)).filter(Boolean).map(nameOf),
+    });
   });
-  store.recommended = answer.recommendations.map((/** @type {any} */ one) => ({ article_id: one.article_id, ...one.details }));
-  const list = place.querySelector("ul.cards") ?? h("ul", { class: "cards" });
-  list.removeAttribute("aria-busy");
-  if (!list.isConnected || place.children.length !== 1) place.replaceChildren(list);
-  exchange(/** @type {HTMLElement} */ (list), cards);
-  if (!cards.length) place.replaceChildren(empty("Nothing fits", "No article fits every filter. Take one away."));
+  store.recommended = answer.recommendations.map(articleOf);
+  showCards(place, cards);
   byId("customer-count").textContent = cards.length ? `The first ${cards.length} of ${count(store.model?.counts.articles ?? 0)} articles` : "";
   announce(plural(cards.length, "recommendation"));
 }
 
-/** Who they are. */
+/** Attributes and purchases. */
 function portrait() {
   const { customer_id: id, attributes, purchases, count: total } = customer;
   const facts = Object.entries(ATTRIBUTES)
-    .map(([name, label]) => [label, attributes[name]])
-    .map(([label, value]) => [label, value === null || value === undefined ? "–" : typeof value === "string" ? sentence(value) : label === "Age" ? value : "Yes"]);
+    .map(([name, title]) => [title, attributes[name]])
+    .map(([title, value]) => [title, value === null || value === undefined ? "–" : typeof value === "string" ? sentence(value) : title === "Age" ? value : "Yes"]);
   return [
     h("h2", { class: "who" }, h("span", {}, "Customer "), h("code", { title: id }, `${id.slice(0, 12)}…`)),
     h("dl", { class: "facts" }, ...facts.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value)))),
     h("h3", {}, total ? plural(total, "purchase") : "No purchases", total > purchases.length && h("small", {}, `, the latest ${purchases.length} below`)),
-    ...(total ? [strip(purchases), timeline(purchases)] : [empty("Never bought anything", "The list is from their attributes, and from what sells.")]),
+    ...(total ? [strip(purchases), timeline(purchases)] : [empty("Never bought anything", "The recommendations use their attributes and best-sellers.")]),
   ];
 }
 
 /** @param {string} text */
 const sentence = (text) => text.charAt(0) + text.slice(1).toLowerCase();
 
-/** All of the model's days as a line, with the purchases on it.
+/** The purchases on a line of all the model's days.
  * @param {any[]} purchases
  */
 function strip(purchases) {
@@ -215,25 +208,19 @@ function strip(purchases) {
 function timeline(purchases) {
   /** @type {Map<string, any[]>} */
   const byDay = new Map();
-  for (const one of purchases) byDay.set(one.date, [...(byDay.get(one.date) ?? []), one]);
+  for (const purchase of purchases) byDay.set(purchase.date, [...(byDay.get(purchase.date) ?? []), purchase]);
   return h(
     "ol",
     { class: "timeline", tabindex: 0, "aria-label": "Purchases, newest first" },
-    ...[...byDay].map(([date, those]) =>
+    ...[...byDay].map(([date, purchases]) =>
       h(
         "li",
         {},
-        h("time", { datetime: date }, day(date), h("small", {}, ` ${plural(those[0].days_ago, "day")} earlier`)),
-        h(
-          "ul",
-          {},
-          ...those.map((one) =>
-            h("li", { class: "bought" }, plate({ article_id: one.article_id, ...one.details }), h("span", {}, h("b", {}, nameOf(one.details)), h("small", {}, kindOf(one.details)))),
-          ),
-        ),
+        h("time", { datetime: date }, day(date), h("small", {}, ` ${plural(purchases[0].days_ago, "day")} earlier`)),
+        h("ul", {}, ...purchases.map((purchase) => h("li", { class: "bought" }, ...label(articleOf(purchase))))),
       ),
     ),
   );
 }
 
-const waiting = () => h("div", { class: "skeleton about-bones", "aria-hidden": "true" }, ...Array.from({ length: 7 }, () => h("p", { class: "bone line" })));
+const placeholder = () => h("div", { class: "skeleton about-bones", "aria-hidden": "true" }, ...Array.from({ length: 7 }, () => h("p", { class: "bone line" })));

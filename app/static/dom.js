@@ -1,4 +1,4 @@
-// Elements, made without a string of HTML: whatever an article's text says, it stays text.
+// Elements, built without HTML strings, so that an article's text always stays text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * @param {Element} element
  * @param {Record<string, any>} attributes `class`, `on…` (a listener), or any attribute; null, undefined and false
- *   are left out
+ *   are skipped
  * @param {Child[]} children
  */
 function fill(element, attributes, children) {
@@ -47,13 +47,13 @@ export const s = (tag, attributes = {}, ...children) =>
  */
 export const byId = (id) => document.getElementById(id);
 
-/** Says something to a screen reader, and shows it for a moment where `seen`.
+/** Announces a text to screen readers, and shows it for a moment if `visible`.
  * @param {string} text
- * @param {boolean} [seen]
+ * @param {boolean} [visible]
  */
-export function announce(text, seen = false) {
+export function announce(text, visible = false) {
   byId("announcer").textContent = text;
-  if (!seen) return;
+  if (!visible) return;
   const toast = byId("toast");
   toast.textContent = text;
   toast.classList.add("shown");
@@ -61,7 +61,7 @@ export function announce(text, seen = false) {
   toast.dataset.timer = String(setTimeout(() => toast.classList.remove("shown"), 2600));
 }
 
-/** Calls `fn` once, when nobody has asked for so long.
+/** Debounces: calls `fn` once, `ms` after the last call.
  * @param {(...args: any[]) => void} fn
  * @param {number} ms
  */
@@ -92,7 +92,7 @@ export const icon = (name) =>
 /** @param {number} value */
 export const count = (value) => value.toLocaleString("en");
 
-/** @param {number | null} price as in the data, which has a unit of its own */
+/** @param {number | null} price in the unit of the data */
 export const price = (price) => (price === null ? "–" : price.toFixed(4));
 
 /** @param {string} iso */

@@ -1,20 +1,20 @@
-// Which articles, and how much alike: what a list may be asked for beside whom it is for.
+// Controls of a recommendation: filters, diversity, and exclusion of earlier purchases.
 
 import { get } from "./api.js";
 import { h, later } from "./dom.js";
 
 /** @type {Promise<Record<string, string[]>> | null} */
 let values = null;
-const filterValues = () => (values ??= get("/filters", { quiet: true }).then((found) => found.filters));
+const filterValues = () => (values ??= get("/filters", { quiet: true }).then((answer) => answer.filters));
 
 const SELECTS = { index_group: "Group", product_type: "Type", colour_group: "Colour" };
 
 /**
- * @param {string} prefix of the ids
+ * @param {string} prefix for element ids
  * @param {() => void} changed
- * @param {boolean} [again] whether to offer leaving out what was bought
+ * @param {boolean} [purchases] whether to offer excluding earlier purchases
  */
-export function listControls(prefix, changed, again = false) {
+export function recommendationControls(prefix, changed, purchases = false) {
   /** @type {Record<string, HTMLSelectElement>} */
   const selects = {};
   for (const [name, label] of Object.entries(SELECTS)) {
@@ -30,14 +30,14 @@ export function listControls(prefix, changed, again = false) {
   const diversity = /** @type {HTMLInputElement} */ (
     h("input", { type: "range", id: `${prefix}-diversity`, min: 0, max: 1, step: 0.1, value: 0 })
   );
-  const told = h("output", { for: diversity.id, class: "told" }, "off");
-  const slow = later(changed, 150);
+  const level = h("output", { for: diversity.id, class: "level" }, "off");
+  const changedSoon = later(changed, 150);
   diversity.addEventListener("input", () => {
-    told.textContent = diversity.value === "0" ? "off" : diversity.value;
-    diversity.setAttribute("aria-valuetext", told.textContent);
-    slow();
+    level.textContent = diversity.value === "0" ? "off" : diversity.value;
+    diversity.setAttribute("aria-valuetext", level.textContent);
+    changedSoon();
   });
-  const leaveOut = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", id: `${prefix}-again`, onchange: changed }));
+  const newOnly = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", id: `${prefix}-new-only`, onchange: changed }));
   const clear = h("button", { type: "button", class: "link", hidden: true, onclick: reset }, "Clear");
 
   const element = h(
@@ -45,8 +45,8 @@ export function listControls(prefix, changed, again = false) {
     { class: "controls", role: "group", "aria-label": "Which articles" },
     ...Object.entries(SELECTS).map(([name, label]) => h("div", { class: "control" }, h("label", { for: `${prefix}-${name}` }, label), selects[name])),
     h("fieldset", { class: "control price" }, h("legend", { title: "In the data’s own unit" }, "Price"), h("div", {}, low, h("span", { "aria-hidden": "true" }, "–"), high)),
-    h("div", { class: "control wide" }, h("label", { for: diversity.id }, "Diversity ", told), diversity),
-    again && h("div", { class: "control tick" }, leaveOut, h("label", { for: leaveOut.id }, "New to them only")),
+    h("div", { class: "control wide" }, h("label", { for: diversity.id }, "Diversity ", level), diversity),
+    purchases && h("div", { class: "control tick" }, newOnly, h("label", { for: newOnly.id }, "New to them only")),
     clear,
   );
 
@@ -54,18 +54,18 @@ export function listControls(prefix, changed, again = false) {
     for (const select of Object.values(selects)) select.value = "";
     low.value = high.value = "";
     diversity.value = "0";
-    told.textContent = "off";
-    leaveOut.checked = false;
+    level.textContent = "off";
+    newOnly.checked = false;
     changed();
   }
 
   async function load() {
-    const found = await filterValues();
+    const options = await filterValues();
     for (const [name, select] of Object.entries(selects)) {
-      select.append(...found[name].map((value) => h("option", { value }, value)));
+      select.append(...options[name].map((value) => h("option", { value }, value)));
     }
   }
-  load().catch(() => (values = null)); // without them the list is as good; the next view tries again
+  load().catch(() => (values = null)); // recommendations work without filters; the next view tries again
 
   /** @returns {Record<string, any>} fields of POST /recommend */
   function fields() {
@@ -75,12 +75,12 @@ export function listControls(prefix, changed, again = false) {
     const [min, max] = [low, high].map((input) => (input.value === "" || !(input.valueAsNumber >= 0) ? undefined : input.valueAsNumber));
     if (min !== undefined || max !== undefined) filters.price = { min, max };
     /** @type {Record<string, any>} */
-    const found = {};
-    if (Object.keys(filters).length) found.filters = filters;
-    if (diversity.value !== "0") found.diversity = diversity.valueAsNumber;
-    if (leaveOut.checked) found.exclude_purchased = true;
-    clear.hidden = !Object.keys(found).length;
-    return found;
+    const body = {};
+    if (Object.keys(filters).length) body.filters = filters;
+    if (diversity.value !== "0") body.diversity = diversity.valueAsNumber;
+    if (newOnly.checked) body.exclude_purchased = true;
+    clear.hidden = !Object.keys(body).length;
+    return body;
   }
   return { element, fields };
 }

@@ -1,4 +1,4 @@
-// Drawn garments: an outline by product type, in the article's colour and pattern. On a field of 100 by 120.
+// Drawn garments: an outline by product type, in the article's colour and pattern, 100 by 120 units.
 
 import { s } from "./dom.js";
 import { colourOf, lightness, over } from "./colours.js";
@@ -61,7 +61,7 @@ const SHAPES = {
   tag: { body: "M30 40L50 20L70 40V96Q70 102 64 102H36Q30 102 30 96ZM50 34A5 5 0 1150 44A5 5 0 1150 34Z", lines: "M50 34Q50 18 62 12M38 60H62M38 68H62M38 76H54" },
 };
 
-/** @type {[RegExp, string][]} the first that fits the product type, in lower case */
+/** @type {[RegExp, string][]} the first match of the lower-case product type counts */
 const BY_TYPE = [
   [/pyjama jumpsuit|sleeping sack|outdoor overall|baby|romper/, "baby"], [/pyjama set|garment set|night gown/, "pyjama"],
   [/robe|kaftan/, "robe"], [/pyjama bottom/, "trousers"], [/t-shirt/, "tshirt"], [/polo/, "polo"],
@@ -77,23 +77,23 @@ const BY_TYPE = [
   [/hair/, "hair"], [/earring/, "earring"], [/necklace/, "necklace"], [/ring$|bracelet/, "ring"], [/sunglasses/, "sunglasses"],
   [/belt|braces/, "belt"], [/watch/, "watch"], [/tie/, "tie"], [/wallet/, "wallet"], [/top/, "top"],
 ];
-/** @type {[RegExp, string][]} else by product group */
+/** @type {[RegExp, string][]} fallback by product group */
 const BY_GROUP = [
   [/upper/, "top"], [/lower/, "trousers"], [/full/, "dress"], [/shoe/, "sneaker"], [/sock/, "socks"],
   [/swim/, "swimsuit"], [/nightwear/, "pyjama"], [/underwear/, "briefs"], [/bag/, "bag"],
 ];
 
 /** @param {import("./store.js").Details} article @returns {string} a name of SHAPES */
-export function shapeOf(article) {
+function shapeOf(article) {
   const [type, group] = [article.product_type ?? "", article.product_group ?? ""].map((text) => text.toLowerCase());
   return (
     BY_TYPE.find(([pattern]) => pattern.test(type))?.[1] ?? BY_GROUP.find(([pattern]) => pattern.test(group))?.[1] ?? "tag"
   );
 }
 
-let drawn = 0; // patterns need a name of their own on the page
+let drawn = 0; // gives each pattern an id that is unique on the page
 
-/** An article as a drawing; what it says is beside it as text.
+/** A drawing of an article, hidden from screen readers because its text is beside it.
  * @param {import("./store.js").Details} article
  * @returns {SVGElement}
  */

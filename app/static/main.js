@@ -1,4 +1,4 @@
-// The page's frame: which view is shown, by the address after the #, and what is true of all of them.
+// The page's frame: the address after the # selects the view; tabs, theme and dialogs are shared by all views.
 
 import { get } from "./api.js";
 import { mountCustomer, pick, showCustomer } from "./customer.js";
@@ -13,7 +13,7 @@ const VIEWS = ["customer", "visitor", "replay", "map"];
 const TITLES = { customer: "A customer", visitor: "A visitor", replay: "Was it right?", map: "The map" };
 const DAY = 86_400_000;
 
-/** @returns {{view: string, value: string}} of the address */
+/** @returns {{view: string, value: string}} view and value in the address */
 function address() {
   const [view, value = ""] = location.hash.slice(1).split("=");
   return VIEWS.includes(view) ? { view, value } : { view: "customer", value: "" };
@@ -39,7 +39,7 @@ async function route() {
   const map = await import("./map.js");
   await map.showMap();
   if (store.recommended.length) return;
-  // Nobody was looked at yet: somebody's articles make the map a story.
+  // No view was open before: mark the articles of a frequent customer.
   await pick("frequent", showCustomer);
   if (address().view === "map") map.refresh();
 }
@@ -125,7 +125,7 @@ async function start() {
 tabs();
 theme();
 byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
-  event.preventDefault(); // the address says which view it is
+  event.preventDefault(); // the address after the # belongs to the views
   byId("views").focus();
 });
 mountWire();
@@ -133,5 +133,6 @@ mountCustomer(goTo);
 mountVisitor();
 mountReplay();
 for (const name of ["basket", "basket-count"]) changes.addEventListener(name, countBasket);
+document.addEventListener("similar", async (event) => (await import("./similar.js")).openSimilar(/** @type {CustomEvent} */ (event).detail));
 addEventListener("hashchange", () => store.model && route());
 start();

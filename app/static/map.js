@@ -1,16 +1,16 @@
-// The map: every article as a point, what goes to the same people close together.
+// The map view: every article as a point, articles bought by the same people close together.
 
 import { bytes, get } from "./api.js";
-import { basketButton, kindOf, nameOf, plate } from "./cards.js";
+import { basketButton, kindOf, nameOf, plate, requestSimilar } from "./cards.js";
 import { announce, byId, count, h, later, price } from "./dom.js";
 import { EXTENT, articleId, finder, painter, unpack } from "./mapdraw.js";
 import { empty, showProblem } from "./status.js";
 import { changes, store } from "./store.js";
 
-const CLOSEST = 60; // times the whole map
-const REACH = 16; // pixels from a point that still mean it
-const MOST_BOUGHT = 30; // latest articles that are marked
-const STEP = 70; // pixels an arrow key moves
+const MAX_ZOOM = 60; // relative to the whole map
+const REACH = 16; // pixels from a point that still select it
+const MAX_BOUGHT = 30; // latest purchases marked
+const STEP = 70; // pixels per arrow key
 
 /** @type {import("./mapdraw.js").Points} */
 let points;
@@ -26,7 +26,7 @@ let ratio = 1;
 let waiting = false;
 const inks = { ink: "", paper: "", accent: "", onAccent: "" };
 /** @type {Map<string, any>} */
-const known = new Map();
+const articles = new Map();
 /** @type {{i: number, kind: "bought" | "shown", label: string}[]} */
 let marks = [];
 let pinned = -1;
@@ -37,7 +37,7 @@ const over = () => /** @type {HTMLCanvasElement} */ (byId("map-marks"));
 export async function showMap() {
   const place = byId("view-map");
   if (points) return refresh();
-  if (!store.model.map) return place.replaceChildren(empty("This model has no map", "Publish one anew with “make run”."));
+  if (!store.model.map) return place.replaceChildren(empty("This model has no map", "Publish a new model with “make run”."));
   try {
     points = unpack(await bytes("/map"));
     find = finder(points);
@@ -56,11 +56,11 @@ export async function showMap() {
 }
 
 function frame() {
-  const told = "Drag or use the arrow keys to move, scroll, pinch or press + and − to zoom, 0 for all of it. Enter names the article in the middle.";
+  const keys = "Drag or use the arrow keys to move. Scroll, pinch or press + and − to zoom, 0 for the whole map. Enter names the article in the middle.";
   return h(
     "div",
     { class: "stage full map" },
-    h("div", { class: "stage-head" }, h("h2", {}, "The map of tastes"), h("p", { class: "lede", id: "map-told" }, `${count(points.n)} articles by the model’s vectors of taste, laid out in the plane: what goes to the same people lies together, what is far apart says little.`)),
+    h("div", { class: "stage-head" }, h("h2", {}, "The map of articles"), h("p", { class: "lede", id: "map-intro" }, `${count(points.n)} articles by their embeddings, projected onto a plane. Articles bought by the same people lie close together; long distances mean little.`)),
     h(
       "div",
       { class: "map-body" },
@@ -71,7 +71,7 @@ function frame() {
           "div",
           { id: "map-stage" },
           h("canvas", { id: "map-points", "aria-hidden": "true" }),
-          h("canvas", { id: "map-marks", tabindex: 0, role: "application", "aria-label": "Map of the articles", "aria-describedby": "map-told map-keys" }),
+          h("canvas", { id: "map-marks", tabindex: 0, role: "application", "aria-label": "Map of the articles", "aria-describedby": "map-intro map-keys" }),
           h("div", { id: "map-cross", "aria-hidden": "true" }),
           h("div", { id: "map-tip", hidden: true }),
           h(
@@ -81,7 +81,7 @@ function frame() {
             h("button", { type: "button", class: "round", "aria-label": "The whole map", onclick: whole }, "0"),
           ),
         ),
-        h("p", { class: "hint", id: "map-keys" }, told),
+        h("p", { class: "hint", id: "map-keys" }, keys),
       ),
       h(
         "div",
@@ -101,26 +101,26 @@ function swatch(i) {
   return element;
 }
 
-/** The theme's colours as the browser sees them: a property that is one of two is told as text otherwise. */
+/** Resolves the theme's colours: a custom property with light-dark() would be returned as text. */
 function colour() {
   const probe = h("span", { hidden: true });
   byId("map-stage").append(probe);
-  const seen = (/** @type {string} */ value) => {
+  const resolved = (/** @type {string} */ value) => {
     probe.style.color = value;
     return getComputedStyle(probe).color;
   };
-  const rgb = (/** @type {string} */ value) => (seen(value).match(/[\d.]+/g) ?? ["0", "0", "0"]).slice(0, 3).map(Number);
+  const rgb = (/** @type {string} */ value) => (resolved(value).match(/[\d.]+/g) ?? ["0", "0", "0"]).slice(0, 3).map(Number);
   paint.colours([...Array(15).keys(), "none"].map((i) => rgb(`var(--group-${i}, var(--group-none))`)));
-  [inks.ink, inks.paper, inks.accent, inks.onAccent] = ["--ink", "--paper", "--accent", "--on-accent"].map((name) => seen(`var(${name})`));
+  [inks.ink, inks.paper, inks.accent, inks.onAccent] = ["--ink", "--paper", "--accent", "--on-accent"].map((name) => resolved(`var(${name})`));
   probe.remove();
 }
 
-/** The size of the stage has changed. */
+/** Adapts to the size of the stage. */
 function measure() {
   const { clientWidth: w, clientHeight: h } = byId("map-stage");
   if (!w || !h) return;
   ratio = Math.min(devicePixelRatio || 1, 2);
-  for (const each of [canvas(), over()]) [each.width, each.height] = [Math.round(w * ratio), Math.round(h * ratio)];
+  for (const layer of [canvas(), over()]) [layer.width, layer.height] = [Math.round(w * ratio), Math.round(h * ratio)];
   const first = fit === 0.01;
   const zoomed = view.k / fit;
   fit = (Math.min(w, h) * 0.94) / EXTENT;
@@ -130,7 +130,7 @@ function measure() {
   draw();
 }
 
-/** Draws, once a frame at most. */
+/** Draws at most once per frame. */
 function draw() {
   if (waiting) return;
   waiting = true;
@@ -143,7 +143,7 @@ function draw() {
   });
 }
 
-/** @param {number} i @returns {[number, number]} where it is on the stage */
+/** @param {number} i @returns {[number, number]} position on the stage */
 const onScreen = (i) => [
   (points.x[i] - view.x) * view.k + over().width / ratio / 2,
   (points.y[i] - view.y) * view.k + over().height / ratio / 2,
@@ -180,28 +180,28 @@ function drawMarks() {
   context.stroke();
 }
 
-/** Marks the customer's or visitor's articles, which may be others than last time. */
+/** Marks the current articles of the customer or visitor. */
 export function refresh() {
   if (!points) return;
-  const of = (/** @type {any} */ article) => rows.get(Number(article.article_id)) ?? -1;
-  const bought = store.purchases.slice(0, MOST_BOUGHT).map((one) => ({ i: of(one), kind: /** @type {const} */ ("bought"), label: "", article: one }));
-  const shown = store.recommended.map((one, at) => ({ i: of(one), kind: /** @type {const} */ ("shown"), label: String(at + 1), article: one }));
+  const row = (/** @type {any} */ article) => rows.get(Number(article.article_id)) ?? -1;
+  const bought = store.purchases.slice(0, MAX_BOUGHT).map((article) => ({ i: row(article), kind: /** @type {const} */ ("bought"), label: "", article }));
+  const shown = store.recommended.map((article, at) => ({ i: row(article), kind: /** @type {const} */ ("shown"), label: String(at + 1), article }));
   const all = [...bought, ...shown].filter(({ i }) => i >= 0);
-  for (const { article } of all) known.set(article.article_id, article);
+  for (const { article } of all) articles.set(article.article_id, article);
   marks = all;
   const who = store.who === "visitor" ? "the visitor" : "the customer";
-  const list = (/** @type {string} */ title, /** @type {string} */ kind, /** @type {typeof all} */ those) =>
-    those.length > 0 && [
+  const list = (/** @type {string} */ title, /** @type {string} */ kind) => {
+    const marked = all.filter((mark) => mark.kind === kind);
+    return marked.length === 0 ? [] : [
       h("h3", {}, h("i", { class: `sign ${kind}`, "aria-hidden": "true" }), title),
-      h("ul", { class: "marked" }, ...those.map(({ i, article, label }) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => focusOn(i) }, label && `${label}. `, nameOf(article))))),
+      h("ul", { class: "marked" }, ...marked.map(({ i, article, label }) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => focusOn(i) }, label && `${label}. `, nameOf(article))))),
     ];
+  };
   byId("map-marked").replaceChildren(
-    ...[
-      ...(list(`Recommended to ${who}`, "shown", all.filter(({ kind }) => kind === "shown")) || []),
-      ...(list(store.who === "visitor" ? "In the basket" : "Bought before", "bought", all.filter(({ kind }) => kind === "bought")) || []),
-    ],
+    ...list(`Recommended to ${who}`, "shown"),
+    ...list(store.who === "visitor" ? "In the basket" : "Bought before", "bought"),
+    ...(all.length ? [] : [empty("No customer yet", "Open a customer or fill a basket to mark their articles here.")]),
   );
-  if (!all.length) byId("map-marked").replaceChildren(empty("Nobody on it yet", "Look at a customer or fill a basket: their articles are marked here."));
   draw();
 }
 
@@ -212,9 +212,9 @@ function focusOn(i) {
   draw();
 }
 
-/** @param {number} by @param {number} [px] what stays where it is on the stage @param {number} [py] */
+/** @param {number} by @param {number} [px] fixed point of the zoom on the stage @param {number} [py] */
 function zoom(by, px = over().clientWidth / 2, py = over().clientHeight / 2) {
-  const k = Math.min(Math.max(view.k * by, fit * 0.7), fit * CLOSEST);
+  const k = Math.min(Math.max(view.k * by, fit * 0.7), fit * MAX_ZOOM);
   const [dx, dy] = [px - over().clientWidth / 2, py - over().clientHeight / 2];
   view.x += dx / view.k - dx / k;
   view.y += dy / view.k - dy / k;
@@ -234,7 +234,7 @@ function whole() {
   draw();
 }
 
-/** @param {number} px @param {number} py @returns {number} the point at a place of the stage, -1 for none */
+/** @param {number} px @param {number} py @returns {number} the point at a position of the stage, -1 for none */
 function at(px, py) {
   const x = (px - over().clientWidth / 2) / view.k + view.x;
   const y = (py - over().clientHeight / 2) / view.k + view.y;
@@ -250,21 +250,21 @@ function placeTip(i) {
   tip.style.transform = `translate(calc(${left}px - 50%), ${y < 90 ? y + 16 : y - 16}px) translateY(${y < 90 ? 0 : -100}%)`;
 }
 
-/** Says which article a point is.
+/** Shows which article a point is.
  * @param {number} i
- * @param {boolean} [chosen] clicked, not just pointed at
+ * @param {boolean} [chosen] whether it was clicked, not only pointed at
  */
 async function name(i, chosen = false) {
   pinned = i;
   const id = articleId(points.ids[i]);
   const tip = byId("map-tip");
   try {
-    if (!known.has(id)) known.set(id, await get(`/articles/${id}`, { quiet: !chosen }));
+    if (!articles.has(id)) articles.set(id, await get(`/articles/${id}`, { quiet: !chosen }));
   } catch {
     return hide();
   }
   if (pinned !== i) return;
-  const article = known.get(id);
+  const article = articles.get(id);
   tip.replaceChildren(h("b", {}, nameOf(article)), h("span", {}, kindOf(article)));
   tip.hidden = false;
   draw();
@@ -281,7 +281,7 @@ async function name(i, chosen = false) {
         h("p", { class: "about-name" }, nameOf(article)),
         h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.index_group].filter(Boolean).join(" · ")),
         h("p", { class: "card-kind" }, `Article ${id} · price ${price(article.price)}`),
-        h("div", { class: "card-actions" }, h("button", { type: "button", class: "quiet", onclick: async () => (await import("./similar.js")).openSimilar(article) }, "Similar"), basketButton(article)),
+        h("div", { class: "card-actions" }, h("button", { type: "button", class: "quiet", onclick: requestSimilar(article) }, "Similar"), basketButton(article)),
       ),
     ),
   );

@@ -1,5 +1,5 @@
-// A hundred thousand points, sixty times a second: by the graphics card where there is one, else pixel by pixel.
-// (A browser that has to imitate a card is several times slower than the plain loop below.)
+// Draws 100,000 points 60 times a second: with WebGL on a graphics card, else with the pixel loop below, which is
+// several times faster than software WebGL.
 
 /**
  * @typedef {object} Points
@@ -15,7 +15,7 @@
 
 export const EXTENT = 65535;
 
-/** Reads what GET /map sends; see hm_utils/serving/article_map.py.
+/** Reads the answer of GET /map; see hm_utils/serving/article_map.py for the format.
  * @param {ArrayBuffer} buffer
  * @returns {Points}
  */
@@ -24,9 +24,9 @@ export function unpack(buffer) {
   const { groups } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   let at = 8 + length;
   const take = (/** @type {any} */ Kind) => {
-    const found = new Kind(buffer, at, n);
+    const values = new Kind(buffer, at, n);
     at += n * Kind.BYTES_PER_ELEMENT;
-    return found;
+    return values;
   };
   const product = take(Uint32Array);
   const variant = take(Uint16Array);
@@ -35,10 +35,10 @@ export function unpack(buffer) {
   return { n, groups, ids, x, y, group };
 }
 
-/** @param {number} id @returns {string} with the zeros that it begins with */
+/** @param {number} id @returns {string} with leading zeros */
 export const articleId = (id) => String(id).padStart(10, "0");
 
-/** Finds the point next to a place: points sorted into the cells of a grid, looked through from the middle outwards.
+/** Finds the point nearest to a place, with the points sorted into the cells of a grid.
  * @param {Points} points
  */
 export function finder({ n, x, y }) {
@@ -53,7 +53,7 @@ export function finder({ n, x, y }) {
   for (let i = 0; i < n; i += 1) order[next[cell(i)]++] = i;
   /**
    * @param {number} px @param {number} py @param {number} within units
-   * @returns {number} the point, -1 where there is none
+   * @returns {number} the point's index, -1 without one
    */
   return (px, py, within) => {
     let best = -1;
@@ -96,7 +96,7 @@ void main() {
   gl_FragColor = vec4(colour * a, a);
 }`;
 
-/** Whether there is a graphics card behind WebGL: a canvas that was asked for it can have nothing else. */
+/** Whether WebGL has a graphics card. Tested on another canvas, because a canvas keeps its first kind of context. */
 function accelerated() {
   const gl = document.createElement("canvas").getContext("webgl", { failIfMajorPerformanceCaveat: true });
   const info = gl?.getExtension("WEBGL_debug_renderer_info");
@@ -144,7 +144,7 @@ function webgl(canvas, points) {
   };
 }
 
-/** @param {number[][]} rgb @returns {number[][]} the last one, for articles of no group, at the end */
+/** @param {number[][]} rgb @returns {number[][]} with the last colour, for articles without a group, at the end */
 const sixteen = (rgb) => Array.from({ length: 16 }, (_, i) => (i < 15 && rgb[i]) || rgb[rgb.length - 1]);
 
 /** @param {HTMLCanvasElement} canvas @param {Points} points @returns {Painter} */

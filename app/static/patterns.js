@@ -1,9 +1,9 @@
-// The catalogue's graphical appearances as SVG: what a garment is filled with.
+// The catalogue's graphical appearances as SVG fills of a garment.
 
 import { s } from "./dom.js";
 import { mix, over } from "./colours.js";
 
-/** A tile that repeats: its size, its turn, and what is on it.
+/** A repeated tile: its size, its rotation, and its elements.
  * @typedef {(base: string) => {w: number, h?: number, turn?: number, on: SVGElement[]}} Tile
  */
 
@@ -85,7 +85,7 @@ const HALVED = new Set(["colour blocking", "contrast"]);
  * @param {string} appearance
  * @param {string} base the garment's colour
  * @param {string} id unique on the page
- * @returns {{defs: SVGElement[], layers: string[]}} what fills the shape, bottom first
+ * @returns {{defs: SVGElement[], layers: string[]}} fills of the shape, bottom first
  */
 export function filling(appearance, base, id) {
   const name = appearance.toLowerCase();
@@ -119,7 +119,7 @@ const gradient = (id, stops, turn, opacity = 1) =>
     ...stops.map(([offset, colour]) => s("stop", { offset, "stop-color": colour, "stop-opacity": opacity })),
   );
 
-/** What is on the chest, if anything.
+/** A motif on the chest, for appearances that have one.
  * @param {string} appearance
  * @param {string} base
  * @returns {SVGElement[]}

@@ -1,16 +1,16 @@
-// Was it right? Lists that were made before the test days, beside what was then bought.
+// The replay view: rankings made before the test days, compared with the purchases in those days.
 
 import { get, newest } from "./api.js";
-import { card, kindOf, nameOf, plate, skeletons } from "./cards.js";
+import { card, label, skeletons } from "./cards.js";
 import { announce, byId, count, day, h, icon, plural } from "./dom.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { store } from "./store.js";
 
-const EARLIER = 10; // purchases that are shown
+const EARLIER = 10; // earlier purchases shown
 const next = newest();
-/** @type {any} what GET /replay says */
+/** @type {any} the answer of GET /replay */
 let replay = null;
-/** @type {number[]} of the customers that are leafed through */
+/** @type {number[]} numbers of the customers to page through */
 let chosen = [];
 let place = 0;
 
@@ -21,7 +21,7 @@ export function mountReplay() {
     h(
       "div",
       { class: "stage full" },
-      h("div", { class: "stage-head" }, h("h2", {}, "Was it right?"), h("p", { class: "lede" }, "A replay of the evaluation: lists that were made before the test days, beside what was then bought.")),
+      h("div", { class: "stage-head" }, h("h2", {}, "Was it right?"), h("p", { class: "lede" }, "A replay of the evaluation: rankings made before the test days, compared with what was then bought.")),
       h("div", { id: "replay-body" }, h("ul", { class: "cards small", "aria-busy": "true" }, ...skeletons(12))),
     ),
   );
@@ -30,7 +30,7 @@ export function mountReplay() {
 export async function showReplay() {
   if (replay) return;
   try {
-    if (!store.model.replay) return body().replaceChildren(empty("This model has no replay", "Publish one anew with “make run”."));
+    if (!store.model.replay) return body().replaceChildren(empty("This model has no replay", "Publish a new model with “make run”."));
     replay = await get("/replay");
     frame();
     await choose("all");
@@ -39,34 +39,38 @@ export async function showReplay() {
   }
 }
 
-/** The model's list is the first. */
+/** Names of the rankings, the model's first. */
 const names = () => replay.rankings;
 
-/** @type {Record<string, [string, (one: any) => boolean]>} */
+/** @type {Record<string, [string, (model: number, popular: number) => boolean]>} by the hits of both rankings */
 const GROUPS = {
   all: ["Everyone drawn", () => true],
-  model: ["The model hit", (one) => one.hits[names()[0]] > 0],
-  only: ["Only the model", (one) => one.hits[names()[0]] > 0 && !one.hits[names()[1]]],
-  popular: ["Only best-sellers", (one) => !one.hits[names()[0]] && one.hits[names()[1]] > 0],
-  neither: ["Neither hit", (one) => !one.hits[names()[0]] && !one.hits[names()[1]]],
+  model: ["The model hit", (model) => model > 0],
+  only: ["Only the model", (model, popular) => model > 0 && !popular],
+  popular: ["Only best-sellers", (model, popular) => !model && popular > 0],
+  neither: ["Neither hit", (model, popular) => !model && !popular],
 };
+
+/** @param {string} group */
+const members = (group) =>
+  replay.customers.filter((/** @type {any} */ { hits }) => GROUPS[group][1](hits[names()[0]], hits[names()[1]]));
 
 function frame() {
   const { first_day, last_day, drawn_from, count: n } = replay;
-  const draw = n < drawn_from ? `${count(n)} of the ${count(drawn_from)} customers who bought then, drawn at random, whatever came of it` : `all ${count(n)} customers who bought then`;
-  const said = [
-    `A model that had seen nothing from ${day(first_day)} on made its lists that morning, and so did its rivals. What people then bought until ${day(last_day)} says how right they were.`,
+  const draw = n < drawn_from ? `${count(n)} of the ${count(drawn_from)} customers who bought then, drawn at random, whatever the result` : `all ${count(n)} customers who bought then`;
+  const intro = [
+    `A model without any data from ${day(first_day)} on made its rankings that morning, and so did the baselines. The purchases until ${day(last_day)} show how right they were.`,
     `Below are ${draw}.`,
-    "The model that is served now was then trained on those days too: asked about them it would remember, not predict. So these lists are not its own.",
-    ...("oracle" in store.model.metrics ? ["The oracle is no rival: it knows the probabilities that this synthetic data was drawn from."] : []),
+    "The served model was then trained on those days too, so it would remember them, not predict them. These rankings are from before that training.",
+    ...("oracle" in store.model.metrics ? ["The oracle is no baseline: it knows the probabilities that this synthetic data was drawn from."] : []),
   ];
   body().replaceChildren(
-    h("div", { class: "verdict" }, h("div", { class: "said" }, ...said.map((text) => h("p", {}, text))), scores()),
+    h("div", { class: "verdict" }, h("div", { class: "intro" }, ...intro.map((text) => h("p", {}, text))), scores()),
     h(
       "div",
       { class: "chips wide", role: "group", "aria-label": "Which customers" },
-      ...Object.entries(GROUPS).map(([key, [label, fits]]) =>
-        h("button", { type: "button", class: "chip", "data-group": key, "aria-pressed": "false", onclick: () => choose(key) }, label, h("b", {}, count(replay.customers.filter(fits).length))),
+      ...Object.entries(GROUPS).map(([key, [title]]) =>
+        h("button", { type: "button", class: "chip", "data-group": key, "aria-pressed": "false", onclick: () => choose(key) }, title, h("b", {}, count(members(key).length))),
       ),
     ),
     h("div", { class: "leaf" }, turn(-1, "left", "Previous customer"), h("p", { id: "replay-who", "aria-live": "polite" }), turn(1, "right", "Next customer")),
@@ -74,11 +78,11 @@ function frame() {
   );
 }
 
-/** @param {number} by @param {"left" | "right"} arrow @param {string} label */
-const turn = (by, arrow, label) =>
-  h("button", { type: "button", class: "round", "aria-label": label, onclick: () => { place = (place + by + chosen.length) % Math.max(chosen.length, 1); showOne(); } }, icon(arrow));
+/** @param {number} by @param {"left" | "right"} arrow @param {string} title */
+const turn = (by, arrow, title) =>
+  h("button", { type: "button", class: "round", "aria-label": title, onclick: () => { place = (place + by + chosen.length) % Math.max(chosen.length, 1); showOne(); } }, icon(arrow));
 
-/** The held-out test's means, as bars with their intervals. */
+/** The held-out test's means, as bars with intervals. */
 function scores() {
   const rows = Object.entries(store.model.metrics)
     .filter(([, figures]) => figures["MAP@12"]?.mean !== null)
@@ -111,67 +115,66 @@ function scores() {
 
 /** @param {string} key of GROUPS */
 async function choose(key) {
-  chosen = replay.customers.filter(GROUPS[key][1]).map((/** @type {any} */ one) => one.number);
+  chosen = members(key).map((/** @type {any} */ customer) => customer.number);
   place = 0;
   for (const chip of body().querySelectorAll("[data-group]")) chip.setAttribute("aria-pressed", String(chip.dataset.group === key));
   await showOne();
 }
 
 async function showOne() {
-  const one = byId("replay-one");
+  const panel = byId("replay-one");
   if (!chosen.length) {
     byId("replay-who").textContent = "";
-    return one.replaceChildren(empty("Nobody", "No customer of the draw is of this kind."));
+    return panel.replaceChildren(empty("Nobody", "No drawn customer is in this group."));
   }
   try {
-    const found = await get(`/replay/${chosen[place]}`, { signal: next() });
+    const customer = await get(`/replay/${chosen[place]}`, { signal: next() });
     byId("replay-who").replaceChildren(
       h("b", {}, `${count(place + 1)} of ${count(chosen.length)}`),
-      ` · customer ${found.customer_id.slice(0, 10)}… · ${found.purchases_before ? plural(found.purchases_before, "earlier purchase") : "had never bought"} · then bought ${plural(found.bought, "article")}`,
+      ` · customer ${customer.customer_id.slice(0, 10)}… · ${customer.purchases_before ? plural(customer.purchases_before, "earlier purchase") : "had never bought"} · then bought ${plural(customer.bought, "article")}`,
     );
-    one.replaceChildren(
+    panel.replaceChildren(
       h(
         "div",
         { class: "replay" },
-        h("section", { class: "column" }, h("h3", {}, "They had bought"), found.before.length ? h("ul", { class: "basket" }, ...found.before.slice(0, EARLIER).map((/** @type {any} */ one) => row(one.article, day(one.date)))) : empty("Nothing", "A customer of whom only attributes are known."), found.purchases_before > EARLIER && h("p", { class: "hint" }, `and ${count(found.purchases_before - EARLIER)} before`)),
-        ...found.lists.map((list, at) => column(list, at)),
-        h("section", { class: "column" }, h("h3", {}, "They then bought"), h("ul", { class: "basket" }, ...found.then_bought.map((article) => row(article, found.lists.map((list) => rankIn(list, article)).join(" · "), found.lists.some((list) => list.articles.some((s) => s.article.article_id === article.article_id)))))),
+        h("section", { class: "column" }, h("h3", {}, "They had bought"), customer.before.length ? h("ul", { class: "basket" }, ...customer.before.slice(0, EARLIER).map((/** @type {any} */ { article, date }) => row(article, day(date)))) : empty("Nothing", "Only the customer’s attributes are known."), customer.purchases_before > EARLIER && h("p", { class: "hint" }, `and ${count(customer.purchases_before - EARLIER)} before`)),
+        ...customer.lists.map(column),
+        h("section", { class: "column" }, h("h3", {}, "They then bought"), h("ul", { class: "basket" }, ...customer.then_bought.map((/** @type {any} */ article) => row(article, customer.lists.map((/** @type {any} */ ranking) => rankText(ranking, article)).join(" · "), customer.lists.some((/** @type {any} */ ranking) => find(ranking, article)))))),
       ),
     );
   } catch (error) {
-    if (!isAbort(error)) showProblem(one, error, showOne);
+    if (!isAbort(error)) showProblem(panel, error, showOne);
   }
 }
 
-/** @param {any} list @param {any} article */
-function rankIn(list, article) {
-  const hit = list.articles.find((/** @type {any} */ one) => one.article.article_id === article.article_id);
-  return `${short(list.ranking)}: ${hit ? `place ${hit.rank}` : "not in 12"}`;
+/** @param {any} ranking @param {any} article */
+const find = (ranking, { article_id: id }) => ranking.articles.find((/** @type {any} */ { article }) => article.article_id === id);
+
+/** @param {any} ranking @param {any} article */
+function rankText(ranking, article) {
+  const hit = find(ranking, article);
+  return `${ranking.ranking === names()[0] ? "model" : "best-sellers"}: ${hit ? `rank ${hit.rank}` : "not in 12"}`;
 }
 
-/** @param {string} name */
-const short = (name) => (name === names()[0] ? "model" : "best-sellers");
+/** @param {any} article @param {string} line @param {boolean} [hit] */
+const row = (article, line, hit = false) => h("li", { class: hit ? "bought hit" : "bought" }, ...label(article, line));
 
-/** @param {any} article @param {string} under @param {boolean} [hit] */
-const row = (article, under, hit = false) =>
-  h("li", { class: hit ? "bought hit" : "bought" }, plate(article), h("span", {}, h("b", {}, nameOf(article)), h("small", {}, kindOf(article)), h("small", {}, under)));
-
-/** @param {any} list @param {number} at */
-function column(list, at) {
-  const hits = list.articles.filter((/** @type {any} */ one) => one.hit).length;
+/** @param {any} ranking @param {number} at */
+function column(ranking, at) {
+  const hits = ranking.articles.filter((/** @type {any} */ { hit }) => hit).length;
   return h(
     "section",
-    { class: "column lists" },
+    { class: "column ranking" },
     h("h3", {}, at ? "Best-sellers showed" : "The model showed"),
-    h("p", { class: "hint" }, `${list.ranking} · ${plural(hits, "hit")} · AP@12 ${list.average_precision.toFixed(3)}`),
+    h("p", { class: "hint" }, `${ranking.ranking} · ${plural(hits, "hit")} · AP@12 ${ranking.average_precision.toFixed(3)}`),
     h(
       "ol",
       { class: "cards tiny" },
-      ...list.articles.map((/** @type {any} */ { rank, hit, bought_before: again, article }) => {
+      ...ranking.articles.map((/** @type {any} */ { rank, hit, bought_before: again, article }) => {
         const marks = /** @type {[string, string][]} */ ([hit && ["hit", "Bought it"], again && ["again", "Again"]].filter(Boolean));
-        const one = card(article, { rank, marks, actions: false });
-        if (hit) one.classList.add("was-hit");
-        return one;
+        const element = card(article, { rank, marks, actions: false });
+        if (hit) element.classList.add("was-hit");
+        return element;
       }),
     ),
   );

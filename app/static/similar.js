@@ -1,4 +1,4 @@
-// Similar articles, from any card: a dialog over the page. The browser keeps the focus in it and gives it back.
+// Similar articles in a dialog. The browser keeps the focus in it and returns it afterwards.
 
 import { get, newest } from "./api.js";
 import { basketButton, card, kindOf, nameOf, plate, skeletons } from "./cards.js";
@@ -17,7 +17,7 @@ export async function openSimilar(article) {
     h(
       "div",
       { class: "dialog-head" },
-      h("h2", { id: "similar-title", tabindex: -1 }, "Of the same taste"),
+      h("h2", { id: "similar-title", tabindex: -1 }, "Similar articles"),
       h("button", { type: "button", class: "round", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
     ),
     h(
@@ -29,12 +29,12 @@ export async function openSimilar(article) {
         {},
         h("p", { class: "about-name" }, nameOf(article)),
         h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.section].filter(Boolean).join(" · ")),
-        h("p", { class: "about-text" }, article.description ?? "The catalogue says nothing more of it."),
+        h("p", { class: "about-text" }, article.description ?? "The catalogue has no description."),
         h("p", { class: "card-kind" }, `Article ${article.article_id} · price ${price(article.price)}`),
         h("div", { class: "card-actions" }, basketButton(article)),
       ),
     ),
-    h("p", { class: "note" }, "What goes to the same people, whatever its name: the closest vectors of taste, by their cosine."),
+    h("p", { class: "note" }, "Bought by the same people, whatever the name: the closest embeddings, by cosine similarity."),
     place,
   );
   if (!dialog.open) dialog.showModal();
@@ -43,7 +43,7 @@ export async function openSimilar(article) {
   const load = async () => {
     try {
       const { similar } = await get(`/articles/${article.article_id}/similar?top_k=${SHOWN}`, { signal: next() });
-      list.replaceChildren(...similar.map((/** @type {any} */ one) => card(one, { figures: [["cosine", one.cosine.toFixed(2)]] })));
+      list.replaceChildren(...similar.map((/** @type {any} */ found) => card(found, { figures: [["cosine", found.cosine.toFixed(2)]] })));
       list.removeAttribute("aria-busy");
       place.replaceChildren(list);
     } catch (error) {

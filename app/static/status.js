@@ -1,16 +1,16 @@
-// What is said where there is nothing to show: empty, out of reach, refused. Always with what to do.
+// Messages in place of content: empty, unreachable, rejected. Each says what to do.
 
 import { ApiError } from "./api.js";
 import { h } from "./dom.js";
 
-const WAIT = 5; // seconds until a service without a model is asked again
+const WAIT = 5; // seconds until the next try, if the service names none
 
 /** @param {string} title @param {...(Node | string)} text */
 export const empty = (title, ...text) =>
   h("div", { class: "state" }, h("p", { class: "state-title" }, title), h("p", {}, ...text));
 
-/** @param {unknown} error @returns {[string, string]} what is wrong, and what to do */
-function told(error) {
+/** @param {unknown} error @returns {[string, string]} the problem, and what to do */
+function explain(error) {
   if (!(error instanceof ApiError)) {
     console.error(error);
     return ["This page has a fault", "Reload it. The browser's console has the details."];
@@ -19,14 +19,14 @@ function told(error) {
     case 0:
       return ["The service does not answer", "Is it running? Start it with “make serve”, then try again."];
     case 401:
-      return ["The service asks for a key", error.message];
+      return ["The service needs a key", error.message];
     case 404:
       return ["Not found", error.message];
     case 422:
       return ["The service did not understand", error.message];
     case 503:
       return error.retryAfter
-        ? ["The service is busy", "Too much is asked of it at this moment. Try again in a second."]
+        ? ["The service is busy", "It has too many requests at the moment. Try again in a second."]
         : ["There is no model yet", `${error.message[0]?.toUpperCase() ?? ""}${error.message.slice(1)}.`];
     case 504:
       return ["That took too long", "Ask for less, or try again."];
@@ -35,13 +35,13 @@ function told(error) {
   }
 }
 
-/** Shows an error in `place`; where waiting helps, it tries again by itself.
+/** Shows an error in `place`, and retries by itself where waiting helps.
  * @param {HTMLElement} place
  * @param {unknown} error
  * @param {() => void} retry
  */
 export function showProblem(place, error, retry) {
-  const [title, text] = told(error);
+  const [title, text] = explain(error);
   const button = h("button", { type: "button", onclick: retry }, "Try again");
   const soon = h("span", { class: "soon" });
   place.replaceChildren(
@@ -52,7 +52,7 @@ export function showProblem(place, error, retry) {
     const timer = setInterval(() => {
       if (!button.isConnected) return clearInterval(timer);
       left -= 1;
-      soon.textContent = ` again by itself in ${left} s`;
+      soon.textContent = ` retries in ${left} s`;
       if (left <= 0) {
         clearInterval(timer);
         retry();

@@ -1,4 +1,4 @@
-// What the views share: the model, the customer that is looked at, and the visitor's basket.
+// State that the views share: the model, the shown customer, and the visitor's basket.
 
 /**
  * @typedef {object} Details
@@ -16,14 +16,14 @@
  */
 /** @typedef {Details & {article_id: string}} Article */
 
-export const MOST_IN_BASKET = 20; // what the user tower reads of a history, unless trained otherwise
+const MAX_BASKET = 20; // the user tower's default history length
 
 export const store = {
-  /** @type {any} what GET /model says */
+  /** @type {any} the answer of GET /model */
   model: null,
   /** @type {string | null} */
   customerId: null,
-  /** @type {Article[]} of the customer or the basket, whoever was looked at last */
+  /** @type {Article[]} of the view shown last: the customer's purchases or the basket */
   purchases: [],
   /** @type {Article[]} */
   recommended: [],
@@ -33,7 +33,7 @@ export const store = {
   basket: new Map(),
 };
 
-/** Tells `basket`: it changed. */
+/** Dispatches "basket", "basket-count" and "theme" when they change. */
 export const changes = new EventTarget();
 
 /** @param {Article} article @returns {boolean} whether it is in the basket now */
@@ -42,7 +42,7 @@ export function toggle(article) {
     changes.dispatchEvent(new Event("basket"));
     return false;
   }
-  if (store.basket.size >= MOST_IN_BASKET) store.basket.delete([...store.basket.keys()][0]);
+  if (store.basket.size >= MAX_BASKET) store.basket.delete([...store.basket.keys()][0]);
   store.basket.set(article.article_id, article);
   changes.dispatchEvent(new Event("basket"));
   return true;

@@ -1,2 +1,2 @@
-// Not a module: it runs before the first paint, so that a chosen theme does not flash.
+// Not a module: it runs before the first paint, so that the chosen theme does not flash.
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "";

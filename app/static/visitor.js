@@ -1,23 +1,23 @@
-// A visitor of whom nothing is known but what is in the basket: the list follows every change of it.
+// The visitor view: recommendations from a basket alone, updated with every change.
 
 import { get, newest, post } from "./api.js";
-import { card, exchange, kindOf, nameOf, plate, skeletons } from "./cards.js";
+import { articleOf, card, kindOf, label, nameOf, showCards, skeletons } from "./cards.js";
 import { announce, byId, h, icon, later, plural } from "./dom.js";
-import { listControls } from "./filters.js";
+import { recommendationControls } from "./filters.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { changes, store, toggle } from "./store.js";
 
 const SHOWN = 10;
 const nextList = newest();
 const nextSearch = newest();
-/** @type {Map<string, number>} article to its rank in the list before */
-let before = new Map();
-/** @type {ReturnType<typeof listControls>} */
+/** @type {Map<string, number>} rank by article in the previous recommendations */
+let previous = new Map();
+/** @type {ReturnType<typeof recommendationControls>} */
 let controls;
-let seen = false;
+let opened = false;
 
 export function mountVisitor() {
-  controls = listControls("visitor", () => recommend());
+  controls = recommendationControls("visitor", () => recommend());
   byId("view-visitor").replaceChildren(
     h(
       "div",
@@ -29,31 +29,31 @@ export function mountVisitor() {
         h("input", { type: "search", id: "article-search", autocomplete: "off", maxlength: 100, placeholder: "Words, e.g. black dress", oninput: later(search, 200) }),
         h("ul", { id: "article-found", class: "found", "aria-label": "Articles found" }),
       ),
-      h("div", { class: "age" }, h("label", { for: "visitor-age" }, "Their age, if you like"), h("input", { type: "number", id: "visitor-age", min: 16, max: 99, inputmode: "numeric", placeholder: "–", oninput: later(() => recommend(), 300) })),
+      h("div", { class: "age" }, h("label", { for: "visitor-age" }, "Their age, optional"), h("input", { type: "number", id: "visitor-age", min: 16, max: 99, inputmode: "numeric", placeholder: "–", oninput: later(() => recommend(), 300) })),
       h("h2", { class: "who" }, "The basket"),
       h("div", { id: "basket" }),
     ),
     h(
       "div",
       { class: "stage" },
-      h("div", { class: "stage-head" }, h("h2", {}, "What the model shows now"), h("p", { class: "hint" }, "No customer id: the history tower reads the basket alone.")),
+      h("div", { class: "stage-head" }, h("h2", {}, "Recommendations now"), h("p", { class: "hint" }, "No customer id: the user tower reads only the basket.")),
       controls.element,
       h("div", { id: "visitor-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(SHOWN))),
     ),
   );
   changes.addEventListener("basket", () => {
-    if (!seen) return;
+    if (!opened) return;
     showBasket();
     recommend();
   });
 }
 
-/** @param {string} ids of articles, from the address */
+/** @param {string} ids of articles, from the page's address */
 export async function showVisitor(ids) {
-  seen = true;
-  const wanted = ids.split(",").filter((id) => /^[0-9]{10}$/.test(id) && !store.basket.has(id));
-  const found = await Promise.allSettled(wanted.slice(0, 20).map((id) => get(`/articles/${id}`, { quiet: true })));
-  for (const one of found) if (one.status === "fulfilled") store.basket.set(one.value.article_id, one.value);
+  opened = true;
+  const missing = ids.split(",").filter((id) => /^[0-9]{10}$/.test(id) && !store.basket.has(id));
+  const answers = await Promise.allSettled(missing.slice(0, 20).map((id) => get(`/articles/${id}`, { quiet: true })));
+  for (const answer of answers) if (answer.status === "fulfilled") store.basket.set(answer.value.article_id, answer.value);
   showBasket();
   changes.dispatchEvent(new Event("basket-count"));
   await recommend();
@@ -65,7 +65,7 @@ async function search() {
   if (!words) return place.replaceChildren();
   try {
     const { articles } = await get(`/articles?q=${encodeURIComponent(words)}&limit=8`, { signal: nextSearch() });
-    const entries = articles.map((/** @type {import("./store.js").Article} */ one) =>
+    const entries = articles.map((/** @type {import("./store.js").Article} */ article) =>
       h(
         "li",
         {},
@@ -73,11 +73,10 @@ async function search() {
           "button",
           {
             type: "button",
-            "aria-label": `Put ${nameOf(one)}, ${kindOf(one)}, into the basket`,
-            onclick: () => announce(`${nameOf(one)} is ${toggle(one) ? "in" : "out of"} the basket`),
+            "aria-label": `Put ${nameOf(article)}, ${kindOf(article)}, into the basket`,
+            onclick: () => announce(`${nameOf(article)} is ${toggle(article) ? "in" : "out of"} the basket`),
           },
-          plate(one),
-          h("span", {}, h("b", {}, nameOf(one)), h("small", {}, kindOf(one))),
+          ...label(article),
         ),
       ),
     );
@@ -89,19 +88,18 @@ async function search() {
 }
 
 function showBasket() {
-  const entries = [...store.basket.values()].reverse().map((one) =>
+  const entries = [...store.basket.values()].reverse().map((article) =>
     h(
       "li",
       { class: "bought" },
-      plate(one),
-      h("span", {}, h("b", {}, nameOf(one)), h("small", {}, kindOf(one))),
-      h("button", { type: "button", class: "round small", "aria-label": `Take ${nameOf(one)} out`, onclick: () => { toggle(one); byId("article-search").focus(); } }, icon("close")),
+      ...label(article),
+      h("button", { type: "button", class: "round small", "aria-label": `Take ${nameOf(article)} out`, onclick: () => { toggle(article); byId("article-search").focus(); } }, icon("close")),
     ),
   );
   byId("basket").replaceChildren(
     entries.length
       ? h("ul", { class: "basket" }, ...entries)
-      : empty("Nothing in it yet", "Search above, or take any card’s “Basket”. Until then the list is what sells."),
+      : empty("Nothing in it yet", "Search above, or use “Basket” on any card. Until then, best-sellers are recommended."),
   );
 }
 
@@ -123,33 +121,26 @@ async function recommend() {
   }
 }
 
-/** @param {any[]} found */
-function show(found) {
-  const place = byId("visitor-list");
-  const cards = found.map((one) => {
-    const was = before.get(one.article_id);
-    const move = !before.size || was === one.rank ? undefined : was === undefined ? "new" : was > one.rank ? `↑ ${was - one.rank}` : `↓ ${one.rank - was}`;
-    return card(
-      { article_id: one.article_id, ...one.details },
-      {
-        rank: one.rank,
-        figures: [["score", one.score.toFixed(2)]],
-        marks: one.details.new_in_shop ? [["fresh", "New in shop"]] : [],
-        because: one.reasons.map((/** @type {string} */ id) => store.basket.get(id)).filter(Boolean).map(nameOf),
-        move,
-      },
-    );
+/** @param {any[]} items */
+function show(items) {
+  const cards = items.map((item) => {
+    const { article_id: id, rank } = item;
+    const was = previous.get(id);
+    const move = !previous.size || was === rank ? undefined : was === undefined ? "new" : was > rank ? `↑ ${was - rank}` : `↓ ${rank - was}`;
+    return card(articleOf(item), {
+      rank,
+      figures: [["score", item.score.toFixed(2)]],
+      marks: item.details.new_in_shop ? [["fresh", "New in shop"]] : [],
+      because: item.reasons.map((/** @type {string} */ id) => store.basket.get(id)).filter(Boolean).map(nameOf),
+      move,
+    });
   });
-  const stayed = found.filter((one) => before.has(one.article_id)).length;
-  const told = before.size ? `${found.length - stayed} of ${found.length} are new` : plural(found.length, "recommendation");
-  before = new Map(found.map((one) => [one.article_id, one.rank]));
+  const added = items.filter((item) => !previous.has(item.article_id)).length;
+  const change = previous.size ? `${added} of ${items.length} are new` : plural(items.length, "recommendation");
+  previous = new Map(items.map((item) => [item.article_id, item.rank]));
   store.who = "visitor";
   store.purchases = [...store.basket.values()];
-  store.recommended = found.map((one) => ({ article_id: one.article_id, ...one.details }));
-  const list = place.querySelector("ul.cards") ?? h("ul", { class: "cards" });
-  list.removeAttribute("aria-busy");
-  if (!list.isConnected || place.children.length !== 1) place.replaceChildren(list);
-  exchange(/** @type {HTMLElement} */ (list), cards);
-  if (!cards.length) place.replaceChildren(empty("Nothing fits", "No article fits every filter. Take one away."));
-  announce(`The list has changed: ${told}`);
+  store.recommended = items.map(articleOf);
+  showCards(byId("visitor-list"), cards);
+  announce(`The recommendations have changed: ${change}`);
 }

@@ -1,4 +1,4 @@
-// The line at the foot of the page: what was asked last, how long it took, and how to ask it from a shell.
+// The line at the foot of the page: the last request, its time, and its curl command.
 
 import { curl, setKey, wire } from "./api.js";
 import { announce, byId, h, icon } from "./dom.js";
@@ -16,7 +16,7 @@ export function mountWire() {
   });
   wire.addEventListener("exchange", (event) => {
     const exchange = /** @type {CustomEvent} */ (event).detail;
-    // A recommendation is what one wants to see, not the look-ups that come with it.
+    // A recommendation stays visible: the lookups that follow it do not replace it.
     if (last?.path === "/recommend" && exchange.path.startsWith("/customers/")) return;
     last = exchange;
     const { method, path, status, ms } = exchange;
@@ -32,26 +32,26 @@ export function mountWire() {
 function detail() {
   if (!last) return;
   const command = curl(last);
-  const copy = h("button", { type: "button", class: "quiet", onclick: () => copied(command) }, icon("copy"), "Copy curl");
+  const copy = h("button", { type: "button", class: "quiet", onclick: () => copyText(command) }, icon("copy"), "Copy curl");
   byId("wire-more").replaceChildren(
-    h("div", { class: "wire-head" }, h("p", {}, `Answered in ${last.ms.toFixed(1)} ms, as this browser measured it, from the request to the first byte.`), copy),
+    h("div", { class: "wire-head" }, h("p", {}, `Answered in ${last.ms.toFixed(1)} ms, measured by this browser from the request to the first byte.`), copy),
     h("pre", { tabindex: 0, "aria-label": "The command" }, command),
   );
 }
 
 /** @param {string} command */
-async function copied(command) {
+async function copyText(command) {
   try {
     await navigator.clipboard.writeText(command);
     announce("Copied", true);
   } catch {
-    // Without https a browser may have no clipboard: then it is selected, to be copied by hand.
+    // Without https a browser may have no clipboard. The command is then selected, to be copied by hand.
     getSelection()?.selectAllChildren(byId("wire-more").querySelector("pre"));
     announce("Selected: copy it with your keyboard", true);
   }
 }
 
-/** @param {{resolve: () => void, refuse: () => void, wrong: boolean}} asked */
+/** @param {{resolve: () => void, refuse: () => void, wrong: boolean}} request */
 function askKey({ resolve, refuse, wrong }) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("key"));
   byId("key-problem").textContent = wrong ? "That was not it." : "";

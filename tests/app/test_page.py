@@ -1,6 +1,6 @@
 """The demo page in a real browser, against a real service over a real socket.
 
-Needs playwright and a Chromium of the system (Debian, Ubuntu: apt install chromium). Screenshots are left in
+Needs playwright and the system's Chromium (Debian, Ubuntu: apt install chromium). Writes screenshots to
 artifacts/page.
 """
 
@@ -26,7 +26,7 @@ from tests.helpers.live import KEY, running, settings
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt install chromium")
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "page"
@@ -34,7 +34,7 @@ IDS = customer_table()["customer_id"].tolist()
 BUYER, SILENT = IDS[4], IDS[58]
 VIEWS = {"customer": f"#customer={BUYER}", "visitor": "#visitor", "replay": "#replay", "map": "#map"}
 HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script> & "Tee"'
-NEW = ARTICLES - 1  # the article that is sold in the last days alone
+NEW = ARTICLES - 1  # the article that is sold only in the last days
 
 Open = Callable[..., Any]
 
@@ -49,7 +49,7 @@ def hostile_table(seed: int = 0) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def recommender() -> Iterator[Recommender]:
-    """With markup in its texts, and an article that is new in the shop."""
+    """A model with markup in its texts, and an article that is new in the shop."""
     transactions = random_transactions()
     last = transactions["t_dat"].max()
     late = transactions.sample(60, random_state=0).assign(article=NEW, t_dat=last)
@@ -75,8 +75,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def show(browser: Any, port: int) -> Iterator[Open]:
-    """Opens the page; afterwards nothing may have been said in the console that a test did not expect."""
-    contexts, said = [], []
+    """Opens the page. At the end, the console may have only the errors that the test expects."""
+    contexts, errors = [], []
     expected: list[str] = []
 
     def opened(hash: str = "", at: int = port, expect: str | None = None, **options: Any) -> Any:
@@ -86,34 +86,34 @@ def show(browser: Any, port: int) -> Iterator[Open]:
         page = context.new_page()
         if expect:
             expected.append(expect)
-        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{at}/{hash}")
         return page
 
     yield opened
     for context in contexts:
         context.close()
-    assert [text for text in said if not any(re.search(each, text) for each in expected)] == []
+    assert [text for text in errors if not any(re.search(pattern, text) for pattern in expected)] == []
 
 
 def cards(page: Any, view: str) -> list[str]:
-    """Ids of the articles shown, when the list is there."""
+    """Ids of the recommended articles, after they have loaded."""
     page.wait_for_selector(f"#{view}-list .cards:not([aria-busy]) .card")
     return page.eval_on_selector_all(f"#{view}-list .card", "all => all.map(card => card.dataset.article)")
 
 
-def until(page: Any, changed: Callable[[], bool]) -> None:
+def until(page: Any, condition: Callable[[], bool]) -> None:
     for _ in range(200):
-        if changed():
+        if condition():
             return
         page.wait_for_timeout(20)
     raise AssertionError("it did not happen")
 
 
-def test_a_customer_is_found_and_ten_articles_with_why(show: Open, recommender: Recommender) -> None:
+def test_a_customer_is_found_with_ten_articles_and_their_reasons(show: Open, recommender: Recommender) -> None:
     page = show()
-    cards(page, "customer")  # somebody, to begin with
+    cards(page, "customer")  # a random customer at first
     page.get_by_label("Find a customer").fill(BUYER[:6])
     page.locator("#customer-found button").first.click()
     page.wait_for_selector(f"#customer-about code[title='{BUYER}']")
@@ -133,10 +133,10 @@ def test_a_customer_is_found_and_ten_articles_with_why(show: Open, recommender: 
     assert page.locator("#wire-line").inner_text().startswith("POST /recommend 200")
 
 
-def test_what_is_new_in_the_shop_is_marked(show: Open, recommender: Recommender) -> None:
+def test_articles_new_in_the_shop_are_marked(show: Open, recommender: Recommender) -> None:
     found, _ = recommender.recommend(recommender.customers(np.arange(CUSTOMERS)), 10)
-    who = IDS[int(np.flatnonzero((found == NEW).any(axis=1))[0])]
-    page = show(f"#customer={who}")
+    customer = IDS[int(np.flatnonzero((found == NEW).any(axis=1))[0])]
+    page = show(f"#customer={customer}")
     cards(page, "customer")
     marked = page.eval_on_selector_all(
         "#customer-list .card:has(.mark.fresh)", "all => all.map(card => card.dataset.article)"
@@ -144,7 +144,7 @@ def test_what_is_new_in_the_shop_is_marked(show: Open, recommender: Recommender)
     assert marked == [str(recommender.article_ids[NEW])]
 
 
-def test_one_of_a_kind_and_somebody_who_never_bought(show: Open) -> None:
+def test_a_random_customer_of_a_segment(show: Open) -> None:
     page = show(f"#customer={BUYER}")
     cards(page, "customer")
     page.get_by_role("button", name="Never bought").click()
@@ -154,12 +154,11 @@ def test_one_of_a_kind_and_somebody_who_never_bought(show: Open) -> None:
     assert page.locator(".because").count() == 0
 
 
-def test_the_list_follows_the_basket(show: Open, recommender: Recommender) -> None:
+def test_the_recommendations_follow_the_basket(show: Open, recommender: Recommender) -> None:
     page = show("#visitor")
     empty = cards(page, "visitor")
     page.get_by_label("Put articles into the basket").fill("boots white")
-    wanted = page.locator("#article-found button").first
-    wanted.click()
+    page.locator("#article-found button").first.click()
     until(page, lambda: cards(page, "visitor") != empty)
     one = cards(page, "visitor")
     (inside,) = re.findall(r"#visitor=(\d{10})$", page.url)
@@ -178,7 +177,7 @@ def test_the_list_follows_the_basket(show: Open, recommender: Recommender) -> No
     until(page, lambda: cards(page, "visitor") == empty)
 
 
-def test_filters_and_diversity_change_the_list(show: Open, recommender: Recommender) -> None:
+def test_filters_and_diversity_change_the_recommendations(show: Open, recommender: Recommender) -> None:
     page = show(f"#customer={BUYER}")
     everything = cards(page, "customer")
 
@@ -187,9 +186,9 @@ def test_filters_and_diversity_change_the_list(show: Open, recommender: Recommen
         return [recommender.catalogue.details(row) for row in rows]
 
     page.locator("#customer-index_group").select_option("Menswear")
-    until(page, lambda: {one["index_group"] for one in details()} == {"Menswear"})
+    until(page, lambda: {article["index_group"] for article in details()} == {"Menswear"})
     page.locator("#customer-max").fill("0.055")
-    until(page, lambda: all(one["price"] <= 0.055 for one in details()))
+    until(page, lambda: all(article["price"] <= 0.055 for article in details()))
     page.locator("#customer-max").fill("0.0001")
     page.get_by_text("Nothing fits").wait_for()
     page.get_by_role("button", name="Clear").click()
@@ -201,7 +200,7 @@ def test_filters_and_diversity_change_the_list(show: Open, recommender: Recommen
     until(page, lambda: page.locator("#customer-list .mark.again").count() == 0)
 
 
-def test_similar_articles_open_over_the_page_and_give_the_focus_back(show: Open, recommender: Recommender) -> None:
+def test_similar_articles_open_in_a_dialog_that_returns_the_focus(show: Open, recommender: Recommender) -> None:
     page = show(f"#customer={BUYER}")
     first = cards(page, "customer")[0]
     button = page.locator("#customer-list .card button").first
@@ -217,29 +216,29 @@ def test_similar_articles_open_over_the_page_and_give_the_focus_back(show: Open,
     assert button.evaluate("button => button === document.activeElement")
 
 
-def test_the_replay_shows_what_was_stored_and_says_what_it_is(show: Open, recommender: Recommender) -> None:
+def test_the_replay_shows_the_stored_rankings_and_explains_them(show: Open, recommender: Recommender) -> None:
     page = show("#replay")
     page.wait_for_selector(".replay .was-hit, .replay .card")
-    said = page.locator("#view-replay").inner_text()
-    assert "its lists that morning" in said
-    assert "drawn at random" in said or "all " in said
-    kept: Any = recommender.replay
-    model = kept["rankings"][0]
+    text = page.locator("#view-replay").inner_text()
+    assert "its rankings that morning" in text
+    assert "drawn at random" in text or "all " in text
+    replay: Any = recommender.replay
+    model = replay["rankings"][0]
     page.get_by_role("button", name="The model hit").click()
-    hit = next(one for one in kept["customers"] if set(one["lists"][model]) & set(one["bought"]))
+    hits = [customer for customer in replay["customers"] if set(customer["lists"][model]) & set(customer["bought"])]
+    hit = hits[0]
     page.get_by_text(f"customer {hit['customer_id'][:10]}").wait_for()
-    for column, name in zip(page.locator(".replay .lists").all(), kept["rankings"], strict=True):
+    for column, name in zip(page.locator(".replay .ranking").all(), replay["rankings"], strict=True):
         shown = column.locator(".card").evaluate_all("all => all.map(c => [c.dataset.article, c.matches('.was-hit')])")
-        assert shown == [[each, each in hit["bought"]] for each in hit["lists"][name]]
+        assert shown == [[article, article in hit["bought"]] for article in hit["lists"][name]]
     number = page.locator("[data-group=model] b").inner_text()
-    hits = sum(bool(set(one["lists"][model]) & set(one["bought"])) for one in kept["customers"])
-    assert number == str(hits)
+    assert number == str(len(hits))
     page.get_by_role("button", name="Next customer").click()
-    page.get_by_text(f"2 of {hits}").wait_for()
+    page.get_by_text(f"2 of {len(hits)}").wait_for()
 
 
 def lit(page: Any) -> int:
-    """Points that are drawn, in pixels."""
+    """The number of drawn pixels."""
     return int(
         page.evaluate(
             """() => { const c = document.getElementById("map-points");
@@ -249,7 +248,7 @@ def lit(page: Any) -> int:
     )
 
 
-def test_the_map_is_drawn_moved_and_names_its_articles(show: Open, recommender: Recommender) -> None:
+def test_the_map_moves_and_names_its_articles(show: Open, recommender: Recommender) -> None:
     page = show("#map")
     page.wait_for_selector("#map-points[data-painter=pixels]")
     page.wait_for_selector("#map-marked .link")
@@ -332,7 +331,7 @@ def test_everything_can_be_done_from_the_keyboard(show: Open) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     until(page, lambda: page.locator("#basket .bought").count() == 1)
-    # Wherever the focus is, it can be seen.
+    # The focus is visible.
     outlines = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outlines != "none"
     page.locator("#tab-visitor").focus()
@@ -341,7 +340,7 @@ def test_everything_can_be_done_from_the_keyboard(show: Open) -> None:
     page.wait_for_selector("#map-points[data-painter]")
 
 
-def test_the_theme_is_the_systems_until_one_is_chosen(show: Open) -> None:
+def test_the_theme_is_the_systems_until_the_visitor_chooses_one(show: Open) -> None:
     page = show("#visitor", color_scheme="dark")
     paper = "getComputedStyle(document.body).backgroundColor"
     dark = page.evaluate(paper)
@@ -361,7 +360,7 @@ def test_a_narrow_screen_scrolls_in_one_direction(show: Open, view: str) -> None
 
 
 @pytest.mark.parametrize("view", ["customer", "visitor"])
-def test_nothing_jumps_while_it_loads(show: Open, view: str) -> None:
+def test_the_layout_does_not_shift_while_loading(show: Open, view: str) -> None:
     page = show(VIEWS[view])
     cards(page, view)
     script = """() => new Promise((resolve) => new PerformanceObserver((list) =>
@@ -370,7 +369,7 @@ def test_nothing_jumps_while_it_loads(show: Open, view: str) -> None:
     assert page.evaluate(script) < 0.1
 
 
-def test_motion_stays_away_from_who_does_not_want_it(show: Open) -> None:
+def test_reduced_motion_is_respected(show: Open) -> None:
     for motion, moves in (("no-preference", True), ("reduce", False)):
         page = show("#visitor", reduced_motion=motion)
         cards(page, "visitor")
@@ -379,7 +378,7 @@ def test_motion_stays_away_from_who_does_not_want_it(show: Open) -> None:
             Element.prototype.animate = function (...a) { window.animated += 1; return animate.apply(this, a); }; }"""
         )
         page.locator("#visitor-list .in-basket").first.click()
-        until(page, lambda: page.locator(".move").count() > 0)  # noqa: B023 - asked at once
+        until(page, lambda: page.locator(".move").count() > 0)  # noqa: B023 - called at once
         assert (page.evaluate("window.animated") > 0) is moves
 
 
@@ -396,7 +395,7 @@ def test_text_from_the_catalogue_stays_text(show: Open) -> None:
     assert page.locator("main script, main img, dialog script, dialog img, main b b").count() == 0
 
 
-def test_the_policy_forbids_what_is_inline(show: Open) -> None:
+def test_the_policy_forbids_inline_scripts(show: Open) -> None:
     page = show("#visitor", expect="Content Security Policy")
     cards(page, "visitor")
     blocked = page.evaluate(
@@ -412,21 +411,21 @@ def test_the_policy_forbids_what_is_inline(show: Open) -> None:
     assert page.evaluate("window.hit") is None
 
 
-def test_nothing_is_asked_of_another_host(show: Open, browser: Any, port: int) -> None:
-    asked: set[str] = set()
+def test_no_request_goes_to_another_host(show: Open, browser: Any, port: int) -> None:
+    requested: set[str] = set()
     context = browser.new_context()
     page = context.new_page()
-    page.on("request", lambda request: asked.add(request.url))
+    page.on("request", lambda request: requested.add(request.url))
     page.goto(f"http://127.0.0.1:{port}/")
     for view in VIEWS:
         page.locator(f"#tab-{view}").click()
         page.wait_for_load_state("networkidle")
     context.close()
-    assert len(asked) > 20
-    assert {re.sub(r"^http://127\.0\.0\.1:\d+/.*", "", url) for url in asked} == {""}
+    assert len(requested) > 20
+    assert {re.sub(r"^http://127\.0\.0\.1:\d+/.*", "", url) for url in requested} == {""}
 
 
-def test_a_service_that_is_down_is_told_and_found_again(show: Open) -> None:
+def test_the_page_recovers_after_the_service_was_down(show: Open) -> None:
     page = show("#visitor", expect="Failed to load resource")
     before = cards(page, "visitor")
     page.route("**/recommend", lambda route: route.abort())
@@ -439,7 +438,7 @@ def test_a_service_that_is_down_is_told_and_found_again(show: Open) -> None:
     until(page, lambda: cards(page, "visitor") != before)
 
 
-def test_a_busy_service_is_asked_again_when_it_says(show: Open) -> None:
+def test_a_rejected_request_is_retried_after_the_given_time(show: Open) -> None:
     page = show("#customer", expect="status of 503")
     cards(page, "customer")
     refusals = iter(range(1))
@@ -454,12 +453,12 @@ def test_a_busy_service_is_asked_again_when_it_says(show: Open) -> None:
     page.locator("#customer-index_group").select_option("Menswear")
     until(page, lambda: "503" in page.locator("#wire-line").inner_text())
     page.wait_for_timeout(100)
-    assert page.get_by_role("alert").count() == 0  # nobody is troubled with what mends itself
+    assert page.get_by_role("alert").count() == 0  # no message while it retries
     until(page, lambda: "200" in page.locator("#wire-line").inner_text())
     assert cards(page, "customer")
 
 
-def test_a_service_that_stays_busy_is_told(show: Open) -> None:
+def test_a_service_that_stays_busy_is_shown(show: Open) -> None:
     page = show("#customer", expect="status of 503")
     everything = cards(page, "customer")
     busy = {"status": 503, "headers": {"Retry-After": "0.05"}, "json": {"detail": "too many requests at once"}}
@@ -467,11 +466,11 @@ def test_a_service_that_stays_busy_is_told(show: Open) -> None:
     page.locator("#customer-index_group").select_option("Menswear")
     page.get_by_role("alert").filter(has_text="The service is busy").wait_for()
     page.unroute("**/recommend")
-    until(page, lambda: page.get_by_role("alert").count() == 0)  # it asks again by itself
+    until(page, lambda: page.get_by_role("alert").count() == 0)  # it retries by itself
     assert cards(page, "customer") != everything
 
 
-def test_without_a_model_the_page_says_what_to_run(show: Open) -> None:
+def test_without_a_model_the_page_names_the_command_to_run(show: Open) -> None:
     def none(path: Path) -> Recommender:
         raise BundleError(path, "no model is published here: run `make run` to train and publish one")
 
@@ -483,14 +482,14 @@ def test_without_a_model_the_page_says_what_to_run(show: Open) -> None:
         page.goto("about:blank")
 
 
-def test_an_unknown_customer_is_told(show: Open) -> None:
+def test_an_unknown_customer_is_shown_as_such(show: Open) -> None:
     page = show(f"#customer={'f' * 64}", expect="status of 404")
     page.get_by_text("unknown customer").first.wait_for()
     page.get_by_role("button", name="Surprise me").click()
     assert len(cards(page, "customer")) == 10
 
 
-def test_a_service_with_a_key_asks_for_it(show: Open, recommender: Recommender) -> None:
+def test_the_page_asks_for_the_services_key(show: Open, recommender: Recommender) -> None:
     with running(create_app(load=lambda path: recommender, settings=settings())) as at:
         page = show("#visitor", at=at, expect="status of 401")
         page.get_by_label("Key", exact=True).wait_for()
@@ -521,14 +520,16 @@ def test_the_request_can_be_copied_as_curl(show: Open, port: int) -> None:
     assert re.search(r"\d ms", page.locator("#wire-line").inner_text())
 
 
+READY = {
+    "customer": ".timeline",
+    "visitor": "#visitor-list .card",
+    "replay": ".replay .card",
+    "map": "#map-marked .link",
+}
+
+
 def ready(page: Any, view: str) -> None:
-    wanted = {
-        "customer": ".timeline",
-        "visitor": "#visitor-list .card",
-        "replay": ".replay .card",
-        "map": "#map-marked .link",
-    }
-    page.wait_for_selector(wanted[view])
+    page.wait_for_selector(READY[view])
     page.wait_for_load_state("networkidle")
 
 
@@ -537,8 +538,8 @@ def test_axe_finds_no_violation(show: Open, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
 
     def problems(page: Any) -> list[tuple[str, str]]:
-        found = axe.run(page).response["violations"]
-        return [(one["id"], node["html"][:200]) for one in found for node in one["nodes"]]
+        violations = axe.run(page).response["violations"]
+        return [(violation["id"], node["html"][:200]) for violation in violations for node in violation["nodes"]]
 
     for view, hash in VIEWS.items():
         page = show(hash, color_scheme=theme)
@@ -547,13 +548,13 @@ def test_axe_finds_no_violation(show: Open, theme: str) -> None:
         if view == "customer":
             page.locator(".card-actions button").first.click()
             page.wait_for_selector("#similar .cards:not([aria-busy]) .card")
-            page.wait_for_timeout(300)  # the dialog has risen
+            page.wait_for_timeout(300)  # end of the dialog's animation
             assert problems(page) == [], "similar"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_screenshots_are_left(show: Open, theme: str, width: int) -> None:
+def test_screenshots_are_written(show: Open, theme: str, width: int) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     for view, hash in VIEWS.items():
         page = show(hash, color_scheme=theme, viewport={"width": width, "height": 900})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,6 @@ def encode_customers(
         part = histories[rows]
         articles, places = np.unique(part.articles, return_inverse=True)
         items = to_tensor(article_vectors[padded(articles, ROW_BLOCK)], device)
-        part = Histories(places, part.days_since, part.mask)
+        part = replace(part, articles=places)
         vectors.append(encode_users(tower, attributes[rows], items, part, device)[: n - start].cpu().numpy())
     return np.concatenate(vectors)

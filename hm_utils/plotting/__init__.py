@@ -1,1 +1,1 @@
-"""The figures that the notebooks show, in one style."""
+"""The notebooks' figures, in one style."""

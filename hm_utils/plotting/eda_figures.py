@@ -1,4 +1,4 @@
-"""The figures of the data (notebook 01): tables in, a figure out, in the style of :mod:`hm_utils.plotting.style`."""
+"""Figures of the data (notebook 01). Each takes a table and returns a figure."""
 
 from __future__ import annotations
 
@@ -23,43 +23,47 @@ from hm_utils.plotting.style import (
     canvas,
     dumbbell,
     label_ends,
+    mark,
+    note,
     nothing,
     percent,
     share_bars,
+    share_curve,
     short,
     styled,
+    text_colour,
     thousands,
 )
 
 
 @styled
 def missing(share: pd.Series) -> Figure:
-    """Columns with empty values (``eda.missing_share``)."""
-    return _bars(share, "Share of values that are empty, by column", "values that are empty", colour=QUIET)
+    """Share of empty values by column (``eda.missing_share``), largest on top."""
+    title = "Share of values that are empty, by column"
+    figure, axes = canvas(title, "values that are empty", "", height=1.1 + 0.28 * max(len(share), 1))
+    if share.empty:
+        return nothing(figure, axes, "no value is empty")
+    bars = axes.barh([str(name) for name in share.index[::-1]], share.iloc[::-1], color=QUIET)
+    axes.bar_label(bars, labels=[percent(value) for value in share.iloc[::-1]], padding=3, fontsize=9)
+    axes.set_xlim(0, min(share.max() * 1.15, 1.12))
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    return figure
 
 
 @styled
 def popularity(share: pd.Series) -> Figure:
-    """Share of all purchases of the k best sellers (``eda.cumulative_share``)."""
+    """The k best-sellers' share of all purchases (``eda.cumulative_share``)."""
     figure, axes = canvas(
         "Share of all purchases that the best-selling articles make", "best-selling articles (log scale)", "purchases"
     )
     axes.plot(share.index, share, color=MAIN)
-    marks = [k for k in (10, 100, 1_000, 10_000) if k <= len(share)]
-    axes.plot(marks, share.loc[marks], "o", color=MAIN, markersize=5)
-    for k in marks:
-        text = f"top {k:,}: {share[k]:.1%}"
-        axes.annotate(text, (k, share[k]), (-7, 5), textcoords="offset points", color=MAIN, ha="right")
+    for k in share.index.intersection([10, 100, 1_000, 10_000]):
+        mark(axes, k, share[k], f"top {k:,}: {share[k]:.1%}", (-7, 5), ha="right")
     place = len(share) ** 0.93  # near the upper end of the grey line
     axes.plot(share.index, share.index / len(share), color=QUIET, linewidth=1.2)
-    axes.annotate(
-        "if all sold alike",
-        (place, place / len(share)),
-        (-8, 2),
-        textcoords="offset points",
-        ha="right",
-        color=QUIET_INK,
-    )
+    note(axes, "if all sold alike", (place, place / len(share)), (-8, 2), QUIET_INK, ha="right")
     axes.set_xscale("log")
     axes.set_xlim(0.9, len(share) * 1.6)
     axes.set_ylim(0, 1.03)
@@ -70,13 +74,17 @@ def popularity(share: pd.Series) -> Figure:
 
 @styled
 def basket_sizes(sizes: npt.NDArray) -> Figure:
-    """Purchases in a basket (``eda.basket_sizes``); the last bar takes the rest."""
-    return _counts(sizes, 12, "Purchases in a basket (one customer, one day)", "purchases in the basket", "baskets")
+    """Baskets by number of purchases (``eda.basket_sizes``); the last bar holds all larger ones."""
+    figure, axes = canvas("Purchases in a basket (one customer, one day)", "purchases in the basket", "baskets")
+    last = 12
+    share = np.bincount(np.minimum(sizes, last), minlength=last + 1)[1:] / max(len(sizes), 1)
+    share_bars(axes, [*map(str, range(1, last)), f"{last}+"], share)
+    return figure
 
 
 @styled
 def basket_coherence(shares: pd.DataFrame) -> Figure:
-    """What two articles of one basket share, beside any two purchases (``eda.basket_coherence``)."""
+    """Attributes shared by two articles of one basket, and by any two purchases (``eda.basket_coherence``)."""
     return dumbbell(
         shares.iloc[::-1],
         "How often two different articles share …",
@@ -94,21 +102,16 @@ def repurchase_gaps(gaps: npt.NDArray) -> Figure:
     if len(gaps) == 0:
         return nothing(figure, axes, "no article was bought again on a later day")
     days = np.arange(1, gaps.max() + 1)
-    share = np.searchsorted(np.sort(gaps), days, side="right") / len(gaps)
-    axes.plot(days, share, color=MAIN, marker="o" if len(days) < 15 else None, markersize=5)
+    share = pd.Series(np.searchsorted(np.sort(gaps), days, side="right") / len(gaps), index=days)
+    share_curve(axes, share)
     for day in (day for day in (7, 28, 91) if day < len(days)):
-        text = f"{share[day - 1]:.0%} within {day} days"
-        axes.plot(day, share[day - 1], "o", color=MAIN, markersize=5)
-        axes.annotate(text, (day, share[day - 1]), (8, -10), textcoords="offset points", color=MAIN)
-    axes.set_ylim(0, 1.03)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+        mark(axes, day, share[day], f"{share[day]:.0%} within {day} days", (8, -10))
     return figure
 
 
 @styled
 def purchases_per_customer(counts: npt.NDArray) -> Figure:
-    """How much customers buy (``eda.purchases_per_customer``), in doubling steps."""
+    """Customers by number of purchases (``eda.purchases_per_customer``), in doubling steps."""
     figure, axes = canvas("Customers by how much they bought", "purchases in the whole log", "customers")
     edges = 2 ** np.arange(int(np.log2(counts.max())) + 2)
     share = np.histogram(counts, edges)[0] / len(counts)
@@ -118,34 +121,33 @@ def purchases_per_customer(counts: npt.NDArray) -> Figure:
 
 
 @styled
-def ages(age: pd.Series, weight: npt.NDArray | None = None) -> Figure:
-    """Customers by age; with ``weight`` (purchases of each) also the purchases by the buyer's age."""
+def ages(age: pd.Series, purchases: npt.NDArray) -> Figure:
+    """Customers, and their ``purchases`` (``[n_customers]``), by age."""
     figure, axes = canvas("Customers and their purchases by age", "age, years", "share for each year of age")
     known = age.notna().to_numpy()
     if not known.any():
         return nothing(figure, axes, "no customer's age is known")
     years = age[known].to_numpy().astype(int)
     place = np.arange(years.min(), years.max() + 2)
-    curves = {"customers": (np.ones(len(years)), QUIET, "-")}
-    if weight is not None and weight[known].sum() > 0:
-        curves["purchases"] = (weight[known], MAIN, "-")
-    tops = []
-    for name, (amount, colour, line) in curves.items():
+    curves = {"customers": (np.ones(len(years)), QUIET)}
+    if purchases[known].sum() > 0:
+        curves["purchases"] = (purchases[known], MAIN)
+    highest = 0.0
+    for row, (name, (amount, colour)) in enumerate(curves.items()):
         share = np.bincount(years - place[0], weights=amount, minlength=len(place)) / amount.sum()
-        axes.step(place, share, where="mid", color=colour, linestyle=line)
-        tops.append((name, colour, share))
-    axes.fill_between(place, tops[0][2], step="mid", color=QUIET, alpha=0.25, linewidth=0)
-    axes.set_ylim(0, max(share.max() for *_, share in tops) * 1.12)
-    for place_, (name, colour, _) in enumerate(tops):
-        text_colour = QUIET_INK if colour == QUIET else colour
-        axes.text(0.99, 0.93 - 0.09 * place_, name, transform=axes.transAxes, ha="right", color=text_colour)
+        highest = max(highest, share.max())
+        axes.step(place, share, where="mid", color=colour)
+        if colour == QUIET:
+            axes.fill_between(place, share, step="mid", color=colour, alpha=0.25, linewidth=0)
+        axes.text(0.99, 0.93 - 0.09 * row, name, transform=axes.transAxes, ha="right", color=text_colour(colour))
+    axes.set_ylim(0, highest * 1.12)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     return figure
 
 
 @styled
 def attributes(shares: pd.DataFrame) -> Figure:
-    """Values of the customers' attributes (``eda.attribute_shares``), one bar an attribute."""
+    """Values of the customers' attributes (``eda.attribute_shares``), one bar per attribute."""
     names = list(dict.fromkeys(shares["attribute"]))[::-1]
     figure, axes = canvas("Customers by attribute", "customers", "", height=0.9 + 0.55 * len(names))
     shades = [MAIN, "#56b4e9", "#b7d7ee", "#e4e8ec"]
@@ -157,11 +159,11 @@ def attributes(shares: pd.DataFrame) -> Figure:
         axes.barh(row, part["share"], left=left, color=colours, edgecolor="white", height=0.7)
         narrow = []
         for value, share, start, colour in zip(part["value"], part["share"], left, colours, strict=True):
+            text = f"{value}: {percent(share)}"
             if share < 0.12:  # no room for a label inside
-                narrow.append(f"{value}: {percent(share)}")
+                narrow.append(text)
                 continue
             ink = "white" if colour == MAIN else INK
-            text = f"{value}: {percent(share)}"
             axes.text(start + share / 2, row, text, ha="center", va="center", color=ink, fontsize=9)
         axes.text(1.01, row, "\n".join(narrow), va="center", fontsize=9)
     axes.set_yticks(range(len(names)), names)
@@ -172,8 +174,9 @@ def attributes(shares: pd.DataFrame) -> Figure:
 
 
 @styled
-def catalogue(shares: pd.DataFrame, what: str, top: int = 12) -> Figure:
-    """Each group's share of the catalogue and of purchases (``eda.catalogue_shares``), the largest ``top``."""
+def catalogue(shares: pd.DataFrame, what: str) -> Figure:
+    """Shares of the catalogue and of purchases of the 12 largest groups (``eda.catalogue_shares``)."""
+    top = 12
     kept = shares.head(top)[["purchases", "articles"]].iloc[::-1]
     more = f" (the {top} that sell most of {len(shares)})" if len(shares) > top else ""
     return dumbbell(kept, f"Catalogue and purchases by {what}{more}", "share", labels=("purchases", "articles"))
@@ -222,7 +225,7 @@ def price_ranges(quantiles: pd.DataFrame, what: str) -> Figure:
 
 @styled
 def groups_by_age(shares: pd.DataFrame, overlap: pd.Series) -> Figure:
-    """What each age buys (``eda.groups_by_age``), and how much of its best-sellers are everybody's."""
+    """Purchases of each age (``eda.groups_by_age``), and the share of its best-sellers that are everybody's."""
     figure, (axes, beside) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), width_ratios=[3, 2])
     axes.set(title="Purchases by index group", xlabel="age of the customer", ylabel="purchases of the age")
     beside.set(
@@ -238,22 +241,20 @@ def groups_by_age(shares: pd.DataFrame, overlap: pd.Series) -> Figure:
     bars = beside.bar(overlap.index, overlap, color=MAIN, width=0.7)
     beside.bar_label(bars, fmt="{:.0%}", padding=2, fontsize=9)
     beside.set_ylim(0, 1.05)
-    for each, names in ((axes, shares.index), (beside, overlap.index)):
-        each.set_xticks(range(len(names)), [_band(name) for name in names])
-        each.tick_params(axis="x", labelsize=9)
-        each.yaxis.set_major_formatter(PercentFormatter(1))
-        each.grid(axis="x", visible=False)
+    for panel, names in ((axes, shares.index), (beside, overlap.index)):
+        panel.set_xticks(range(len(names)), [_band(name) for name in names])
+        panel.tick_params(axis="x", labelsize=9)
+        panel.yaxis.set_major_formatter(PercentFormatter(1))
+        panel.grid(axis="x", visible=False)
     axes.set_ylim(0, shares.to_numpy().max() * 1.08)
-    figure.draw_without_rendering()  # the labels need to know how high the axes are
-    label_ends(
-        axes, places[-1], shares.iloc[-1].to_numpy(), [short(name, 16) for name in shares][: len(colours)], colours
-    )
+    texts = [short(name, 16) for name in shares][: len(colours)]
+    label_ends(axes, places[-1], shares.iloc[-1].to_numpy(), texts, colours)
     return figure
 
 
 @styled
 def upper_bounds(reach: pd.DataFrame) -> Figure:
-    """How far simple lists reach (``ceilings.reach``): what is known, and what knows the future."""
+    """Scores of simple rankings, with the knowledge of that morning and of the future (``upper_bounds.reach``)."""
     names = list(reach.index)[::-1]
     metrics = ["MAP@12", "recall@100"]
     figure, panels = plt.subplots(1, 2, sharey=True, figsize=(WIDTH, 1.3 + 0.36 * len(names)))
@@ -268,31 +269,6 @@ def upper_bounds(reach: pd.DataFrame) -> Figure:
     return figure
 
 
-# ---------------------------------------------------------------- parts
-
-
-def _bars(share: pd.Series, title: str, label: str, colour: str) -> Figure:
-    """Horizontal bars with their share beside them, largest on top."""
-    figure, axes = canvas(title, label, "", height=1.1 + 0.28 * max(len(share), 1))
-    if share.empty:
-        return nothing(figure, axes, "no value is empty")
-    bars = axes.barh([str(name) for name in share.index[::-1]], share.iloc[::-1], color=colour)
-    axes.bar_label(bars, labels=[percent(value) for value in share.iloc[::-1]], padding=3, fontsize=9)
-    axes.set_xlim(0, min(share.max() * 1.15, 1.12))
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    return figure
-
-
-def _counts(values: npt.NDArray, last: int, title: str, x: str, y: str) -> Figure:
-    """Share of each whole number from 1 to ``last``, which takes the larger ones too."""
-    figure, axes = canvas(title, x, y)
-    share = np.bincount(np.minimum(values, last), minlength=last + 1)[1:] / max(len(values), 1)
-    share_bars(axes, [*map(str, range(1, last)), f"{last}+"], share)
-    return figure
-
-
 def _band(name: str) -> str:
-    """An age band in few characters: <25, 25–, 55+."""
+    """A short name of an age band: <25, 25–, 55+."""
     return name.replace(" and over", "+").replace("under ", "<").split("–")[0] + ("–" if "–" in name else "")

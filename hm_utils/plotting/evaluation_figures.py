@@ -1,4 +1,4 @@
-"""The figures of the evaluation (notebook 04): tables in, a figure out, in the style of :mod:`.style`."""
+"""Figures of the evaluation (notebook 04). Each takes a table and returns a figure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from hm_utils.plotting.style import (
     GROUPS,
@@ -22,6 +24,8 @@ from hm_utils.plotting.style import (
     canvas,
     dumbbell,
     label_ends,
+    log_ticks,
+    note,
     nothing,
     percent,
     short,
@@ -29,81 +33,62 @@ from hm_utils.plotting.style import (
     text_colour,
 )
 
+METRICS = ("MAP@12", "recall@12", "recall@100")
+GAIN_METRICS = ("MAP@12", "recall@100")
 
-def colour_of(ranking: str, best_rival: str | None = None) -> str:
-    """The colour of a ranking in every figure: the models', the ceiling's, the best baseline's, the others'."""
+
+def _colour_of(ranking: str, best_rival: str | None) -> str:
+    """The colour of a ranking in every figure: models, upper bound, best baseline, other baselines."""
     if ranking.startswith("two-tower"):
         return MAIN
     return THIRD if ranking == "oracle" else OTHER if ranking == best_rival else QUIET
 
 
 @styled
-def comparison(
-    table: pd.DataFrame,
-    metrics: Sequence[str] = ("MAP@12", "recall@12", "recall@100"),
-    best_rival: str | None = None,
-) -> Figure:
-    """Rankings beside each other, one panel a metric, with 95 % intervals.
+def comparison(table: pd.DataFrame, best_rival: str | None = None) -> Figure:
+    """All rankings with 95 % intervals, one panel per metric.
 
     Args:
-        table: ``evaluation.Evaluation.table()``: a row a ranking, columns ``(metric, "mean" | "low" | "high")``.
-        metrics: those shown.
-        best_rival: the best baseline, in the colour of what is compared with; the other baselines are grey.
+        table: ``comparison.Evaluation.table()``: one row per ranking, columns ``(metric, "mean" | "low" | "high")``.
+        best_rival: the best baseline, which has a colour of its own; the other baselines are grey.
     """
-    names = list(table.index)
-    rows = np.arange(len(names))[::-1]
-    colours = [colour_of(str(name), best_rival) for name in names]
-    figure, panels = plt.subplots(
-        1, len(metrics), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.36 * len(names)), squeeze=False
-    )
-    for axes, metric in zip(panels[0], metrics, strict=True):
-        mean, low, high = (table[(metric, part)].to_numpy(dtype=float) for part in ("mean", "low", "high"))
-        axes.hlines(rows, low, high, color=colours, linewidth=3, alpha=0.6)
-        axes.scatter(mean, rows, color=colours, s=36, zorder=3)
+    names = [str(name) for name in table.index]
+    colours = [_colour_of(name, best_rival) for name in names]
+    figure, panels = plt.subplots(1, len(METRICS), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.36 * len(names)))
+    for axes, metric in zip(panels, METRICS, strict=True):
+        mean, low, high = _bounds(table, metric)
+        rows = _intervals(axes, metric, mean, low, high, colours)
         span = np.nanmax(high)
-        for place, row, colour in zip(high, rows, colours, strict=True):
-            value = mean[len(names) - 1 - row]
+        for value, place, row, colour in zip(mean, high, rows, colours, strict=True):
             axes.text(place + span * 0.03, row, f"{value:.4f}", va="center", fontsize=8.5, color=text_colour(colour))
-        axes.set_title(metric)
         axes.set_xlim(0, span * 1.28)
-        axes.set_ylim(-0.7, len(names) - 0.3)
-        axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    panels[0][0].set_yticks(rows, [str(name) for name in names])
+    panels[0].set_yticks(rows, names)
     figure.supxlabel("mean over customers, with its 95 % bootstrap interval", fontsize=9.5)
     return figure
 
 
 @styled
-def gain_by_slice(gains: pd.DataFrame, difference: str, metrics: Sequence[str] = ("MAP@12", "recall@100")) -> Figure:
-    """What a ranking gains over another, for everyone and for each slice, with 95 % intervals.
+def gain_by_slice(gains: pd.DataFrame, difference: str) -> Figure:
+    """The gain of one ranking over another, for everyone and for each slice, with 95 % intervals.
 
     Args:
-        gains: ``evaluation.Evaluation.gain_by_slice(...)``: a row a slice, columns ``("customers", "n")`` and
-            ``(metric, "mean" | "low" | "high")``; slices without customers are left out,
-            those without an interval are a grey dot.
-        difference: what is subtracted from what, for the axis, such as "two-tower − popularity".
-        metrics: those shown, a panel each.
+        gains: ``comparison.Evaluation.gain_by_slice(...)``: one row per slice, columns ``("customers", "n")`` and
+            ``(metric, "mean" | "low" | "high")``. A slice without customers is excluded, one without an interval is a
+            grey dot.
+        difference: the two rankings, for the axis, such as "two-tower − popularity".
     """
     shown = gains[gains[("customers", "n")] > 0]
-    rows = np.arange(len(shown))[::-1]
-    figure, panels = plt.subplots(
-        1, len(metrics), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.3 * len(shown)), squeeze=False
-    )
-    for axes, metric in zip(panels[0], metrics, strict=True):
-        mean, low, high = (shown[(metric, part)].to_numpy(dtype=float) for part in ("mean", "low", "high"))
-        colours = np.select([low > 0, high < 0], [MAIN, OTHER], QUIET)
+    figure, panels = plt.subplots(1, len(GAIN_METRICS), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.3 * len(shown)))
+    for axes, metric in zip(panels, GAIN_METRICS, strict=True):
+        mean, low, high = _bounds(shown, metric)
         axes.axvline(0, color=INK, linewidth=1)
-        axes.hlines(rows, low, high, color=colours, linewidth=3, alpha=0.6)
-        axes.scatter(mean, rows, color=colours, s=36, zorder=3)
-        axes.set_title(metric)
-        axes.set_ylim(-0.7, len(shown) - 0.3)
+        rows = _intervals(axes, metric, mean, low, high, np.select([low > 0, high < 0], [MAIN, OTHER], QUIET))
         axes.margins(x=0.08)
-        axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.3g}" if value else "0")
     customers = shown[("customers", "n")]
-    panels[0][0].set_yticks(rows, [f"{name} ({n:,})" for name, n in customers.items()])
+    panels[0].set_yticks(rows, [f"{name} ({n:,})" for name, n in customers.items()])
     figure.supxlabel(
         f"{difference}, with its 95 % bootstrap interval (blue: above 0, orange: below, grey: not sure)", fontsize=9.5
     )
@@ -112,12 +97,12 @@ def gain_by_slice(gains: pd.DataFrame, difference: str, metrics: Sequence[str] =
 
 
 @styled
-def recall_against_leaves(table: pd.DataFrame, chosen: int | None = None) -> Figure:
+def recall_against_leaves(table: pd.DataFrame, chosen: int) -> Figure:
     """ScaNN's agreement with exact search, and its time, against the number of leaves searched.
 
     Args:
-        table: ``search_curve.search_curve(...)``.
-        chosen: the number of leaves that is served; marked.
+        table: ``index_tuning.search_curve(...)``.
+        chosen: the number of leaves in service, one of the table's; marked.
     """
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3))
     parts = {
@@ -130,52 +115,45 @@ def recall_against_leaves(table: pd.DataFrame, chosen: int | None = None) -> Fig
         doublings = 2 ** np.arange(int(np.log2(table["leaves"].max())) + 1)
         axes.set_xticks(doublings, [f"{leaves:,}" for leaves in doublings])
         axes.minorticks_off()
-        if chosen is not None and (table["leaves"] == chosen).any():
-            value = table.loc[table["leaves"] == chosen, column].iloc[0]
-            axes.plot(chosen, value, "o", color=OTHER, markersize=9)
-            axes.set_title(f"{title}: {value:.4g}")
+        value = table.set_index("leaves")[column][chosen]
+        axes.plot(chosen, value, "o", color=OTHER, markersize=9)
+        axes.set_title(f"{title}: {value:.4g}")
         axes.margins(0.08, 0.12)
     panels[0].axhline(0.99, color=QUIET, linewidth=1)
-    panels[0].annotate("99 %", (1, 0.99), (0, -11), textcoords="offset points", color=QUIET_INK)
+    note(panels[0], "99 %", (1, 0.99), (0, -11), QUIET_INK)
     if exact := table.attrs.get("exact"):
         panels[1].axhline(exact, color=THIRD, linewidth=1.4)
-        panels[1].annotate(
-            f"exact search: {exact:,.0f}", (1, exact), (0, 4), textcoords="offset points", color=THIRD
-        )  # fmt: skip
+        note(panels[1], f"exact search: {exact:,.0f}", (1, exact), (0, 4), THIRD)
     panels[1].set_yscale("log")
-    panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panels[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    panels[1].yaxis.set_minor_formatter(NullFormatter())
-    if chosen is not None:
-        figure.supxlabel(f"orange, and the number above: {chosen:,} leaves, as served", fontsize=9, color=OTHER)
+    log_ticks(panels[1].yaxis, "{:,.0f}".format)
+    figure.supxlabel(f"orange, and the number above: {chosen:,} leaves, as served", fontsize=9, color=OTHER)
     return figure
 
 
 @styled
-def recall_by_depth(curves: pd.DataFrame, best_rival: str | None = None) -> Figure:
-    """Recall against the length of the list (``error_analysis.recall_by_depth``), a line a ranking."""
+def recall_by_depth(curves: pd.DataFrame, best_rival: str) -> Figure:
+    """Recall against the length of the ranking (``error_analysis.recall_by_depth``), one line per ranking."""
     figure, axes = canvas("What a longer list finds", "articles shown, k", "recall@k", height=4.6)
-    colours = [colour_of(str(name), best_rival) for name in curves]
+    colours = [_colour_of(str(name), best_rival) for name in curves]
     for name, colour in zip(curves, colours, strict=True):
         line = "--" if name == "two-tower" else "-"
         axes.plot(curves.index, curves[name], color=colour, linestyle=line, linewidth=1 if colour == QUIET else 1.8)
     axes.set_xlim(1, curves.index[-1])
     axes.set_ylim(0, curves.to_numpy().max() * 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    figure.draw_without_rendering()  # the labels need to know how high the axes are
     label_ends(axes, curves.index[-1], curves.iloc[-1].to_numpy(), [short(name, 34) for name in curves], colours)
     return figure
 
 
 @styled
 def recall_by_band(by_history: pd.DataFrame, by_age: pd.DataFrame, best_rival: str) -> Figure:
-    """Recall@100 by the customer's history and by the article's age (``error_analysis``), a line a ranking."""
+    """Recall@100 by the customer's history and by the article's age (``error_analysis``), one line per ranking."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH + 1, 3.6), sharey=True)
     titles = ("By what the customer bought before", "By the age of the article")
     xs = ("purchases before the test days (customers)", "days since its first sale (purchases)")
     for axes, table, title, x in zip(panels, (by_history, by_age), titles, xs, strict=True):
         counts, names = table.iloc[:, 0], list(table.columns[1:])
-        colours = [colour_of(name, best_rival) for name in names]
+        colours = [_colour_of(name, best_rival) for name in names]
         for name, colour in zip(names, colours, strict=True):
             line = "--" if name == "two-tower" else "-"
             axes.plot(range(len(table)), table[name], color=colour, marker="o", markersize=5, linestyle=line)
@@ -187,15 +165,14 @@ def recall_by_band(by_history: pd.DataFrame, by_age: pd.DataFrame, best_rival: s
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_ylabel("recall@100")
     panels[0].set_ylim(bottom=0)
-    figure.draw_without_rendering()  # the labels need to know how high the axes are
-    ends = [float(by_age[name].iloc[-1]) for name in names]
-    label_ends(panels[1], len(by_age) - 1, np.array(ends), [short(name, 24) for name in names], colours)
+    ends = by_age[names].iloc[-1].to_numpy(dtype=float)
+    label_ends(panels[1], len(by_age) - 1, ends, [short(name, 24) for name in names], colours)
     return figure
 
 
 @styled
 def reliability(curves: pd.DataFrame) -> Figure:
-    """Predicted probability against observed frequency (``reliability.reliability``); on the line is right."""
+    """Predicted probability against observed frequency (``reliability.reliability``), equal on the grey line."""
     figure, axes = canvas(
         "Is the score a probability?",
         "predicted probability of an article (log scale)",
@@ -204,9 +181,10 @@ def reliability(curves: pd.DataFrame) -> Figure:
     )
     if curves.empty:
         return nothing(figure, axes, "there are too few purchases to count frequencies")
-    low, high = (curves[["predicted", "observed"]].to_numpy().min(), curves[["predicted", "observed"]].to_numpy().max())
+    values = curves[["predicted", "observed"]].to_numpy()
+    low, high = values.min(), values.max()
     axes.plot([low, high], [low, high], color=QUIET, linewidth=1.2)
-    axes.annotate("right", (high, high), (-4, 4), textcoords="offset points", color=QUIET_INK, ha="right")
+    note(axes, "right", (high, high), (-4, 4), QUIET_INK, ha="right")
     colours = (QUIET_INK, MAIN)
     for place, ((name, part), colour) in enumerate(zip(curves.groupby("curve", sort=False), colours, strict=False)):
         axes.plot(part["predicted"], part["observed"], color=colour, marker="o", markersize=5)
@@ -220,28 +198,21 @@ def reliability(curves: pd.DataFrame) -> Figure:
 
 @styled
 def reasons(shares: pd.DataFrame) -> Figure:
-    """What is true of purchases that a list missed, and of those that it found (``error_analysis.Reasons``)."""
+    """Statements that are true of missed purchases, and of found ones (``error_analysis.Reasons.shares``)."""
     return dumbbell(shares, "What is true of purchases", "of the purchases", labels=("missed", "found"), width=60)
 
 
 @styled
 def embedding_pca(places: pd.DataFrame) -> Figure:
-    """Articles on the two principal axes of their tastes (``embedding_pca.embedding_pca``), coloured by group."""
+    """Articles on the two principal axes of their embeddings (``embedding_pca.embedding_pca``), coloured by group."""
     figure, axes = canvas(
         "The map of the articles on sale", "first principal axis", "second principal axis", height=5.6
     )
     names = places["group"].value_counts().index[: len(GROUPS)]
     for name, colour in zip(names, GROUPS, strict=False):
         part = places[places["group"] == name]
-        axes.plot(
-            part["x"],
-            part["y"],
-            ".",
-            color=colour,
-            markersize=6 if len(places) < 1_500 else 4,
-            alpha=0.5,
-            markeredgewidth=0,
-        )
+        size = 6 if len(places) < 1_500 else 4
+        axes.plot(part["x"], part["y"], ".", color=colour, markersize=size, alpha=0.5, markeredgewidth=0)
     for name, colour in zip(names, GROUPS, strict=False):
         part = places[places["group"] == name]
         axes.text(
@@ -251,6 +222,24 @@ def embedding_pca(places: pd.DataFrame) -> Figure:
     axes.set_xticks([])
     axes.set_yticks([])
     return figure
+
+
+def _bounds(table: pd.DataFrame, metric: str) -> list[npt.NDArray[np.float64]]:
+    """Mean, low and high of a metric, ``[n]`` each."""
+    return [table[(metric, part)].to_numpy(dtype=float) for part in ("mean", "low", "high")]
+
+
+def _intervals(
+    axes: Axes, title: str, mean: npt.NDArray, low: npt.NDArray, high: npt.NDArray, colours: Sequence[str] | npt.NDArray
+) -> npt.NDArray[np.int64]:
+    """A dot and a bar per row, the first row on top; returns the places of the rows."""
+    rows = np.arange(len(mean))[::-1]
+    axes.hlines(rows, low, high, color=colours, linewidth=3, alpha=0.6)
+    axes.scatter(mean, rows, color=colours, s=36, zorder=3)
+    axes.set_title(title)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.grid(axis="y", visible=False)
+    return rows
 
 
 def _odds(value: float, _: object) -> str:

@@ -1,9 +1,9 @@
-"""The quiet style of every figure, how a notebook shows one, and the parts that several figures share.
+"""The style of every figure, its display in a notebook, and the parts that several figures share.
 
-Colours are of the Okabe–Ito set, which the colour-blind can tell apart; a colour means the same thing in every
-notebook: :data:`MAIN` what the figure is about (the model, the purchases), :data:`OTHER` what it is compared with
-or what is marked, :data:`THIRD` a ceiling, :data:`QUIET` everything else. The background is transparent: on a dark
-page the reports turn a figure's lightness over, and leave its hues (``templates/report.css``).
+Colours are of the Okabe–Ito set, which colour-blind readers can tell apart. A colour has the same meaning in every
+notebook: :data:`MAIN` is the subject (the model, the purchases), :data:`OTHER` a comparison or a mark, :data:`THIRD` an
+upper bound, :data:`QUIET` everything else. The background is transparent: on a dark page the reports invert a figure's
+lightness and keep its hues (``templates/report.css``).
 
 The figures themselves: :mod:`hm_utils.plotting.eda_figures` and :mod:`hm_utils.plotting.trends` (notebook 01, 02),
 :mod:`hm_utils.plotting.training_figures` (03), :mod:`hm_utils.plotting.evaluation_figures` (04).
@@ -22,15 +22,16 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 MAIN, OTHER, THIRD, QUIET, INK = "#0072b2", "#d55e00", "#009e73", "#9aa5b1", "#29323c"
-QUIET_INK = "#5b6670"  # text that belongs to something quiet: dark enough to read
-# Groups beside each other, none of them the subject; in this order.
+QUIET_INK = "#5b6670"  # text about something quiet, dark enough to read
+# Groups of equal importance, in this order.
 GROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6670")
 WIDTH = 8.0  # inches
-SHARPNESS = 1.8  # pixels of the picture for each pixel of the page: screens of today have up to two
+SHARPNESS = 1.8  # image pixels per pixel of the page; sharp screens have two
 STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 100 * SHARPNESS,
@@ -63,22 +64,22 @@ Draw = TypeVar("Draw", bound=Callable[..., Figure])
 
 
 def styled(draw: Draw) -> Draw:
-    """Draw in the shared style, and close the figure, so that a notebook shows it once: as the cell's value."""
+    """Draw in the shared style and close the figure, so that a notebook shows it only once."""
 
     @wraps(draw)
     def inner(*arguments: Any, **options: Any) -> Figure:
         with plt.rc_context(STYLE):
             figure = draw(*arguments, **options)
-            figure.draw_without_rendering()  # lays out, and makes the ticks, while the style still holds
-            figure.set_layout_engine("none")  # done, so that saving need not do it again
+            figure.draw_without_rendering()  # computes layout and ticks in this style
+            figure.set_layout_engine("none")  # saving need not lay out again
         plt.close(figure)
         return figure
 
     return inner  # type: ignore[return-value]
 
 
-def show(figure: Figure, takeaway: str = "") -> None:
-    """Show a figure in a notebook, with what is to be learned from it below and as its alternative text."""
+def show(figure: Figure, takeaway: str) -> None:
+    """Show a figure in a notebook, with its takeaway below and as its alternative text."""
     if str(figure.get_label()).startswith(NOTHING):
         display(Markdown(f"*{figure.axes[0].get_title(loc='left')}*: {figure.get_label()}"))
         return
@@ -86,14 +87,12 @@ def show(figure: Figure, takeaway: str = "") -> None:
     with plt.rc_context(STYLE):
         figure.savefig(content, format="png", bbox_inches="tight")
     png = content.getvalue()
-    width = round(int.from_bytes(png[16:20]) / SHARPNESS)  # of the picture, as its header says
+    width = round(int.from_bytes(png[16:20]) / SHARPNESS)  # from the header of the PNG
     titles = [figure.get_suptitle(), *(axes.get_title(loc=STYLE["axes.titlelocation"]) for axes in figure.axes)]
-    what = "Figure: " + "; ".join(title for title in titles if title)
-    words = takeaway.replace("`", "").replace("*", "")
-    # JupyterLab's dark theme puts a light card behind what asks for one.
-    display(Image(png, width=width, alt=f"{what}. {words}".strip(), metadata={"needs_background": "light"}))
-    if takeaway:
-        display(Markdown(f"**Takeaway.** {takeaway}"))
+    alt = f"Figure: {'; '.join(title for title in titles if title)}. {takeaway}".replace("`", "").replace("*", "")
+    # JupyterLab's dark theme adds a light background on request.
+    display(Image(png, width=width, alt=alt, metadata={"needs_background": "light"}))
+    display(Markdown(f"**Takeaway.** {takeaway}"))
 
 
 def canvas(title: str, x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
@@ -104,7 +103,7 @@ def canvas(title: str, x: str, y: str, height: float = 3.6) -> tuple[Figure, Axe
 
 
 def nothing(figure: Figure, axes: Axes, text: str) -> Figure:
-    """Say so where there is nothing to draw: :func:`show` then shows the sentence, and no figure."""
+    """A figure without content; :func:`show` displays the sentence instead."""
     axes.set_axis_off()
     words = f"{NOTHING}: {text}."
     figure.set_label(words)
@@ -113,8 +112,39 @@ def nothing(figure: Figure, axes: Axes, text: str) -> Figure:
     return figure
 
 
+def note(axes: Axes, text: str, place: Any, offset: tuple[float, float], colour: str, **options: Any) -> None:
+    """Text at an offset of points from a place in the axes."""
+    axes.annotate(text, place, offset, textcoords="offset points", color=colour, **options)
+
+
+def mark(axes: Axes, x: float, y: float, text: str, offset: tuple[float, float], **options: Any) -> None:
+    """A dot on the main curve, with a note."""
+    axes.plot(x, y, "o", color=MAIN, markersize=5)
+    note(axes, text, (x, y), offset, MAIN, **options)
+
+
+def share_curve(axes: Axes, shares: pd.Series) -> None:
+    """A curve of shares, from 0 to 1, over whole numbers; a dot for each value if they are few."""
+    axes.plot(shares.index, shares, color=MAIN, marker="o" if len(shares) < 15 else None, markersize=5)
+    axes.set_ylim(0, 1.03)
+    whole_numbers(axes.xaxis)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Ticks at whole numbers only."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def log_ticks(axis: Axis, text: Callable[[float], str]) -> None:
+    """Ticks of a log scale at 1, 2 and 5 times a power of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def share_bars(axes: Axes, labels: Sequence[str], share: npt.NDArray) -> None:
-    """A bar a label, with its share above."""
+    """One bar per label, with its share above."""
     bars = axes.bar(labels, share, color=MAIN, width=0.8)
     axes.bar_label(bars, labels=[percent(value) for value in share], padding=2, fontsize=9)
     axes.set_ylim(0, share.max() * 1.12)
@@ -126,24 +156,24 @@ def share_bars(axes: Axes, labels: Sequence[str], share: npt.NDArray) -> None:
 
 
 def percent(share: float) -> str:
-    """A share in words, with more digits the smaller it is."""
+    """A share in per cent; smaller shares have more digits."""
     return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else f"{share:.2%}"
 
 
 def text_colour(colour: str) -> str:
-    """Of words that belong to something in this colour."""
+    """The colour of text about something in this colour."""
     return QUIET_INK if colour == QUIET else colour
 
 
 def spread(places: npt.NDArray, gap: float, low: float) -> npt.NDArray:
-    """``places`` (``[n]``) moved apart until neighbours are ``gap`` from each other, none below ``low``: for labels."""
+    """``places`` (``[n]``) moved apart to a distance of ``gap``, none below ``low``, so that labels do not overlap."""
     order = np.argsort(places, kind="stable")
     moved = places[order].astype(float)
     for _ in range(200):
-        short = gap - np.diff(moved)
-        if (short <= 1e-9).all():
+        missing = gap - np.diff(moved)
+        if (missing <= 1e-9).all():
             break
-        push = np.maximum(short, 0) / 2
+        push = np.maximum(missing, 0) / 2
         moved[:-1] -= push
         moved[1:] += push
     moved += max(low - moved[0], 0.0) if len(moved) else 0.0
@@ -153,22 +183,20 @@ def spread(places: npt.NDArray, gap: float, low: float) -> npt.NDArray:
 
 
 def label_ends(axes: Axes, place: float, ends: npt.NDArray, texts: Sequence[str], colours: Sequence[str]) -> None:
-    """Name lines at their right ends instead of in a legend; the axes' limits have to be final."""
+    """Label lines at their right ends instead of in a legend; the axes' limits must be final."""
     low, high = axes.get_ylim()
     figure = axes.get_figure(root=True)
     assert figure is not None
+    figure.draw_without_rendering()  # lays out the axes, whose height is needed
     inches = figure.get_figheight() * axes.get_position().height
     for end, text, colour in zip(spread(ends, (high - low) * 0.16 / inches, low), texts, colours, strict=True):
-        axes.annotate(
-            text, (place, end), (6, 0), textcoords="offset points", va="center", fontsize=9,
-            color=text_colour(colour), annotation_clip=False,
-        )  # fmt: skip
+        note(axes, text, (place, end), (6, 0), text_colour(colour), va="center", fontsize=9, annotation_clip=False)
 
 
 def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, str], width: int = 28) -> Figure:
-    """Two shares a row, joined by a line; the first column is the figure's subject. Last row on top.
+    """Two shares per row, joined by a line; the first column is the figure's subject. The last row is on top.
 
-    ``width``: characters of a row's name that are shown.
+    ``width`` is the maximum number of characters of a row's name.
     """
     figure, axes = canvas(title, label, "", height=1.3 + 0.3 * len(shares))
     if shares.isna().all(axis=None):
@@ -189,7 +217,7 @@ def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, st
 
 
 def short(name: object, length: int = 28) -> str:
-    """At most so many characters."""
+    """The text, cut to at most ``length`` characters."""
     text = str(name)
     return text if len(text) <= length else text[: length - 1] + "…"
 

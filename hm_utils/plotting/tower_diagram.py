@@ -1,4 +1,4 @@
-"""The two towers as a diagram, with the widths of the model at hand."""
+"""A diagram of the two towers, with the widths of the model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hm_utils.plotting.style import INK, MAIN, OTHER, QUIET, QUIET_INK, THIRD, W
 
 @styled
 def two_towers(config: TowerConfig, history_length: int) -> Figure:
-    """What goes into each tower, what comes out, and how the two meet."""
+    """The inputs and outputs of each tower, and the score."""
     figure, axes = plt.subplots(figsize=(WIDTH, 5.4))
     several = f": {config.ensemble_size} such pairs, their vectors side by side" if config.ensemble_size > 1 else ""
-    axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(0, 72))
+    axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(-3, 72))
     axes.set_axis_off()
-    dim, embedding, name = config.embedding_dim, config.output_dim, config.identity_dim
+    dim, embedding, code = config.embedding_dim, config.output_dim, config.identity_dim
     hidden = " → ".join(f"{width:,}" for width in config.hidden_dims) or "none"
     categories = len(config.article_sizes) - ID_COLUMNS
 
@@ -29,8 +29,8 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _box(axes, 34, 56, 15, 9, f"state of the day:\n{config.n_state} numbers", MAIN)
     _box(axes, 10, 43, 36, 8, f"embeddings, summed:\n{dim} of the id, {dim} of the rest", MAIN)
     _box(axes, 18, 31, 28, 8, f"layers: {hidden} → {embedding}, and a shortcut", MAIN)
-    _box(axes, 0, 19, 16, 8, f"name: {name} fixed\nrandom signs", QUIET)
-    _box(axes, 18, 19, 28, 8, f"taste: {embedding} numbers,\nsimilar articles are close", MAIN)
+    _box(axes, 0, 19, 16, 8, f"identity code: {code}\nfixed random signs", QUIET)
+    _box(axes, 18, 19, 28, 8, f"embedding: {embedding} numbers,\nsimilar articles are close", MAIN)
     for x in (7, 24, 41):
         _arrow(axes, (x, 56), (min(max(x, 14), 42), 51), MAIN)
     _arrow(axes, (32, 43), (32, 39), MAIN)
@@ -41,8 +41,8 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _box(axes, 84, 56, 16, 9, f"{len(config.customer_sizes)} attributes:\nage, club, …", OTHER)
     _box(axes, 54, 43, 28, 8, "pooled by learned weights:\nwhat it was, how long ago", OTHER)
     _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {embedding}, plus the pool", OTHER)
-    _box(axes, 54, 19, 16, 8, "names of what\nwas bought", QUIET)
-    _box(axes, 72, 19, 24, 8, f"taste: {embedding} numbers", OTHER)
+    _box(axes, 54, 19, 16, 8, "identity codes of\nthe purchases", QUIET)
+    _box(axes, 72, 19, 24, 8, f"embedding: {embedding} numbers", OTHER)
     _arrow(axes, (68, 56), (68, 51), OTHER)
     _arrow(axes, (74, 43), (74, 39), OTHER)
     _arrow(axes, (92, 56), (92, 39), OTHER)
@@ -60,7 +60,6 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _box(axes, 30, -2, 40, 6, "score = scale × u · v  +  ½ log popularity", THIRD)
     _arrow(axes, (26, 8), (36, 4), MAIN)
     _arrow(axes, (74, 8), (64, 4), OTHER)
-    axes.set_ylim(-3, 72)
     return figure
 
 
@@ -73,6 +72,6 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str,
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=8.5, color=INK)
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str, bend: float = 0.0) -> None:
-    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "connectionstyle": f"arc3,rad={bend}"}
-    axes.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=style)

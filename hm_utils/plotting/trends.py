@@ -1,8 +1,8 @@
-"""The figures of what changes with time (notebook 01): tables in, a figure out, in the style of ``plots``."""
+"""Figures of changes over time (notebooks 01 and 02). Each takes a table and returns a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from hm_utils.data.preprocessing import Split
 from hm_utils.data.purchases import PurchaseLog
@@ -23,18 +23,22 @@ from hm_utils.plotting.style import (
     QUIET_INK,
     canvas,
     label_ends,
+    mark,
+    note,
     nothing,
+    share_curve,
     short,
     styled,
     thousands,
+    whole_numbers,
 )
 
-_SHORT_LOG = 60  # days; a shorter log is shown day by day
+_SHORT_LOG = 60  # days; a shorter log is drawn as bars
 
 
 @styled
 def sales_over_time(daily: pd.Series) -> Figure:
-    """Purchases a day (``eda.daily_sales``), with the mean of each week where the log is long."""
+    """Purchases per day (``eda.daily_sales``); in a long log with their 7-day mean."""
     figure, axes = canvas("Purchases a day", "", "purchases a day", height=3.2)
     if len(daily) < _SHORT_LOG:
         bars = axes.bar(daily.index, daily, color=MAIN, width=0.8)
@@ -46,8 +50,8 @@ def sales_over_time(daily: pd.Series) -> Figure:
         axes.plot(daily.index, daily, color=QUIET, linewidth=0.6)
         smooth = daily.rolling(7, center=True).mean()
         axes.plot(smooth.index, smooth, color=MAIN)
-        axes.annotate("7-day mean", (smooth.index[-4], smooth.iloc[-4]), **_beside(MAIN))
-        axes.annotate("each day", (daily.idxmax(), daily.max()), **_beside(QUIET_INK))
+        note(axes, "7-day mean", (smooth.index[-4], smooth.iloc[-4]), (5, 3), MAIN, annotation_clip=False)
+        note(axes, "each day", (daily.idxmax(), daily.max()), (5, 3), QUIET_INK, annotation_clip=False)
         axes.margins(x=0.01)
         _date_axis(axes)
     axes.set_ylim(0, daily.max() * 1.08)
@@ -57,27 +61,24 @@ def sales_over_time(daily: pd.Series) -> Figure:
 
 @styled
 def sales_by_age(share: pd.Series) -> Figure:
-    """Purchases by the article's age (``eda.sales_by_age``), summed up from its first sale on."""
+    """Cumulative purchases by the article's age (``eda.sales_by_age``)."""
     figure, axes = canvas(
         "How soon after its first sale an article sells", "days since the article's first sale", "purchases so far"
     )
     total = share.cumsum()
     if total.empty or total.iloc[-1] == 0:
         return nothing(figure, axes, "no article is first sold within this log")
-    axes.plot(total.index, total, color=MAIN, marker="o" if len(total) < 15 else None, markersize=5)
+    share_curve(axes, total)
     half = int(np.searchsorted(total.to_numpy(), 0.5 - 1e-12))
     axes.vlines(half, 0, total[half], color=OTHER, linewidth=1.4)
     text = "half of all on the first day" if half == 0 else f"half of all in the first {half + 1:,} days"
-    axes.annotate(text, (half, total[half] / 2), (7, 0), textcoords="offset points", color=OTHER)
-    axes.set_ylim(0, 1.03)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    note(axes, text, (half, total[half] / 2), (7, 0), OTHER)
     return figure
 
 
 @styled
-def best_seller_overlap(overlap: pd.DataFrame, unit: str, marks: Sequence[int] = (1, 2, 4, 52)) -> Figure:
-    """How much of the best-sellers is left, so many periods later (``turnover.best_seller_overlap``)."""
+def best_seller_overlap(overlap: pd.DataFrame, unit: str) -> Figure:
+    """The share of best-sellers that remain, by periods later (``turnover.best_seller_overlap``)."""
     figure, axes = canvas(
         f"Of the {overlap.attrs['top']:,} best-sellers of a {unit}, still among them …",
         f"{unit}s later",
@@ -86,16 +87,12 @@ def best_seller_overlap(overlap: pd.DataFrame, unit: str, marks: Sequence[int] =
     if overlap.empty:
         return nothing(figure, axes, f"the log has a single {unit}")
     axes.fill_between(overlap.index, overlap["low"], overlap["high"], color=MAIN, alpha=0.15, linewidth=0)
-    axes.plot(overlap.index, overlap["mean"], color=MAIN, marker="o" if len(overlap) < 15 else None, markersize=5)
-    for later in (mark for mark in marks if mark in overlap.index):
+    share_curve(axes, overlap["mean"])
+    for later in overlap.index.intersection([1, 2, 4, 52]):
         mean = float(overlap["mean"][later])
-        axes.plot(later, mean, "o", color=MAIN, markersize=5)
-        axes.annotate(f"{mean:.0%} after {later}", (later, mean), (7, 5), textcoords="offset points", color=MAIN)
+        mark(axes, later, mean, f"{mean:.0%} after {later}", (7, 5))
     axes.text(0.99, 0.95, f"band: the middle 80 % of {unit}s", transform=axes.transAxes, ha="right", color=QUIET_INK)
-    axes.set_ylim(0, 1.03)
     axes.set_xlim(0, overlap.index[-1] * 1.03 + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
@@ -123,7 +120,6 @@ def age_of_sales(shares: pd.DataFrame, unit: str) -> Figure:
     axes.set_ylim(0, 1)
     axes.grid(visible=False)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    figure.draw_without_rendering()  # the labels need to know how high the axes are
     last = shares.iloc[-1].to_numpy()
     colours = [OTHER, *[MAIN] * (len(last) - 2), QUIET]
     label_ends(axes, end, np.cumsum(last) - last / 2, [str(name) for name in shares], colours)
@@ -140,7 +136,7 @@ def seasons(shares: pd.DataFrame, what: str) -> Figure:
     for name, colour in zip(shares, colours, strict=True):
         axes.plot(shares.index, shares[name], color=colour)
         peak = (date2num(shares[name].idxmax()), shares[name].max())
-        axes.annotate(short(name), peak, (0, 4), textcoords="offset points", color=colour, ha="center", fontsize=9)
+        note(axes, short(name), peak, (0, 4), colour, ha="center", fontsize=9)
     axes.set_ylim(0, shares.to_numpy().max() * 1.12)
     axes.margins(x=0.04)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -159,50 +155,31 @@ def price_over_life(prices: pd.DataFrame) -> Figure:
     axes.axhline(1, color=QUIET, linewidth=1.2)
     axes.fill_between(prices.index, prices["low"], prices["high"], color=MAIN, alpha=0.15, linewidth=0)
     axes.plot(prices.index, prices["median"], color=MAIN)
-    axes.text(
-        0.99,
-        0.05,
-        "line: median, band: the middle 80 % of purchases",
-        transform=axes.transAxes,
-        ha="right",
-        color=QUIET_INK,
-    )
+    band = "line: median, band: the middle 80 % of purchases"
+    axes.text(0.99, 0.05, band, transform=axes.transAxes, ha="right", color=QUIET_INK)
     axes.set_ylim(0, max(1.3, prices["high"].max() * 1.05))
     axes.margins(x=0.01)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_numbers(axes.xaxis)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
 
 @styled
 def timeline(purchases: pd.DataFrame, log: PurchaseLog, split: Split, as_of: int) -> Figure:
-    """One customer's purchases in time (``one_customer.timeline``), the parts of the split, and the day asked about."""
+    """One customer's purchases (``customer_timeline.timeline``), the parts of the split, and the day of the query."""
     figure, axes = canvas("One customer's purchases, as of a day", "", "", height=2.8)
     axes.set_title(axes.get_title(loc="left"), pad=24)
     first = float(date2num(log.first_date))
-    parts = {"training": (0, split.train_end), "validation": (split.train_end, split.val_end)}
-    parts["test"] = (split.val_end, split.test_end)
+    ends = (0, split.train_end, split.val_end, split.test_end)
     shown = min(int(purchases["day"].min()), split.train_end - 3 * (split.test_end - split.train_end))
-    for (name, (start, end)), shade in zip(parts.items(), (0.0, 0.15, 0.3), strict=True):
-        start = max(start, shown - 1)
-        axes.axvspan(first + start, first + end, color=QUIET, alpha=shade, linewidth=0)
-        if name == "training":
-            axes.text(first + start, 1.03, name, transform=axes.get_xaxis_transform(), fontsize=9, color=QUIET_INK)
-    names = "validation, then test"
-    axes.text(
-        first + split.test_end,
-        1.03,
-        names,
-        transform=axes.get_xaxis_transform(),
-        fontsize=9,
-        color=QUIET_INK,
-        ha="right",
-    )
+    for (start, end), shade in zip(pairwise(ends), (0.0, 0.15, 0.3), strict=True):
+        axes.axvspan(first + max(start, shown - 1), first + end, color=QUIET, alpha=shade, linewidth=0)
+    above: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": 9, "color": QUIET_INK}
+    axes.text(first + max(0, shown - 1), 1.03, "training", **above)
+    axes.text(first + split.test_end, 1.03, "validation, then test", ha="right", **above)
     axes.axvline(first + as_of, color=INK, linewidth=1.4)
-    axes.annotate(
-        f"as of {log.date(as_of)}", (first + as_of, 0.92), (-6, 0), xycoords=axes.get_xaxis_transform(),
-        textcoords="offset points", ha="right", color=INK,
-    )  # fmt: skip
+    as_of_text = f"as of {log.date(as_of)}"
+    note(axes, as_of_text, (first + as_of, 0.92), (-6, 0), INK, ha="right", xycoords=axes.get_xaxis_transform())
     height = purchases.groupby("day").cumcount()
     for kind, part in purchases.groupby("seen as", sort=False):
         colour = MAIN if kind == "history" else OTHER
@@ -221,7 +198,3 @@ def _date_axis(axes: Axes) -> None:
     locator = AutoDateLocator(minticks=5, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def _beside(colour: str) -> dict[str, Any]:
-    return {"xytext": (5, 3), "textcoords": "offset points", "color": colour, "annotation_clip": False}

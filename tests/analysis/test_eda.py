@@ -1,4 +1,4 @@
-"""The computations behind notebook 01's figures, the figures themselves, and the notebook on awkward data."""
+"""The computations and figures of notebook 01, and the notebook itself on awkward data."""
 
 import json
 import os
@@ -22,7 +22,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "01_eda.ipynb"
 
 
 def make_transactions(days: int = 200, rows: int = 1_500, seed: int = 0) -> pd.DataFrame:
-    """A log with skewed popularity, many baskets and repurchases; customer 0 and article 0 never appear."""
+    """A log with skewed popularity, many baskets and repurchases, without customer 0 and article 0."""
     rng = np.random.default_rng(seed)
     day = np.sort(rng.integers(0, days, rows))
     return pd.DataFrame(
@@ -86,12 +86,12 @@ def test_basket_sizes(log, transactions):
 
 
 def test_basket_coherence(log, transactions):
-    """Against every pair counted, in a catalogue where the department is the article's row modulo 6."""
+    """Compared with a count of all pairs; the department is the article's row modulo 6."""
     articles = make_articles()
     shares = eda.basket_coherence(log, articles)
     pairs = transactions.merge(transactions, on=["customer", "t_dat"])
     pairs = pairs[pairs.article_x != pairs.article_y]
-    # A row draws its partner from its own basket, so a pair weighs one over the basket's size.
+    # A row draws its partner from its own basket, so the weight of a pair is one over the basket's size.
     weight = 1 / transactions.groupby(["customer", "t_dat"]).size()
     weights = weight.loc[pd.MultiIndex.from_frame(pairs[["customer", "t_dat"]])].to_numpy()
     same = (pairs.article_x % 6 == pairs.article_y % 6).to_numpy()
@@ -162,7 +162,7 @@ def test_attribute_shares():
 
 
 def check_figure(figure: Figure) -> None:
-    """It says what it shows; whatever has values has a label on an axis."""
+    """Every panel has a title and a label, unless the figure has nothing to show."""
     shown = [axes for axes in figure.axes if axes.axison]
     assert all(axes.get_title(loc="left") for axes in figure.axes if axes.axison or len(figure.axes) == 1)
     assert all(axes.get_xlabel() or axes.get_ylabel() or figure.get_supxlabel() for axes in shown)
@@ -199,7 +199,7 @@ def test_figures_of_training_and_evaluation():
     curves = training_figures.learning_curves(history, best_epoch=2)
     check_figure(curves)
     assert [axes.get_title(loc="left") for axes in curves.axes] == ["train loss: 4", "MAP@12: 0.03"]
-    check_figure(training_figures.learning_curves(history.head(1)))
+    check_figure(training_figures.learning_curves(history.head(1), best_epoch=1))
     columns = pd.MultiIndex.from_product([["MAP@12", "recall@12", "recall@100"], ["mean", "low", "high"]])
     table = pd.DataFrame([[0.03, 0.02, 0.04] * 3, [0.01, 0.005, 0.02] * 3], ["two-tower", "popularity"], columns)
     check_figure(evaluation_figures.comparison(table))
@@ -212,7 +212,6 @@ def test_figures_of_training_and_evaluation():
     assert "two-tower − popularity" in figure.get_supxlabel()
     leaves = pd.DataFrame({"leaves": [1, 4, 16], "recall": [0.6, 0.9, 0.995], "microseconds": [5.0, 9.0, 20.0]})
     check_figure(evaluation_figures.recall_against_leaves(leaves, chosen=16))
-    check_figure(evaluation_figures.recall_against_leaves(leaves))
 
 
 def test_show_describes_the_figure(monkeypatch):
@@ -232,16 +231,13 @@ def test_show_says_so_where_there_is_nothing(monkeypatch):
     assert text.data.endswith("nothing to show: no article was bought again on a later day.")
 
 
-# ---------------------------------------------------------------- the notebook
-
-
 def cells(kind: str) -> list[dict]:
     return [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == kind]
 
 
 @pytest.mark.parametrize(("days", "empty"), [(200, False), (5, True)], ids=["months", "five days, no attributes"])
 def test_notebook_runs(tmp_path, monkeypatch, days, empty):
-    """Its cells in order, in this process and in another working directory; every takeaway is whole."""
+    """Its cells in order, in this process and in another working directory; every takeaway is complete."""
     articles, transactions = make_articles(), make_transactions(days)
     ids = np.array([f"{i:064x}" for i in range(N_CUSTOMERS)])
     customers = pd.DataFrame({"customer_id": ids, "FN": "1.0", "Active": "", "club_member_status": "ACTIVE"})

@@ -1,4 +1,4 @@
-"""What changes with time, and the ceilings of simple lists: each against a plain count over the rows."""
+"""Changes over time, and the upper bounds of simple rankings, compared with plain counts over the rows."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_overlap_of_best_sellers(log: PurchaseLog) -> None:
     overlap = turnover.best_seller_overlap(log, periods)
     top = overlap.attrs["top"]
     assert top == np.count_nonzero(log.sales_between(0, 50)) // 5, "a small shop's top is a fifth of what it sells"
-    lists = []
+    best = []
     for period in range(7):
         sales = Counter(log.article[np.isin(log.day, range(*periods.days(period)))].tolist())
-        lists.append({article for article, _ in sorted(sales.items(), key=lambda item: (-item[1], item[0]))[:top]})
+        best.append({article for article, _ in sorted(sales.items(), key=lambda item: (-item[1], item[0]))[:top]})
     for later in (1, 3):
-        pairs = [len(lists[i] & lists[i + later]) / top for i in range(7 - later)]
+        pairs = [len(best[i] & best[i + later]) / top for i in range(7 - later)]
         assert overlap["mean"][later] == pytest.approx(np.mean(pairs))
         assert overlap["low"][later] == pytest.approx(np.quantile(pairs, 0.1))
     assert turnover.best_seller_overlap(short_log(1), turnover.Periods.of(short_log(1))).empty
@@ -89,15 +89,15 @@ def test_seasons_and_prices_need_a_log_that_shows_them(log: PurchaseLog) -> None
     assert turnover.price_over_life(short_log(1)).shape[0] <= 1
 
 
-def test_tastes_by_age(log: PurchaseLog) -> None:
+def test_purchases_by_age(log: PurchaseLog) -> None:
     ages = pd.Series(np.where(np.arange(CUSTOMERS) % 3, 20.0 + np.arange(CUSTOMERS) % 50, np.nan))
     groups = article_table()["index_group_name"]
-    embeddings = eda.groups_by_age(log, groups, ages)
-    assert list(embeddings.index) == list(AGE_BANDS)
-    np.testing.assert_allclose(embeddings.sum(axis=1), 1)
+    shares = eda.groups_by_age(log, groups, ages)
+    assert list(shares.index) == list(AGE_BANDS)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
     young = (ages < 25).to_numpy()[log.customer]
-    expected = (groups[log.article[young]] == embeddings.columns[0]).mean()
-    assert embeddings.iloc[0, 0] == pytest.approx(expected)
+    expected = (groups[log.article[young]] == shares.columns[0]).mean()
+    assert shares.iloc[0, 0] == pytest.approx(expected)
     overlap = eda.best_sellers_by_age(log, ages)
     assert overlap.between(0, 1).all()
     band = ((ages >= 25) & (ages < 35)).to_numpy()
@@ -105,8 +105,8 @@ def test_tastes_by_age(log: PurchaseLog) -> None:
     everyone = np.bincount(log.article[late], minlength=ARTICLES)
     own = np.bincount(log.article[late][band[log.customer[late]]], minlength=ARTICLES)
     top = int(np.count_nonzero(everyone)) // 5
-    lists = [set(np.argsort(-sales, kind="stable")[:top].tolist()) for sales in (own, everyone)]
-    assert overlap["25–34"] == pytest.approx(len(lists[0] & lists[1]) / top)
+    tops = [set(np.argsort(-sales, kind="stable")[:top].tolist()) for sales in (own, everyone)]
+    assert overlap["25–34"] == pytest.approx(len(tops[0] & tops[1]) / top)
     assert overlap.min() < 1
     everybody = eda.best_sellers_by_age(log, pd.Series(np.full(CUSTOMERS, 30.0)))
     assert everybody.to_dict() == {"25–34": 1.0}
@@ -115,7 +115,7 @@ def test_tastes_by_age(log: PurchaseLog) -> None:
     assert eda.best_sellers_by_age(log, nobody).empty
 
 
-def test_ceilings_are_ceilings(log: PurchaseLog) -> None:
+def test_upper_bounds_are_upper_bounds(log: PurchaseLog) -> None:
     as_of, truth = upper_bounds.last_days(log)
     assert as_of == 43
     reach = upper_bounds.reach(log, as_of, truth)
@@ -132,16 +132,16 @@ def test_ceilings_are_ceilings(log: PurchaseLog) -> None:
     assert reach["recall@100"][upper_bounds.PERFECT_REPURCHASE] == pytest.approx((right / truth.sizes).mean())
 
 
-def test_no_list_for_everybody_finds_more_than_the_one_in_hindsight(log: PurchaseLog) -> None:
+def test_no_ranking_for_everybody_finds_more_than_the_one_in_hindsight(log: PurchaseLog) -> None:
     _, truth = upper_bounds.last_days(log)
 
-    def found(listed: np.ndarray) -> float:
-        hit = np.isin(truth.articles, listed)
+    def found(ranking: np.ndarray) -> float:
+        hit = np.isin(truth.articles, ranking)
         owner = np.repeat(np.arange(len(truth)), truth.sizes)
         return float((np.bincount(owner[hit], minlength=len(truth)) / truth.sizes).mean())
 
     best = upper_bounds.best_in_hindsight(truth, ARTICLES, k=5)
     rng = np.random.default_rng(0)
     assert found(best) >= max(found(rng.permutation(ARTICLES)[:5]) for _ in range(300))
-    assert upper_bounds.best_in_hindsight(truth, ARTICLES).shape == (100,), "short lists are padded"
+    assert upper_bounds.best_in_hindsight(truth, ARTICLES).shape == (100,), "short rankings are padded"
     assert upper_bounds.last_days(short_log())[0] == 5, "of a short log, the last day"

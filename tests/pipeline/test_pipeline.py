@@ -1,4 +1,4 @@
-"""The pipeline on notebooks that take no time: parameters, order, failure, what a run leaves behind."""
+"""The pipeline on tiny notebooks: parameters, order, failures, and the files of a run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_notebook(folder: Path, name: str, parameters: str | None, *cells: str)
 
 @pytest.fixture
 def notebooks(tmp_path: Path) -> Path:
-    """A folder with two notebooks that note down, in artifacts_dir, what they were given."""
+    """A folder with two notebooks that write their parameters to a log in artifacts_dir."""
     folder = tmp_path / "notebooks"
     note = "import json, os, sys\nfrom pathlib import Path\nlog = Path(artifacts_dir, 'log.jsonl')\n"
     write_notebook(
@@ -80,11 +80,11 @@ def log_of(artifacts: Path) -> list[list[Any]]:
 
 
 class TestRun:
-    """One run of two notebooks, looked at from every side."""
+    """One run of two notebooks."""
 
     @pytest.fixture
     def artifacts(self, tmp_path: Path, notebooks: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        # A user's own kernel of the same name, and a plotting backend, must not get in the way.
+        # A user's own python3 kernel and plotting backend make no difference.
         kernel = tmp_path / "jupyter" / "kernels" / "python3"
         kernel.mkdir(parents=True)
         argv = ["/nowhere/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -102,7 +102,7 @@ class TestRun:
         ])  # fmt: skip
         assert code == 0
 
-        # In order, each with what it declares; relative folders are those of the caller.
+        # In order, each with the parameters that it declares; relative folders start at the working directory.
         prepare, train = log_of(artifacts)
         assert prepare[:3] == ["prepare", str(tmp_path / "mine"), 3]
         assert train == ["train", 5, 1.0, [64], "auto"]
@@ -154,7 +154,7 @@ class TestRun:
             "models/v1",
         ):
             assert line in said, line
-        # The committed notebooks are left as they were.
+        # The committed notebooks are unchanged.
         assert 'execution_count": null' in (notebooks / "01_prepare.ipynb").read_text()
 
 
@@ -173,7 +173,7 @@ class TestFailure:
     def test_the_run_stops_and_says_where(
         self, failing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        # A heading is what starts with '#': this cell is code all the same.
+        # The first line of this code cell must not start with '#', which would make it a heading.
         node = nbformat.read(failing / "02_second.ipynb", as_version=4)
         node.cells[3] = new_code_cell("limit = 12\nraise ValueError('articles.csv has no column article_id')")
         nbformat.write(node, failing / "02_second.ipynb")
@@ -231,7 +231,7 @@ class TestFailure:
             [*command, *arguments],
             stderr=subprocess.PIPE,
             text=True,
-            # A shell's background job ignores SIGINT, and so would its children.
+            # A background job of a shell ignores SIGINT, and so do its children.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
@@ -265,7 +265,7 @@ class TestParameters:
         assert "unknown parameter num_epoch: did you mean num_epochs?" in said
         assert "01_prepare, 02_train declare: artifacts_dir, data_dir, device" in said
 
-    def test_every_mistake_is_told_at_once(
+    def test_every_mistake_is_reported_at_once(
         self, notebooks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.refuse(notebooks, tmp_path, "test_days", "1.5", "num_epochs", "many", "nonsense", "1")
@@ -364,7 +364,7 @@ def test_the_report_has_the_figures_alternative_text(tmp_path: Path, monkeypatch
     axes.set_title("Prices", loc="left")
     style.show(figure, 'Less than <0.02> & "so".')
     plt.close(figure)
-    data, metadata = shown[0]._repr_mimebundle_()  # as a kernel writes it down
+    data, metadata = shown[0]._repr_mimebundle_()  # as a kernel stores it
     figures = [new_output("display_data", data, metadata=metadata), new_output("display_data", data)]
     nbformat.write(new_notebook(cells=[new_code_cell("draw()", outputs=figures)]), tmp_path / "report.ipynb")
     assert write_report(tmp_path / "report.ipynb")
@@ -372,7 +372,7 @@ def test_the_report_has_the_figures_alternative_text(tmp_path: Path, monkeypatch
     ((_, alt),) = re.findall(r"""alt=(["'])(.*?)\1""", described)
     assert html.unescape(alt) == 'Figure: Prices. Less than <0.02> & "so".'
     assert 'alt=""' in plain
-    assert re.search(r'width="\d+"', described), "a figure for sharp screens is shown at twice its size"
+    assert re.search(r'width="\d+"', described), "without a width, an image for sharp screens is too large"
 
 
 class TestProgress:

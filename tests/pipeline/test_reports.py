@@ -61,7 +61,7 @@ def test_a_formula_is_inside_the_page(tmp_path: Path) -> None:
     assert str(image["src"]).startswith("data:image/svg+xml")
 
 
-def test_what_cannot_be_shown_is_a_warning_and_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_notebook_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "01_a.ipynb").write_text("{}")
     with caplog.at_level(logging.WARNING):
         assert not reports.write_report(tmp_path / "01_a.ipynb")
@@ -69,7 +69,7 @@ def test_what_cannot_be_shown_is_a_warning_and_no_end(tmp_path: Path, caplog: py
     assert "no HTML of 01_a.ipynb" in caplog.text
 
 
-def test_facts_are_noted_down_in_order_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_values_keep_their_order_and_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
     record({"recall": 0.5, "MAP": 0.1, "best": "repurchase"})
@@ -118,7 +118,7 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_runs_of_before_these_pages_are_listed_too(tmp_path: Path) -> None:
+def test_runs_of_older_versions_are_in_the_table(tmp_path: Path) -> None:
     (tmp_path / "runs" / "old").mkdir(parents=True)
     old = {"run_id": "old", "started": "2025-01-01T10:00:00+00:00", "status": "done", "notebooks": [], "parameters": {}}
     (tmp_path / "runs" / "old" / "run.json").write_text(json.dumps(old))

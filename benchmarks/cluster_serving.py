@@ -1,132 +1,51 @@
-"""The service on Ray Serve: requests a second beside `python -m app`, and what a kill and rollouts under load do.
+"""The service on Ray Serve: requests a second beside `python -m app`, and failures during kills and rollouts.
 
-    python -m benchmarks.cluster_serving --model artifacts/model [--seconds 10] [--json cluster_serving.json]
+    python -m benchmarks.cluster_serving [--model artifacts/model] [--seconds 10] [--json cluster_serving.json]
 
-`wrk` sends as in `benchmarks.serving`, 16 at once, to one and two workers and to one and two replicas, the client
-beside them on the same machine. Then clients that keep their connections, and open others when they are told to, ask
-two replicas without a pause, while
+`wrk` sends as in `benchmarks.serving`, 16 at once, to one and two workers and to one and two replicas. The client is on
+the same machine. Then 16 clients ask two replicas without a pause during these events:
 
-* kills: a replica is killed (SIGKILL), as soon as the one before has been replaced;
-* new model: another version of the model is published, and each replica takes it by itself. Each answer is compared
-  with what each version says of that customer.
+* kill: the newest replica is killed (SIGKILL), five times, each after the one before has been replaced.
+* new model: another version of the model is published, and each replica loads it. Each answer is compared with both
+  versions' answers.
 * rollout: the service is deployed again, and Serve replaces the replicas one by one.
 
-A request is failed if it got no whole answer, or another than 200.
+A client opens a new connection when the service asks for it. A request has failed without a whole answer of status 200.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from app.cluster.__main__ import start, stop
 from app.settings import Settings
-from benchmarks.measuring import machine, save
-from benchmarks.serving import load, posted, serving, write_bodies
-from benchmarks.soak import point, publish_two
-from hm_utils.files import resolve
+from benchmarks.load import ask, free_port, publish_two, requests_of, serving, under_load, wait_for
+from benchmarks.measuring import Run, machine, parser, save, show
+from benchmarks.serving import NO_WRK, load, write_bodies
+from hm_utils.files import point_link, resolve
 
-CONNECTIONS, CUSTOMERS = 16, 200
-SETTLED = 2.0  # seconds of load before and after what happens
 TAKEN = 15.0  # seconds after which every replica has a new model
-LONGEST = 120.0  # seconds until a replica must have been replaced
-
-
-@dataclass
-class Load:
-    """What clients saw while something happened.
-
-    Attributes:
-        sent, failed: requests.
-        longest: seconds that one waited for its answer.
-        problems: of the first failed ones.
-        answers: the different bodies that each message was answered with.
-    """
-
-    sent: int = 0
-    failed: int = 0
-    longest: float = 0.0
-    problems: list[str] = field(default_factory=list)
-    answers: dict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
-
-    def fail(self, problem: str) -> None:
-        self.failed += 1
-        if len(self.problems) < 10:
-            self.problems.append(problem)
-
-    def facts(self) -> dict[str, Any]:
-        return {"requests": self.sent, "failed": self.failed, "longest wait s": self.longest}
-
-
-def under_load(port: int, messages: Sequence[bytes], happens: Callable[[], object]) -> Load:
-    """Ask without a pause, from before ``happens`` is called until after it has returned."""
-    seen = Load()
-
-    async def client(number: int, over: asyncio.Event) -> None:
-        place = number
-        while not over.is_set():
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            kept = True
-            while kept and not over.is_set():
-                message = messages[place % len(messages)]
-                place += CONNECTIONS
-                seen.sent += 1
-                began = time.perf_counter()
-                try:
-                    status, kept, body = await answered(reader, writer, message)
-                except (OSError, EOFError) as error:
-                    seen.fail(f"{error!r} after {time.perf_counter() - began:.3f} s")
-                    break
-                seen.longest = max(seen.longest, time.perf_counter() - began)
-                if status == 200:
-                    seen.answers[message].add(body)
-                else:
-                    seen.fail(f"status {status}: {body[:200]!r}")
-            writer.close()
-
-    async def everybody() -> None:
-        over = asyncio.Event()
-        clients = [asyncio.create_task(client(number, over)) for number in range(CONNECTIONS)]
-        try:
-            await asyncio.sleep(SETTLED)
-            await asyncio.to_thread(happens)
-            await asyncio.sleep(SETTLED)
-        finally:
-            over.set()
-            await asyncio.gather(*clients)
-
-    asyncio.run(everybody())
-    return seen
-
-
-async def answered(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes
-) -> tuple[int, bool, bytes]:
-    """Send a message; the status, whether the connection may be used again, and the body. Raises EOFError."""
-    writer.write(message)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
-    length = next((int(line[15:]) for line in head if line.startswith(b"content-length:")), 0)
-    return int(head[0].split()[1]), b"connection: close" not in head, await reader.readexactly(length)
+KILLS = 5
+SERVICES = {
+    "python -m app": ["app"],
+    "python -m app, two workers": ["app", "--workers", "2"],
+    "one replica": ["app.cluster", "--replicas", "1"],
+    "two replicas": ["app.cluster", "--replicas", "2"],
+}
 
 
 def replicas(pid: int) -> list[int]:
-    """The replicas among the processes that ``pid`` started, and those started, oldest first."""
+    """The replicas among the descendants of the process ``pid``, oldest first."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # a thread or a process that ends meanwhile
@@ -137,101 +56,62 @@ def replicas(pid: int) -> list[int]:
 
 
 def kill_one(pid: int) -> None:
-    """Kill the newest replica of the service that ``pid`` started, and wait until another is in its place."""
+    """Kill the newest replica of the service that ``pid`` started, and wait for its replacement."""
     before = replicas(pid)
     os.kill(before[-1], signal.SIGKILL)
     wait_for(lambda: len(set(replicas(pid)) - {before[-1]}) == len(before))
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + LONGEST
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"it did not happen within {LONGEST:.0f} s")
-        time.sleep(0.1)
-
-
-def throughput(model: Path, seconds: int) -> list[dict[str, Any]]:
-    commands = {
-        "python -m app": ["app"],
-        "python -m app, two workers": ["app", "--workers", "2"],
-        "one replica": ["app.cluster", "--replicas", "1"],
-        "two replicas": ["app.cluster", "--replicas", "2"],
-    }
-    rows = []
+def throughput(model: Path, seconds: int) -> dict[str, Run]:
+    rows = {}
     with tempfile.TemporaryDirectory() as folder:
         plain, _ = write_bodies(Path(folder), model)
-        for name, command in commands.items():
-            with serving(command, model) as (_, port, start):
-                load(port, plain, CONNECTIONS, 3)
-                rows.append({"": name, "start s": start, **load(port, plain, CONNECTIONS, seconds)})
-            print(f"{name}: {rows[-1]['requests/s']:,.0f} requests/s", file=sys.stderr, flush=True)
+        for name, command in SERVICES.items():
+            with serving(command, model) as (_, port, began):
+                load(port, plain, 16, 3)
+                rows[name] = {"start s": began, **load(port, plain, 16, seconds)}
     return rows
 
 
-def events(model: Path, kills: int) -> dict[str, dict[str, Any]]:
+def events(model: Path) -> dict[str, Run]:
     """What clients saw of kills, of a new model and of a rollout."""
-    ids = np.load(model / "customer_ids.npy", mmap_mode="r", allow_pickle=False)
-    messages = [posted({"customer_id": ids[row].decode()}) for row in range(min(CUSTOMERS, len(ids)))]
-    found: dict[str, dict[str, Any]] = {}
+    messages, found = requests_of(model), {}
     with tempfile.TemporaryDirectory(dir=model.parent) as folder:  # hard links need one file system
-        versions = publish_two(model, Path(folder))
-        link = Path(folder) / "model"
-        point(link, versions[0])
+        versions, link = publish_two(model, Path(folder)), Path(folder) / "model"
+        point_link(link, versions[0])
         settings, port, pid = Settings(model=link, reload_seconds=1, access_log=False), free_port(), os.getpid()
+
+        def publish() -> None:
+            point_link(link, versions[1])
+            time.sleep(TAKEN)
+
         start(settings, 2, "127.0.0.1", port)
         try:
-            first = under_load(port, messages, lambda: None).answers
-            for number in range(kills):
+            first = ask(port, messages)
+            for number in range(KILLS):
                 wait_for(lambda: len(replicas(pid)) == 2)
                 found[f"kill {number + 1}"] = under_load(port, messages, lambda: kill_one(pid)).facts()
-
-            def publish() -> None:
-                point(link, versions[1])
-                time.sleep(TAKEN)
-
-            publishing = under_load(port, messages, publish)
-            second = under_load(port, messages, lambda: None).answers
-            known = {message: first[message] | second[message] for message in messages}
-            odd = sum(len(publishing.answers[message] - known[message]) for message in messages)
-            found["new model"] = publishing.facts() | {"answers of no version": odd}
-            rollout = under_load(port, messages, lambda: start(settings, 2, "127.0.0.1", port))
-            found["rollout"] = rollout.facts()
+            seen = under_load(port, messages, publish)
+            found["new model"] = seen.facts() | seen.by_version([first, ask(port, messages)])
+            found["rollout"] = under_load(port, messages, lambda: start(settings, 2, "127.0.0.1", port)).facts()
         finally:
             stop()
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.cluster_serving",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", default="artifacts/model", help="folder of a published model (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=10, help="of each row (%(default)s)")
-    parser.add_argument("--kills", type=int, default=5, help="one after the other (%(default)s)")
-    parser.add_argument("--json", type=Path, help="write everything here too")
-    options = parser.parse_args(arguments)
+    options = parser("cluster_serving", __doc__, model=True)
+    options.add_argument("--seconds", type=int, default=10, help="load of each row (%(default)s)")
+    chosen = options.parse_args(arguments)
     if shutil.which("wrk") is None:
-        print("error: wrk is not installed (Debian, Ubuntu: apt install wrk; macOS: brew install wrk)", file=sys.stderr)
+        print(NO_WRK, file=sys.stderr)
         return 1
-    model = resolve(options.model).resolve()
-    report: dict[str, Any] = {"machine": machine("ray", "fastapi", "uvicorn", "torch", "scann")}
-    report["rows"] = throughput(model, options.seconds)
-    save(options.json, report)
-    print(pd.DataFrame(report["rows"]).set_index("").to_string(float_format="{:,.2f}".format), flush=True)
-    report["events"] = events(model, options.kills)
-    save(options.json, report)
-    seen = pd.DataFrame(list(report["events"].values()), index=list(report["events"]))
-    print(seen.to_string(float_format="{:,.2f}".format, na_rep="–"))
+    model = resolve(chosen.model).resolve()
+    report: Run = {"machine": machine("ray", "fastapi", "uvicorn", "torch", "scann")}
+    for part, figures in (("throughput", throughput(model, chosen.seconds)), ("events", events(model))):
+        report[part] = figures
+        save(chosen.json, report)
+        show(f"{chosen.model}: {part}", pd.DataFrame.from_dict(figures, orient="index"), report)
     return 0
 
 

@@ -1,25 +1,22 @@
-"""How quick the demo page is, in Chromium: first paint, weight, and panning the map of a full-size catalogue.
+"""How fast the demo page is in Chromium: first paint, weight, and panning the map of a full-size catalogue.
 
-    python -m benchmarks.page --model artifacts/model [--articles 105542] [--json page.json]
+    python -m benchmarks.page [--model artifacts/model] [--json page.json]
 
-Served by this process, with the map of `--articles` articles in clusters at random in the model's place, as panning
-depends on how many there are and not on which. The times are the browser's own: paint from its performance timeline,
-frames from requestAnimationFrame while the mouse drags the map, zoomed out and zoomed in. Chromium without a graphics
-card draws pixel by pixel.
+This process serves the page. 105,542 articles in random clusters take the place of the model's map, as panning depends
+on their number alone. The times are the browser's own: paint from its performance timeline, frames from
+requestAnimationFrame while the mouse drags the map, zoomed out and zoomed in.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import shutil
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -29,13 +26,14 @@ from playwright.sync_api import Page, sync_playwright
 from app.main import create_app
 from app.routes.page import FILES
 from app.settings import Settings
-from benchmarks.measuring import machine, save
+from benchmarks.growth import ARTICLES
+from benchmarks.load import wait_for
+from benchmarks.measuring import Run, machine, parser, save, show
 from hm_utils.files import resolve
 from hm_utils.serving.article_map import pack
 from hm_utils.serving.recommender import Recommender
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1280, 900
 FRAMES = """() => { const times = window.times = []; const tick = (t) => { times.push(t);
 if (times === window.times) requestAnimationFrame(tick); }; requestAnimationFrame(tick); }"""
 
@@ -51,7 +49,7 @@ def full_size_map(model: Recommender, articles: int) -> bytes:
     return pack(places, own + others, groups)
 
 
-@contextlib.contextmanager
+@contextmanager
 def served(model: Recommender) -> Iterator[int]:
     """The service in a thread, on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -59,9 +57,8 @@ def served(model: Recommender) -> Iterator[int]:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
         try:
+            wait_for(lambda: server.started or not thread.is_alive(), pause=0.01)
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
@@ -78,7 +75,7 @@ def first_paint(page: Page, address: str) -> dict[str, float]:
 
 
 def panning(page: Page, seconds: float) -> dict[str, float]:
-    """Drags the map in circles; how many frames that gave, and how long the slow ones were."""
+    """Drag the map in circles; the frames, and how long the slow ones took."""
     box = page.locator("#map-marks").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + min(box["height"], 500) / 2
@@ -91,22 +88,16 @@ def panning(page: Page, seconds: float) -> dict[str, float]:
         page.mouse.move(x + 150 * np.sin(turn), y + 100 * (1 - np.cos(turn)))
     times = np.diff(page.evaluate("window.times"))
     page.mouse.up()
-    return {
-        "frames/s": 1000 / float(times.mean()),
-        "median ms": float(np.median(times)),
-        "p95 ms": float(np.quantile(times, 0.95)),
-        "over 20 ms": float((times > 20).mean()),
-    }
+    slow = {"median ms": float(np.median(times)), "p95 ms": float(np.quantile(times, 0.95))}
+    return {"frames/s": 1000 / float(times.mean()), **slow}
 
 
-def measure(model: Recommender, articles: int, browser: str, seconds: float) -> dict[str, Any]:
-    model.packed_map = full_size_map(model, articles)
-    with served(model) as port, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser)
-        address = f"http://127.0.0.1:{port}/"
-        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        paints = [first_paint(page, address) for _ in range(3)]
-        rows = {}
+def measure(model: Recommender, articles: int, browser: str, seconds: float = 5.0) -> Run:
+    packed, rows = full_size_map(model, articles), {}
+    with mock.patch.object(Recommender, "packed_map", packed), served(model) as port, sync_playwright() as playwright:
+        address, chromium = f"http://127.0.0.1:{port}/", playwright.chromium.launch(executable_path=browser)
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        paints = pd.DataFrame([first_paint(page, address) for _ in range(3)])
         page.goto(f"{address}#map")
         page.reload()
         page.wait_for_selector("#map-marked .link")
@@ -118,35 +109,24 @@ def measure(model: Recommender, articles: int, browser: str, seconds: float) -> 
                 page.keyboard.press("+")
             rows[name] = panning(page, seconds)
         chromium.close()
-    return {
-        "paint": {name: float(np.median([one[name] for one in paints])) for name in paints[0]},
-        "panning": rows,
-        "painter": painter,
-        "page bytes": sum(len(file.content) for file in FILES.values()),
-        "map bytes": len(model.packed_map),
-        "articles": articles,
-    }
+    weights = {"page bytes": sum(len(file.content) for file in FILES.values()), "map bytes": len(packed)}
+    return {"paint": paints.median().to_dict(), "panning": rows, "painter": painter, **weights, "articles": articles}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="artifacts/model", help="folder of a published model (%(default)s)")
-    parser.add_argument("--articles", type=int, default=105_542, help="points of the map (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=5, help="of panning (%(default)s)")
-    parser.add_argument("--json", type=Path, help="write everything here too")
-    options = parser.parse_args(arguments)
+    chosen = parser("page", __doc__, model=True).parse_args(arguments)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         print("error: there is no Chromium (Debian, Ubuntu: apt install chromium)", file=sys.stderr)
         return 1
-    found = measure(Recommender.load(resolve(options.model)), options.articles, browser, options.seconds)
-    save(options.json, {"machine": machine("playwright", "fastapi", "uvicorn"), **found})
-    print(pd.DataFrame(found["panning"]).T.to_string(float_format="{:,.2f}".format))
-    facts = {**found["paint"], **{name: found[name] for name in ("painter", "page bytes", "map bytes", "articles")}}
-    print(pd.Series(facts).to_string(float_format="{:,.1f}".format))
-    return 0
+    report: Run = {"machine": machine("playwright", "fastapi", "uvicorn")}
+    found = measure(Recommender.load(resolve(chosen.model)), ARTICLES, browser)
+    save(chosen.json, report | found)
+    facts = {**found.pop("paint"), **{name: found[name] for name in ("painter", "page bytes", "map bytes", "articles")}}
+    heading = ", ".join(
+        f"{name} {value:.0f}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
+    )
+    return show(heading, pd.DataFrame.from_dict(found["panning"], orient="index"), report)
 
 
 if __name__ == "__main__":

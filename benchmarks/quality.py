@@ -1,36 +1,31 @@
-"""How good the two-tower is: beside the baselines, beside other projects' recommenders, and without each of its parts.
+"""How good the two-tower is: beside the baselines and other projects' recommenders, and without each of its parts.
 
     python -m benchmarks.quality --data-dir data/raw [--only ours baselines peers ablation] [--json out.json]
     python -m benchmarks.quality --data-dir data/raw --val-days 1 --test-days 1 --seeds 3 -p num_epochs 5
 
-Everything is measured in this run, on the same split and for every customer who bought in the test days:
+All rows share the split, and count every customer who bought in the test days:
 
-* ours: the two-tower as notebook 03 trains and 04 evaluates it, alone and with repurchase; and refitted on the
-  validation days too, for the epochs that they chose, as it is published. The baselines and the peers learn from
-  these days as well.
+* ours: the two-tower as notebook 03 trains and 04 evaluates it, alone and with repurchase. "refitted" is trained again
+  with the validation days, for the epochs that they chose, as it is published. Baselines and peers learn from these
+  days too.
 * baselines: those of `hm_utils.evaluation.baselines`, and the oracle where the data is a sample.
-* peers: RecTools' SASRec and implicit's item-item (`benchmarks.peers`, needs `make bench-env`). Their settings are
-  chosen on the validation days; they are then fitted on everything before the test days.
-* ablation: the two-tower with repurchase with one part switched off, trained and calibrated anew, less the whole one.
-  Also of the two-tower alone, and alone with every customer's history hidden ("as if new"). `--without` says which.
+* peers: RecTools' SASRec and implicit's item-item (`benchmarks.peers`, needs `make bench-env`), fitted on everything
+  before the test days, with the settings that do best on the validation days.
+* ablation: the two-tower with repurchase with one part switched off, trained and calibrated anew, minus the whole one.
+  "alone" is without repurchase, "as if new" also with every history hidden.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
-import logging
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import version
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -41,268 +36,188 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.measuring import Run, chosen_of, machine, notebook_parameters, parser, save, show
 from benchmarks.peers import SETTINGS, TOP_K
 from hm_utils.arrays import Int32
-from hm_utils.data import examples
-from hm_utils.data.examples import BatchMaker
 from hm_utils.data.features import MISSING, UNKNOWN, CatalogueState
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.purchases import Baskets
 from hm_utils.data.raw import read_raw
 from hm_utils.evaluation.baselines import BASELINES, chain, popularity_by_age, recent_popularity
 from hm_utils.evaluation.comparison import EVERYONE, evaluate
+from hm_utils.evaluation.decision import PUBLISHED
 from hm_utils.files import repository_root, resolve
 from hm_utils.model import snapshot
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import ID_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
-from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
-from hm_utils.sample import NoTruthError, Truth, oracle_ranking, truth_of
-from hm_utils.serving.publishing import PUBLISHED
-from hm_utils.training import loop
+from hm_utils.pipeline.parameters import ParameterError
+from hm_utils.sample import NoTruthError, oracle_ranking, truth_of
+from hm_utils.training import batches, loop, negatives, optimizer
 from hm_utils.training.calibration import calibrate
-from hm_utils.training.loop import TrainingInputs, TrainingSettings, train
+from hm_utils.training.fit import tower_config, training_inputs
+from hm_utils.training.loop import TrainingSettings, train
 from hm_utils.training.refit import refit
 from hm_utils.training.validation import MONITOR, validation
 
-logger = logging.getLogger(__name__)
-
 PARTS = ("ours", "baselines", "peers", "ablation")
-NOTEBOOKS = ("02_preprocessing", "03_training")  # whose parameters are the settings
 PEER_PYTHON = Path(".venv-peers/bin/python")
 FULL = "two-tower"
-# Columns of the ablation alone: the two-tower's own, without repurchase; and with every customer's history hidden, as
-# if each of them had just registered.
 ALONE = "MAP@12 alone"
 AS_IF_NEW = {"MAP@12 as if new": "MAP@12", "recall@100 as if new": "recall@100"}
-
+SLICES = {"": EVERYONE, "warm ": "bought before", "cold ": "never bought"}
 # Columns of the table: metric and slice of `hm_utils.evaluation.comparison`.
-COLUMNS = {
-    "MAP@12": ("MAP@12", EVERYONE),
-    "recall@100": ("recall@100", EVERYONE),
-    "warm MAP@12": ("MAP@12", "bought before"),
-    "warm recall@100": ("recall@100", "bought before"),
-    "cold MAP@12": ("MAP@12", "never bought"),
-    "cold recall@100": ("recall@100", "never bought"),
-    "new recall@100": ("recall@100", "new to the customer"),
-    "new in the shop recall@100": ("recall@100", "new in the shop"),
-}
+COLUMNS = {f"{short}{metric}": (metric, part) for short, part in SLICES.items() for metric in ("MAP@12", "recall@100")}
+COLUMNS |= {f"{part} recall@100": ("recall@100", part) for part in ("new to the customer", "new in the shop")}
 
-Run = dict[str, Any]  # seed, seconds, the columns, and what else there is to say
+Patch = tuple[Any, str, Any]  # a class or module, the name of its attribute, and the replacement
 
 
-# ---- ablations -----------------------------------------------------------------------------------
+def blank(owner: Any, name: str, **changes: Callable[[Any], Any]) -> Patch:
+    """Replace a function by itself with ``changes[argument]`` of these arguments.
 
-
-@dataclass(frozen=True)
-class Ablation:
-    """How a part of the model is switched off; whatever is named is replaced, in training and afterwards.
-
-    Attributes:
-        settings: of :class:`TrainingSettings`.
-        batches: arguments of :class:`BatchMaker`.
-        blank: (a class or module, the name of a function in it, {argument: what it is turned into}).
-        constants: (module, name, value).
-    """
-
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    batches: Mapping[str, Any] = field(default_factory=dict)
-    blank: tuple[tuple[Any, str, Mapping[str, Callable[[Any], Any]]], ...] = ()
-    constants: tuple[tuple[Any, str, Any], ...] = ()
-
-
-def _hide_identity(categories: Tensor) -> Tensor:
-    return torch.cat([torch.full_like(categories[:, :ID_COLUMNS], UNKNOWN), categories[:, ID_COLUMNS:]], dim=1)
-
-
-def _hide_content(categories: Tensor) -> Tensor:
-    return torch.cat([categories[:, :ID_COLUMNS], torch.full_like(categories[:, ID_COLUMNS:], MISSING)], dim=1)
-
-
-def _hide_names(items: Tensor) -> Tensor:
-    return F.pad(items[:, : -TowerConfig.identity_dim], (0, TowerConfig.identity_dim))
-
-
-ABLATIONS: dict[str, Ablation] = {
-    "without names": Ablation(blank=((UserTower, "forward", {"items": _hide_names}),)),
-    "without ids": Ablation(blank=((ItemTower, "forward", {"categories": _hide_identity}),)),
-    "without categories and price": Ablation(blank=((ItemTower, "forward", {"categories": _hide_content}),)),
-    "without the catalogue's state": Ablation(blank=((ItemTower, "forward", {"state": torch.zeros_like}),)),
-    "without history": Ablation(blank=((UserTower, "forward", {"mask": torch.zeros_like}),)),
-    "without recency": Ablation(blank=((UserTower, "forward", {"days_since": torch.zeros_like}),)),
-    "without customer attributes": Ablation(blank=((UserTower, "forward", {"attributes": torch.zeros_like}),)),
-    "without context": Ablation(batches={"context_share": 0.0}),
-    "without logQ": Ablation(
-        blank=((loop, "sampled_softmax_loss", {"log_expected_count": torch.zeros_like}),),
-    ),
-    "without history dropout": Ablation(batches={"history_dropout": 0.0}),
-    "without counted popularity": Ablation(
-        blank=(
-            (examples, "log_popularity", {"sales": np.zeros_like}),
-            (snapshot, "log_popularity", {"sales": np.zeros_like}),
-        )
-    ),
-    "without popularity in training": Ablation(constants=((loop, "LOGIT_ADJUSTMENT", 0.0),)),
-    "without halving popularity in training": Ablation(constants=((loop, "LOGIT_ADJUSTMENT", 1.0),)),
-    "without averaged weights": Ablation(constants=((loop, "AVERAGE_POWER", 1e12), (loop, "STEPS_PER_AVERAGE", 1))),
-}
-
-
-@contextmanager
-def blanked(owner: Any, name: str, changes: Mapping[str, Callable[[Any], Any]]) -> Iterator[None]:
-    """Inside the block, ``owner.name`` is called with ``changes[argument]`` of each of these arguments.
-
-    So a tower does not see an input, whoever calls it, and the towers need no switch for it.
-
-    Raises:
-        KeyError: when called, if it is not given such an argument.
+    A tower does not see an input then, whoever calls it, and needs no switch for it.
     """
     original = getattr(owner, name)
     signature = inspect.signature(original)
+    assert set(changes) <= set(signature.parameters), f"{name} has no argument {', '.join(changes)}"
 
     def call(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
-        for argument, change in changes.items():
-            bound.arguments[argument] = change(bound.arguments[argument])
+        bound.arguments |= {argument: change(bound.arguments[argument]) for argument, change in changes.items()}
         return original(*bound.args, **bound.kwargs)
 
-    with mock.patch.object(owner, name, call):
-        yield
+    return owner, name, call
 
 
-# ---- data, training, measuring -------------------------------------------------------------------
+def hide_ids(categories: Tensor) -> Tensor:
+    return torch.cat([torch.full_like(categories[:, :ID_COLUMNS], UNKNOWN), categories[:, ID_COLUMNS:]], dim=1)
+
+
+def hide_content(categories: Tensor) -> Tensor:
+    return torch.cat([categories[:, :ID_COLUMNS], torch.full_like(categories[:, ID_COLUMNS:], MISSING)], dim=1)
+
+
+def hide_identity_codes(items: Tensor) -> Tensor:
+    return F.pad(items[:, : -TowerConfig.identity_dim], (0, TowerConfig.identity_dim))
+
+
+# The patches, in training and afterwards, and the fields of BatchMaker.
+ABLATIONS: dict[str, tuple[Sequence[Patch], Mapping[str, float]]] = {
+    "without identity codes": ([blank(UserTower, "forward", items=hide_identity_codes)], {}),
+    "without ids": ([blank(ItemTower, "forward", categories=hide_ids)], {}),
+    "without categories and price": ([blank(ItemTower, "forward", categories=hide_content)], {}),
+    "without the catalogue's state": ([blank(ItemTower, "forward", state=torch.zeros_like)], {}),
+    "without history": ([blank(UserTower, "forward", mask=torch.zeros_like)], {}),
+    "without recency": ([blank(UserTower, "forward", days_since=torch.zeros_like)], {}),
+    "without customer attributes": ([blank(UserTower, "forward", attributes=torch.zeros_like)], {}),
+    "without context": ([], {"context_share": 0.0}),
+    "without logQ": ([blank(negatives, "sampled_softmax_loss", log_expected_count=torch.zeros_like)], {}),
+    "without history dropout": ([], {"history_dropout": 0.0}),
+    "without log popularity": (
+        [blank(part, "log_popularity", sales=np.zeros_like) for part in (batches, snapshot)],
+        {},
+    ),
+    "without logit adjustment": ([(loop, "LOGIT_ADJUSTMENT", 0.0)], {}),
+    "logit adjustment of 1": ([(loop, "LOGIT_ADJUSTMENT", 1.0)], {}),
+    "without averaged weights": ([(optimizer, "AVERAGE_POWER", 1e12), (loop, "STEPS_PER_AVERAGE", 1)], {}),
+}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part reads: the data, and who bought what in the test days.
+    """The input of every part.
 
     Attributes:
-        folder: where checkpoints and the peers' files go.
+        data_dir: the raw tables.
+        folder: for checkpoints and the peers' files.
         data: split by ``val_days`` and ``test_days``.
-        state: of the catalogue as of any day.
         truth: the baskets of the test days.
-        oracle: the sample's own probabilities, where the data is a sample.
         parameters: of the notebooks.
     """
 
+    data_dir: Path
     folder: Path
     data: Preprocessed
     state: CatalogueState
     truth: Baskets
-    oracle: Truth | None
     parameters: dict[str, Any]
 
     @classmethod
     def prepare(cls, data_dir: Path, folder: Path, parameters: dict[str, Any]) -> Bench:
         """Read and preprocess the tables as notebook 02 does."""
-        names = ("val_days", "test_days", "train_weeks")
-        data = preprocess(
-            read_raw(data_dir), folder / "preprocessed", **{name: parameters[name] for name in names}, seed=42
-        )
+        chosen = {name: parameters[name] for name in ("val_days", "test_days", "train_weeks")}
+        data = preprocess(read_raw(data_dir), folder / "preprocessed", **chosen, seed=42)
         truth = data.log.baskets_between(data.split.val_end, data.split.test_end)
-        try:
-            oracle = truth_of(data_dir, data.manifest["raw_fingerprint"])
-        except NoTruthError as reason:
-            logger.info("no oracle: %s", reason)
-            oracle = None
-        return cls(folder, data, CatalogueState(data.log), truth, oracle, parameters)
+        return cls(data_dir, folder, data, CatalogueState(data.log), truth, parameters)
 
     @property
     def as_of(self) -> int:
         """The first test day."""
         return self.data.split.val_end
 
-    def run(self, ranked: Int32, seconds: float, **facts: Any) -> Run:
-        """What the table says of a ranking of the test days' customers."""
+    def run(self, rank: Callable[[], Int32], seconds: float = 0.0, **facts: Any) -> Run:
+        """The columns of a ranking of the test days' customers; its time is added to ``seconds``."""
+        start = time.perf_counter()
+        ranked = rank()
+        seconds += time.perf_counter() - start
         evaluation = evaluate({"it": ranked}, self.truth, self.data.log, self.as_of)
         values = {name: evaluation.mean("it", metric, part) for name, (metric, part) in COLUMNS.items()}
         return {"seed": None, **facts, "seconds": seconds, **values}
 
 
-def chosen_of(dataclass_type: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that are also fields of a dataclass."""
-    return {each.name: parameters[each.name] for each in fields(dataclass_type) if each.name in parameters}
-
-
-def two_tower(bench: Bench, seed: int, ablation: Ablation | None = None, and_refit: bool = False) -> dict[str, Run]:
+def two_tower(bench: Bench, seed: int, ablation: str = "", and_refit: bool = False) -> dict[str, Run]:
     """Train as notebook 03 does and rank as notebook 04 does; with ``and_refit``, once more as it is published."""
-    ablation = ablation or Ablation()
-    data, log, as_of = bench.data, bench.data.log, bench.as_of
-    sizes = [bench.parameters[name] for name in TOWER_SIZES]
-    settings = TrainingSettings(**{**chosen_of(TrainingSettings, bench.parameters), "seed": seed, **ablation.settings})
-    arguments = {**chosen_of(BatchMaker, bench.parameters), **ablation.batches}
-    checkpoint = bench.folder / "two_tower.pt"
+    data, log, parameters, customers = bench.data, bench.data.log, bench.parameters, bench.truth.customers
+    training, checkpoint = data.training, bench.folder / "two_tower.pt"
+    settings = TrainingSettings(**chosen_of(TrainingSettings, parameters) | {"seed": seed})
+    config = tower_config(training, **{name: parameters[name] for name in TOWER_SIZES})
+    patches, of_batches = ABLATIONS.get(ablation, ([], {}))
+    start = time.perf_counter()
     with ExitStack() as stack:
-        for owner, name, changes in ablation.blank:
-            stack.enter_context(blanked(owner, name, changes))
-        for owner, name, value in ablation.constants:
-            stack.enter_context(mock.patch.object(owner, name, value))
-        start = time.perf_counter()
-        batches = BatchMaker(log, data.training.examples, **arguments)
-        inputs = TrainingInputs(batches, data.training.categories, bench.state, data.training.attributes)
+        for patch in patches:
+            stack.enter_context(mock.patch.object(*patch))
+        inputs = replace(training_inputs(log, training, settings), state=bench.state)
+        inputs = replace(inputs, batches=replace(inputs.batches, **of_batches))
         validate = validation(data, bench.state, settings.history_length)
-        config = data.training.tower_config(*sizes)
         result = train(config, inputs, settings, checkpoint, data.fingerprint, validate, MONITOR)
-        snapshots = [
-            Snapshot.take(
-                result.model,
-                data.training.categories_as_of(data.articles, log, day),
-                bench.state.as_of(day),
-                data.training.attributes,
-                log,
-                day,
-                settings.history_length,
-            )
-            for day in (data.split.train_end, as_of)
-        ]
-        calibration = calibrate(snapshots[0], log.baskets_between(data.split.train_end, as_of))
+
+        def taken(day: int) -> Snapshot:
+            categories = training.categories_as_of(data.articles, log, day)
+            now = bench.state.as_of(day)
+            return Snapshot.take(result.model, categories, now, training.attributes, log, day, settings.history_length)
+
+        calibration = calibrate(taken(data.split.train_end), log.baskets_between(data.split.train_end, bench.as_of))
+        tested = taken(bench.as_of)
+        seconds = time.perf_counter() - start
         facts = {"seed": seed, "epochs": result.best_epoch, "calibration": asdict(calibration)}
         models = {FULL: calibration.towers, PUBLISHED: calibration.scoring}
-        rankings = {name: snapshots[1].rank(bench.truth.customers, TOP_K, each) for name, each in models.items()}
-    seconds = time.perf_counter() - start
-    runs = {name: bench.run(ranked, seconds, **facts) for name, ranked in rankings.items()}
-    strangers = snapshots[1].without_histories()
-    hidden = bench.run(strangers.rank(bench.truth.customers, TOP_K, calibration.towers), seconds)
+        runs = {
+            name: bench.run(lambda: tested.rank(customers, TOP_K, scoring), seconds, **facts)  # noqa: B023
+            for name, scoring in models.items()
+        }
+    hidden = bench.run(lambda: tested.without_histories().rank(customers, TOP_K, calibration.towers))
     runs[PUBLISHED] |= {ALONE: runs[FULL]["MAP@12"]} | {name: hidden[column] for name, column in AS_IF_NEW.items()}
     if and_refit:
         start = time.perf_counter()
-        known = replace(data, log=log.before(as_of))
-        snapshot = refit(known, checkpoint, bench.folder / "refit.pt", settings.device).snapshot
+        known = replace(data, log=log.before(bench.as_of))
+        refitted = refit(known, checkpoint, bench.folder / "refit.pt", settings.device).snapshot
         seconds = time.perf_counter() - start
-        for name, each in models.items():
-            runs[f"{name}, refitted"] = bench.run(snapshot.rank(bench.truth.customers, TOP_K, each), seconds, **facts)
+        for name, scoring in models.items():
+            rank = lambda: refitted.rank(customers, TOP_K, scoring)  # noqa: B023, E731
+            runs[f"{name}, refitted"] = bench.run(rank, seconds, **facts)
     return runs
-
-
-# ---- the parts: each yields the name of a row and one run of it ----------------------------------
-
-
-def run_ours(bench: Bench, seeds: Sequence[int]) -> Iterator[tuple[str, Run]]:
-    for seed in seeds:
-        yield from two_tower(bench, seed, and_refit=True).items()
 
 
 def run_baselines(bench: Bench) -> Iterator[tuple[str, Run]]:
     log, customers = bench.data.log, bench.truth.customers
     for name, rank in {**BASELINES, "popularity by age": popularity_by_age(bench.data.customers["age"])}.items():
-        start = time.perf_counter()
-        ranked = rank(log, customers, bench.as_of, TOP_K)
-        yield name, bench.run(ranked, time.perf_counter() - start)
-    if bench.oracle is not None:
-        start = time.perf_counter()
-        ranked = oracle_ranking(bench.oracle, log, customers, bench.as_of, TOP_K)
-        yield "oracle", bench.run(ranked, time.perf_counter() - start)
-
-
-def run_ablation(
-    bench: Bench, seeds: Sequence[int], whole: Sequence[int], names: Sequence[str]
-) -> Iterator[tuple[str, Run]]:
-    """The ablations of these names, and the whole model for the seeds not in ``whole``, those that it has run for."""
-    for seed in seeds:
-        if seed not in whole:
-            yield from two_tower(bench, seed).items()
-        for name in names:
-            yield name, two_tower(bench, seed, ABLATIONS[name])[PUBLISHED]
+        yield name, bench.run(lambda: rank(log, customers, bench.as_of, TOP_K))  # noqa: B023
+    try:
+        oracle = truth_of(bench.data_dir, bench.data.manifest["raw_fingerprint"])
+    except NoTruthError as reason:
+        print(f"no oracle: {reason}", file=sys.stderr)
+        return
+    yield "oracle", bench.run(lambda: oracle_ranking(oracle, log, customers, bench.as_of, TOP_K))
 
 
 def run_peers(bench: Bench, seeds: Sequence[int]) -> Iterator[tuple[str, Run]]:
@@ -314,20 +229,20 @@ def run_peers(bench: Bench, seeds: Sequence[int]) -> Iterator[tuple[str, Run]]:
         for candidate in settings:
             ranked, _ = ask_peer(bench, peer, candidate, seeds[0], split.train_end, held_out.customers)
             score = evaluate({peer: ranked}, held_out, log, split.train_end).mean(peer, "MAP@12")
-            logger.info("%s with %s: validation MAP@12 %.4f", peer, candidate, score)
+            print(f"{peer} with {candidate}: validation MAP@12 {score:.4f}", file=sys.stderr)
             tried.append((score, candidate))
         best = max(tried, key=lambda each: each[0])[1]
         for seed in seeds if peer == "sasrec" else seeds[:1]:
             ranked, facts = ask_peer(bench, peer, best, seed, bench.as_of, bench.truth.customers)
-            seconds = sum(facts["seconds"].values())
-            told = {"served": facts["served"], "settings": best, "tried": tried, "versions": facts["versions"]}
-            yield f"{peer}, recent popularity", bench.run(ranked, seconds, seed=seed, **told)
+            seconds = sum(facts.pop("seconds").values())
+            run = bench.run(lambda: ranked, seconds, **facts | {"seed": seed, "tried": tried})  # noqa: B023
+            yield f"{peer}, recent popularity", run
 
 
 def ask_peer(
     bench: Bench, peer: str, settings: dict[str, Any], seed: int, as_of: int, customers: Int32
 ) -> tuple[Int32, dict[str, Any]]:
-    """``[n, 100]`` a peer's ranking, filled with the recent best-sellers, and what it says of itself."""
+    """``[n, 100]`` a peer's ranking, filled with the recent best-sellers, and its facts."""
     log = bench.data.log.before(as_of)
     files = {name: bench.folder / f"{name}.parquet" for name in ("interactions", "customers", "output")}
     purchases = pd.DataFrame({"user": log.customer, "item": log.article, "day": log.day})
@@ -345,38 +260,28 @@ def ask_peer(
 
 
 def peer_python() -> Path:
-    """The Python of the peers' environment.
-
-    Raises:
-        FileNotFoundError: it has not been made.
-    """
+    """The Python of the peers' environment. Raises FileNotFoundError."""
     path = repository_root() / PEER_PYTHON
     if not path.exists():
         raise FileNotFoundError(f"the peers' environment {path.parents[1]} is missing: run `make bench-env`")
     return path
 
 
-# ---- the tables ----------------------------------------------------------------------------------
-
-
 def comparison(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """A line a row: mean over the seeds and, where there are several, ± their standard deviation."""
-
-    def cell(values: pd.Series, digits: int) -> str:
-        if values.isna().all():
-            return "–"
-        spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
-        return f"{values.mean():.{digits}f}{spread}"
-
+    """A line a row: mean over the seeds ± their standard deviation, where there are several."""
     lines = {}
     for name, runs in rows.items():
-        table = pd.DataFrame(list(runs))
-        lines[name] = {column: cell(table[column], 4) for column in COLUMNS} | {"seconds": cell(table["seconds"], 1)}
+        means, spread = (pd.DataFrame(runs)[[*COLUMNS, "seconds"]].agg(how) for how in ("mean", "std"))
+        lines[name] = {
+            column: ("–" if np.isnan(means[column]) else f"{means[column]:.4f}")
+            + ("" if np.isnan(spread[column]) else f" ± {spread[column]:.4f}")
+            for column in means.index
+        }
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """A line an ablation: itself less the whole model of the same seed, mean and standard error over its seeds."""
+    """A line an ablation: itself minus the whole model of the same seed, mean and standard error over its seeds."""
     columns = [*COLUMNS, ALONE, *AS_IF_NEW]
     whole = pd.DataFrame(list(rows[PUBLISHED])).set_index("seed")[columns]
     lines = {}
@@ -390,110 +295,70 @@ def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def notebook_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings: what the notebooks declare, and what is given instead.
-
-    Raises:
-        ParameterError: an unknown name, or a value that does not fit.
-    """
-    paths = [repository_root() / "notebooks" / f"{name}.ipynb" for name in NOTEBOOKS]
-    values = {name: each.default for path in paths for name, each in declared_parameters(path).items()}
-    for fitting in check(paths, given).values():
-        values |= fitting
-    return values
-
-
-def save(path: Path | None, report: dict[str, Any]) -> None:
-    """Write the report as it is so far: a long run that is stopped leaves what it has measured."""
-    if path:
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(json.dumps(report, indent=1, default=str))
-        partial.replace(path)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", default="data/sample", help="folder of the raw tables (%(default)s)")
-    parser.add_argument("--val-days", help="days held out for choices, before the test days")
-    parser.add_argument("--test-days", help="the last days of the log")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (all)")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings a row (%(default)s)")
-    parser.add_argument("--ablation-seeds", type=int, default=1, help="trainings an ablation (%(default)s)")
-    parts = [name.removeprefix("without ") for name in ABLATIONS]
-    parser.add_argument("--without", nargs="+", choices=parts, default=parts, help="parts to switch off (all)")
-    parser.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="parameters",
-        help="of notebook 02 or 03, e.g. -p num_epochs 5; may be given many times",
-    )  # fmt: skip
-    parser.add_argument("--json", type=Path, help="write everything here too")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = dict(options.parameters)
-    given |= {name: value for name in ("val_days", "test_days") if (value := getattr(options, name)) is not None}
+    options = parser("quality", __doc__, data_dir="data/sample")
+    options.add_argument("--val-days", help="days held out for choices, before the test days")
+    options.add_argument("--test-days", help="the last days of the log")
+    options.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (all)")
+    options.add_argument("--seeds", type=int, default=3, help="trainings of a row (%(default)s)")
+    options.add_argument("--ablation-seeds", type=int, default=1, help="trainings of an ablation (%(default)s)")
+    options.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+                         help="of notebook 02 or 03, e.g. -p num_epochs 5; may be given many times")  # fmt: skip
+    chosen = options.parse_args(arguments)
+    given = dict(chosen.parameter) | {
+        name: value for name in ("val_days", "test_days") if (value := getattr(chosen, name)) is not None
+    }
     try:
         parameters = notebook_parameters(given)
-        if "peers" in options.only:
-            peer_python()  # said now rather than after an hour
-        measure(options, parameters)
+        if "peers" in chosen.only:
+            peer_python()  # fails now rather than after an hour
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench.prepare(resolve(chosen.data_dir), Path(folder), parameters)
+            return measure(bench, chosen)
     except (ParameterError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
-def measure(options: argparse.Namespace, parameters: dict[str, Any]) -> None:
+def measure(bench: Bench, chosen: Any) -> int:
     """Run the parts that are wanted, print the tables and write the JSON."""
-    seeds, ablation_seeds = range(1, options.seeds + 1), range(1, options.ablation_seeds + 1)
+    seeds, ablation_seeds = range(1, chosen.seeds + 1), range(1, chosen.ablation_seeds + 1)
     rows: dict[str, list[Run]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench.prepare(resolve(options.data_dir), Path(folder), parameters)
-        log, split = bench.data.log, bench.data.split
-        never = int((log.history_ends(bench.truth.customers, bench.as_of) == log.offsets[bench.truth.customers]).sum())
-        report: dict[str, Any] = {
-            "parameters": parameters,
-            "split": {
-                **asdict(split),
-                "first_test_day": log.date(split.val_end),
-                "last_test_day": log.date(log.last_day),
-            },
-            "customers": {"all": len(bench.truth), "warm": len(bench.truth) - never, "cold": never},
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in ("torch", "numpy", "pandas", "scipy")},
-            "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "platform": platform.platform()},
-            "rows": rows,
-        }
-        parts: dict[str, Callable[[], Iterator[tuple[str, Run]]]] = {
-            "ours": lambda: run_ours(bench, seeds),
-            "baselines": lambda: run_baselines(bench),
-            "peers": lambda: run_peers(bench, seeds),
-            "ablation": lambda: run_ablation(
-                bench,
-                ablation_seeds,
-                [run["seed"] for run in rows.get(FULL, [])],
-                [f"without {part}" for part in options.without],
-            ),
-        }
-        for part in (part for part in PARTS if part in options.only):
-            for name, run in parts[part]():
-                rows.setdefault(name, []).append(run)
-                shown = ", ".join(f"{column} {run[column]:.4f}" for column in COLUMNS)
-                logger.info("%s, seed %s, %.0f s: %s", name, run["seed"], run["seconds"], shown)
-                save(options.json, report)
-    print(
-        f"\n{len(bench.truth):,} customers of {log.date(split.val_end)} to {log.date(log.last_day)}, "
-        f"{never:,} of them cold; ± is the standard deviation over seeds.\n"
-    )
-    print(comparison({name: runs for name, runs in rows.items() if name not in ABLATIONS}).to_string())
-    for name, runs in rows.items():
-        if "served" in runs[0]:
-            print(f"\n{name}: {runs[0]['settings']}. The peer serves {runs[0]['served']:,} of the customers; recent")
-            print("popularity is what the others get, and what fills short lists.")
-    if "ablation" in options.only:
-        of_seeds = f"the mean of {len(ablation_seeds)} seed(s) ± its standard error"
-        print(f"\nOne part switched off, less the whole model: {of_seeds}.\n")
-        print(differences(rows).to_string())
+    log, split, customers = bench.data.log, bench.data.split, bench.truth.customers
+    warm = int(log.has_history(customers, bench.as_of).sum())
+    counts = {"all": len(customers), "warm": warm, "cold": len(customers) - warm}
+    report: Run = {"machine": machine("torch", "numpy", "pandas", "scipy"), "parameters": bench.parameters}
+    report |= {"split": asdict(split), "customers": counts, "rows": rows}
+
+    def wanted() -> Iterator[tuple[str, Run]]:
+        if "ours" in chosen.only:
+            for seed in seeds:
+                yield from two_tower(bench, seed, and_refit=True).items()
+        if "baselines" in chosen.only:
+            yield from run_baselines(bench)
+        if "peers" in chosen.only:
+            yield from run_peers(bench, seeds)
+        for seed in ablation_seeds if "ablation" in chosen.only else ():
+            if seed not in [run["seed"] for run in rows.get(FULL, [])]:
+                yield from two_tower(bench, seed).items()
+            for name in ABLATIONS:
+                yield name, two_tower(bench, seed, name)[PUBLISHED]
+
+    for name, run in wanted():
+        rows.setdefault(name, []).append(run)
+        figures = ", ".join(f"{column} {run[column]:.4f}" for column in COLUMNS)
+        print(f"{name}, seed {run['seed']}, {run['seconds']:.0f} s: {figures}", file=sys.stderr, flush=True)
+        save(chosen.json, report)
+    days = f"{log.date(split.val_end)} to {log.date(log.last_day)}"
+    heading = f"{counts['all']:,} customers of {days}, {counts['cold']:,} of them cold; ± is the standard deviation"
+    whole = comparison({name: runs for name, runs in rows.items() if name not in ABLATIONS})
+    show(f"{heading} over seeds", whole, report)
+    for name, (first, *_) in rows.items():
+        if "served" in first:
+            print(f"\n{name}: {first['settings']}; it serves {first['served']:,} of the customers.")
+    if "ablation" in chosen.only:
+        show("One part switched off, minus the whole model; ± is the standard error", differences(rows), report)
+    return 0
 
 
 if __name__ == "__main__":

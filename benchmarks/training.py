@@ -1,36 +1,29 @@
-"""How many examples a second are trained, where a step's time goes, and what feeding the towers in other ways costs.
+"""How many examples a second are trained, beside other ways of feeding the towers, and on Ray.
 
-    python -m benchmarks.training [--data-dir data/raw] [--only ours ceiling dataloader naive] [--json out.json]
+    python -m benchmarks.training [--data-dir data/sample] [--only ours ceiling dataloader naive tfrs] [--json out.json]
+    python -m benchmarks.training --only ours ray
 
-Every row reads the same preprocessed data, with the notebooks' default settings, in a process of its own. The first
-four train the same towers with the same loss and optimizers, as `hm_utils.training.loop` does an epoch:
+Every row reads the same preprocessed data with the notebooks' default settings, in a process of its own, and trains the
+same towers with the same loss and optimizers (but tfrs). The rows run in turn, twice. The clock starts after 100 steps,
+when memory is steady and the catalogue's state of every day is cached, as from the second epoch on.
 
 * ours: `BatchMaker` cuts the batches out of the memory-mapped log.
-* ceiling: the same on batches that were made before. What is missing to it is what feeding costs.
-* dataloader: a `torch.utils.data.Dataset`, an example an item, that slices the same arrays with numpy; `DataLoader`
-  shuffles and collates them, with 0 and with 2 workers, and the better is in the table. In the usual way the item
-  tower encodes the articles of a batch as they come, an example's own and its padded history's ("articles a step"),
-  with torch's own choice of how to multiply. "our step" encodes the distinct articles and looks them up, and
-  multiplies as ours does (`loop.quick_products`): what is left of the difference is what an example at a
-  time costs, and that batches of any day, which tear baskets apart, have more distinct articles.
-* naive: a `Dataset` that finds the customer's history by comparing every row of a DataFrame of the purchases. What
-  is compared is integers, which is quicker than Kaggle's ids of 64 letters. A batch may take longer than the whole
-  measurement, so single examples are timed, and a batch is taken to last 512 times as long. No same-basket context.
-* tfrs: TensorFlow Recommenders' retrieval task on arrays of finished histories (`benchmarks.tfrs`, which says how its
-  towers differ; needs `make bench-env`), with the articles of a batch as they come, and once. Its peak is of its own
-  process.
-
-The clock starts after a hundred steps, when memory is where it stays, with the catalogue's state and the popularity of
-every day at hand, as they are from the second epoch on; a later epoch's shuffling counts. All rows are run in turn, and
-again for every further round; of a row's runs the table shows the fastest. Peak memory is without a DataLoader's
-workers.
+* ceiling: the same on batches made in advance. The difference to it is the cost of feeding.
+* dataloader: a `Dataset` that slices the same arrays, an example an item, and `DataLoader` with 0 and 2 workers. The
+  item tower encodes the articles of a batch as they come, each example's own and its padded history's. "our step"
+  encodes every distinct article once and multiplies as ours does.
+* naive: a `Dataset` that finds the history by comparing every row of a DataFrame of the purchases. Single examples are
+  timed, and a batch takes 512 times as long.
+* tfrs: TensorFlow Recommenders' retrieval task on arrays of finished histories (`benchmarks.tfrs` describes how its
+  towers differ; needs `make bench-env`), with the articles of a batch as they come, and once.
+* ray: one thread alone, and one and two workers on Ray, which share the cores of this machine: the cost of working
+  together, not the gain. "sent" is a worker's traffic in a step, "the least" that of rings and nothing twice. Epochs of
+  300 steps; the fastest but the first counts. Needs `make cluster-env`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -38,8 +31,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, cast
@@ -48,70 +41,53 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from benchmarks.measuring import machine, measured, save
-from benchmarks.quality import chosen_of, notebook_parameters
-from hm_utils.data.examples import Batch, BatchMaker, Examples, gather_histories
+from benchmarks.measuring import Run, chosen_of, in_turn, machine, measured, notebook_parameters, parser, show, table
+from hm_utils.data.examples import DAYS_PER_BLOCK
 from hm_utils.data.features import CatalogueState
+from hm_utils.data.histories import Histories, gather_histories
+from hm_utils.data.popularity import log_popularity
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import read_raw
 from hm_utils.files import repository_root, resolve
-from hm_utils.model.towers import TOWER_SIZES, TwoTower
-from hm_utils.training.loop import (
-    STEPS_PER_AVERAGE,
-    Optimizers,
-    TrainingInputs,
-    TrainingSettings,
-    batch_loss,
-    polynomial_decay_average,
-    quick_products,
-)
+from hm_utils.model.towers import TOWER_SIZES, TowerConfig, TwoTower
+from hm_utils.training.batches import Batch, BatchMaker
+from hm_utils.training.fit import open_inputs, tower_config, training_inputs
+from hm_utils.training.loop import TrainingInputs, TrainingSettings, batch_loss, fast_matmul
+from hm_utils.training.negatives import InBatchNegatives
+from hm_utils.training.optimizer import STEPS_PER_AVERAGE, Optimizers, averaged_model
 
-logger = logging.getLogger(__name__)
-
-BUSY = 0.5  # load average above which the figures say more of what else runs
-ROWS = ("ours", "ceiling", "dataloader", "naive", "tfrs")
+PARTS = ("ours", "ceiling", "dataloader", "naive", "tfrs")
 TFRS_PYTHON = Path(".venv-tfrs/bin/python")
-OURS = "ours: BatchMaker"
-LOADER = "DataLoader, array Dataset"
-TFRS = "TensorFlow Recommenders"
-OUR_STEP = ", our step"  # of the DataLoader's rows; the others take the usual one
-ONCE = ", articles once"  # of TensorFlow Recommenders'
-WORKERS = (0, 2)
-
-WARM_UP = 100  # steps before the clock starts: until memory is where it stays
-MADE_BEFORE = 1_000  # batches of the ceiling: fewer, which come again and again, would stay in the processor's caches
+WARM_UP = 100  # steps before the clock starts: until memory is steady
+MADE_BEFORE = 1_000  # batches of the ceiling: fewer would stay in the processor's caches
 MOST_FOR_TFRS = 500_000  # examples handed over: more would take memory and change nothing
-PARTS = ("batch, ms", "forward, ms", "backward, ms", "update, ms")
+RAY_EPOCHS, RAY_STEPS = 3, 300
 
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a row's process is told.
-
-    Attributes:
-        folder: of the preprocessed data.
-        parameters: of the notebooks.
-        seconds: to measure for, after the warm-up.
-        threads: of torch and of TensorFlow.
-    """
+    """The preprocessed folder, the notebooks' parameters, seconds of a row after the warm-up, and torch's threads."""
 
     folder: Path
     parameters: dict[str, Any]
     seconds: float
     threads: int
 
+    @property
+    def settings(self) -> TrainingSettings:
+        return TrainingSettings(**chosen_of(TrainingSettings, self.parameters))
 
-# ---- the training loop ---------------------------------------------------------------------------
+    def config(self, data: Preprocessed) -> TowerConfig:
+        return tower_config(data.training, **{name: self.parameters[name] for name in TOWER_SIZES})
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Fresh towers and what they are trained on."""
+    """Fresh towers and their data."""
 
     model: TwoTower
     inputs: TrainingInputs
@@ -123,199 +99,154 @@ class Setup:
 
     @classmethod
     def of(cls, task: Task) -> Setup:
-        """As notebook 03 builds them, with the caches filled that an epoch fills."""
+        """As in notebook 03, with the caches filled that an epoch fills."""
         torch.set_num_threads(task.threads)
-        data = Preprocessed.load(task.folder)
-        training, settings = data.training, TrainingSettings(**chosen_of(TrainingSettings, task.parameters))
-        batches = BatchMaker(data.log, training.examples, **chosen_of(BatchMaker, task.parameters))
-        inputs = TrainingInputs(batches, training.categories, CatalogueState(data.log), training.attributes)
-        days = np.unique(training.examples.day)
-        batches.share_and_popularity(days)
-        for day in days.tolist():
+        data, settings = Preprocessed.load(task.folder), task.settings
+        inputs = training_inputs(data.log, data.training, settings)
+        for day in np.unique(data.training.examples.day).tolist():
             inputs.state.as_of(day)
         torch.manual_seed(settings.seed)
-        sizes = [task.parameters[name] for name in TOWER_SIZES]
-        return cls(TwoTower(training.tower_config(*sizes)).train(), inputs, settings)
+        return cls(TwoTower(task.config(data)).train(), inputs, settings)
 
-    def generator(self) -> np.random.Generator:
-        """That of training's first pass."""
-        return np.random.default_rng([self.settings.seed, 1])
-
-
-class _TimedBackward:
-    """Stands for a loss in `Optimizers.step`, which calls ``backward``, and keeps the ``seconds`` of that."""
-
-    def __init__(self, loss: Tensor) -> None:
-        self._loss, self.seconds = loss, 0.0
-
-    def backward(self) -> None:
-        start = time.perf_counter()
-        self._loss.backward()
-        self.seconds = time.perf_counter() - start
+    def epochs(self) -> Iterator[Batch]:
+        """Epoch after epoch, as training's first pass begins."""
+        rng = np.random.default_rng([self.settings.seed, 1])
+        while True:
+            yield from self.batches.epoch(rng)
 
 
-def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: int | None = None) -> dict[str, float]:
+def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: int | None = None) -> Run:
     """Train on the batches of ``feed`` as an epoch of `hm_utils.training.loop` does.
 
     Args:
-        seconds: to go on for after the warm-up, a step at least; a feed that ends first ends the training too.
-        warm_up: steps that are trained and not counted, by default ``WARM_UP``.
-
-    Returns:
-        examples/s, the milliseconds of ``PARTS``, the mean number of distinct articles a step, ``train_loss`` (mean
-        an example) and ``steps``; nan where no step was counted.
-
-    Raises:
-        FloatingPointError: the loss is not finite.
+        seconds: time after the warm-up, a step at least; a feed that ends first ends the training too.
+        warm_up: steps before the clock starts, by default ``WARM_UP``.
     """
-    model, inputs = setup.model, setup.inputs
-    warm_up = WARM_UP if warm_up is None else warm_up
-    averaged = AveragedModel(model, multi_avg_fn=polynomial_decay_average)
-    optimizers = Optimizers(model, setup.settings.learning_rate)
-    spent, total, examples, articles, steps = np.zeros(len(PARTS)), 0.0, 0, 0, 0
-    batches = iter(feed)
-    while steps <= warm_up or spent.sum() < seconds:
-        start = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            break
-        made = time.perf_counter()
-        loss = batch_loss(model, batch, inputs, "cpu")
-        forward = time.perf_counter()
-        timed = _TimedBackward(loss)
-        optimizers.step(cast(Tensor, timed))
-        of_epoch = steps % len(inputs.batches) + 1
-        if of_epoch % STEPS_PER_AVERAGE == 0 or of_epoch == len(inputs.batches):
+    model, warm_up = setup.model, WARM_UP if warm_up is None else warm_up
+    averaged, optimizers = averaged_model(model), Optimizers(model, setup.settings.learning_rate)
+    loss_sum, examples, articles, start = 0.0, 0, 0, time.perf_counter()
+    step, now = 0, start
+    for step, batch in enumerate(feed, start=1):
+        loss = batch_loss(model, batch, setup.inputs, "cpu")
+        optimizers.step(loss)
+        of_epoch = (step - 1) % len(setup.batches) + 1
+        if of_epoch % STEPS_PER_AVERAGE == 0 or of_epoch == len(setup.batches):
             averaged.update_parameters(model)
-        value = loss.item()
-        updated = time.perf_counter()
-        if not np.isfinite(value):
-            raise FloatingPointError(f"the loss of step {steps + 1} is {value}")
-        if steps >= warm_up:
-            spent += (made - start, forward - made, timed.seconds, updated - forward - timed.seconds)
-            total, examples = total + value * len(batch.customers), examples + len(batch.customers)
-            articles += len(batch.items)
-        steps += 1
-    counted = max(steps - warm_up, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = dict(zip(PARTS, (1_000 * spent / counted).tolist(), strict=True))
-        means = np.array([examples, total, articles]) / (spent.sum(), examples, counted)
-    return {
-        "examples/s": float(means[0]),
-        **parts,
-        "articles a step": float(means[2]),
-        "train_loss": float(means[1]),
-        "steps": counted,
-        "seconds": float(spent.sum()),
-    }
+        value, now = loss.item(), time.perf_counter()
+        if step <= warm_up:
+            start = now
+            continue
+        loss_sum, examples, articles = loss_sum + value * len(batch), examples + len(batch), articles + len(batch.items)
+        if now - start >= seconds:
+            break
+    counted, took = step - warm_up, now - start
+    rates = {"examples/s": examples / took, "ms a step": 1_000 * took / counted, "articles a step": articles / counted}
+    return {**rates, "train_loss": loss_sum / examples, "steps": counted, "seconds": took}
 
 
-# ---- ours, and batches made before ---------------------------------------------------------------
-
-
-def endless(batches: BatchMaker, rng: np.random.Generator) -> Iterator[Batch]:
-    """Epoch after epoch."""
-    while True:
-        yield from batches.epoch(rng)
-
-
-def ours(task: Task) -> dict[str, float]:
+def ours(task: Task) -> Run:
     setup = Setup.of(task)
-    with quick_products():
-        return train_steps(setup, endless(setup.batches, setup.generator()), task.seconds)
+    with fast_matmul():
+        return train_steps(setup, setup.epochs(), task.seconds)
 
 
-def ceiling(task: Task) -> dict[str, float]:
+def ceiling(task: Task) -> Run:
     setup = Setup.of(task)
-    made = list(islice(setup.batches.epoch(setup.generator()), MADE_BEFORE))
-    with quick_products():
+    made = list(islice(setup.epochs(), min(MADE_BEFORE, len(setup.batches))))
+    with fast_matmul():
         return train_steps(setup, cycle(made), task.seconds)
-
-
-# ---- a Dataset and a DataLoader ------------------------------------------------------------------
-
-
-def padded(articles: np.ndarray, days_since: np.ndarray, length: int) -> Item:
-    """``history``, ``days_since`` and ``mask`` of a history of at most ``length`` purchases, newest first."""
-    n = len(articles)
-    item: Item = {"history": np.zeros(length, np.int32), "days_since": np.zeros(length, np.int32)}
-    item["history"][:n], item["days_since"][:n] = articles, days_since
-    item["mask"] = np.arange(length) < n
-    return item
-
-
-def example_of(examples: Examples, index: int) -> tuple[int, int, int]:
-    """Customer, article and day of an example."""
-    return int(examples.customer[index]), int(examples.article[index]), int(examples.day[index])
 
 
 class ArrayDataset(Dataset[Item]):
     """The examples of a `BatchMaker`, one at a time, with the histories that it gives them.
 
     An item is ``customer``, ``article``, ``day`` (numbers), and ``history``, ``days_since``, ``mask``
-    (``[history_length]``, as in :class:`hm_utils.data.examples.Histories`).
+    (``[history_length]``, as in :class:`hm_utils.data.histories.Histories`).
     """
 
     def __init__(self, batches: BatchMaker, seed: int = 0) -> None:
-        self._log, self._examples = batches.log, batches.examples
-        self._length = batches.history_length
-        self._context_share = batches.context_share
-        self._history_dropout = batches.history_dropout
-        self.rng = np.random.default_rng(seed)
+        self.batches, self.rng = batches, np.random.default_rng(seed)
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self.batches.examples)
 
     def __getitem__(self, index: int) -> Item:
-        log = self._log
-        customer, article, day = example_of(self._examples, index)
-        context = self.rng.random() < self._context_share
+        examples, length = self.batches.examples, self.batches.history_length
+        customer, article, day = (int(column[index]) for column in (examples.customer, examples.article, examples.day))
+        articles, days_since = self.purchases(customer, article, day)
+        n = len(articles[:length])
+        item: Item = {"history": np.zeros(length, np.int32), "days_since": np.zeros(length, np.int32)}
+        item["history"][:n], item["days_since"][:n] = articles[:n], days_since[:n]
+        return {"customer": customer, "article": article, "day": day, **item, "mask": np.arange(length) < n}
+
+    def purchases(self, customer: int, article: int, day: int) -> tuple[np.ndarray, np.ndarray]:
+        """Articles and days since of the history, newest first."""
+        log, batches = self.batches.log, self.batches
+        context = self.rng.random() < batches.context_share
         first, last = log.offsets[customer], log.offsets[customer + 1]
         end = first + np.searchsorted(log.day[first:last], day + context)
-        start = max(first, end - 2 * self._length)
+        start = max(first, end - 2 * batches.history_length)
         articles: np.ndarray = log.article[start:end][::-1]
-        days_since = day - log.day[start:end][::-1].astype(np.int32)
-        if context:  # of the basket a random part is seen, and never the article to be predicted
+        days_since: np.ndarray = day - log.day[start:end][::-1].astype(np.int32)
+        if context:  # a random part of the basket is seen, and never the article to be predicted
             part = self.rng.random(len(articles)) >= self.rng.random()
             seen = (days_since > 0) | (part & (articles != article))
             articles, days_since = articles[seen], days_since[seen]
-        length = 0 if self.rng.random() < self._history_dropout else self._length
-        history = padded(articles[:length], days_since[:length], self._length)
-        return {"customer": customer, "article": article, "day": day, **history}
+        most = 0 if self.rng.random() < batches.history_dropout else batches.history_length
+        return articles[:most], days_since[:most]
 
 
-def to_batch(batches: BatchMaker, collated: Mapping[str, Tensor], once: bool) -> Batch:
-    """What `BatchMaker.make` makes, of collated items.
+class ScanDataset(ArrayDataset):
+    """The same strictly before the day, by comparing every purchase."""
+
+    @cached_property
+    def transactions(self) -> pd.DataFrame:
+        log = self.batches.log
+        dates = pd.date_range(log.date(0), periods=log.last_day + 1, unit="s").to_numpy()
+        return pd.DataFrame({"customer_id": log.customer, "article_id": log.article, "t_dat": dates[log.day]})
+
+    def purchases(self, customer: int, article: int, day: int) -> tuple[np.ndarray, np.ndarray]:
+        transactions, date = self.transactions, pd.Timestamp(self.batches.log.date(day))
+        past = transactions[(transactions["customer_id"] == customer) & (transactions["t_dat"] < date)]
+        newest = past.tail(self.batches.history_length).iloc[::-1]
+        return newest["article_id"].to_numpy(), (date - newest["t_dat"]).dt.days.to_numpy()
+
+
+class Collated:
+    """Makes the batch of collated items that `BatchMaker.make` makes of examples.
 
     Args:
-        batches: whose negatives and sampling probabilities are used.
-        collated: the items' fields with a first dimension ``n``.
-        once: the batch's ``items`` are its distinct articles, as in `BatchMaker`'s; otherwise all as they come.
+        once: ``items`` are the distinct articles, as in `BatchMaker`'s batches; otherwise all as they come.
     """
-    fields = {name: column.numpy() for name, column in collated.items()}
-    # Collating makes 64 bits of Python's integers; half of that is quicker to compare.
-    customers, articles, days = (fields[name].astype(np.int32) for name in ("customer", "article", "day"))
-    history, n = fields["history"], len(customers)
-    share, popularity = batches.share_and_popularity(days)
-    expected = (n - 1) * share[articles]
-    collisions = (articles[None, :] == articles[:, None]) | (customers[None, :] == customers[:, None])
-    items = np.concatenate([articles, history.ravel()])
-    places = np.arange(len(items))
-    if once:
-        items, places = np.unique(items, return_inverse=True)
-    return Batch(
-        day=int(days.min()),
-        items=items,
-        popularity=popularity[items],
-        customers=customers,
-        positives=places[:n],
-        negatives=places[:n],
-        log_expected_count=np.log(np.maximum(expected, 1e-9)).astype(np.float32),
-        collisions=collisions,
-        history=places[n:].reshape(history.shape),
-        days_since=fields["days_since"],
-        mask=fields["mask"],
-    )
+
+    def __init__(self, batches: BatchMaker, once: bool) -> None:
+        self._last, self._once = int(batches.examples.day[-1]), once
+        blocks = (self._last - batches.examples.day) // DAYS_PER_BLOCK
+        counts = np.zeros((int(blocks[0]) + 1, batches.log.n_articles))
+        np.add.at(counts, (blocks, batches.examples.article), 1)
+        self._shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    def __call__(self, collated: Mapping[str, Tensor]) -> Batch:
+        columns = {name: column.numpy() for name, column in collated.items()}
+        # Collating makes int64 of Python's integers; int32 is faster to compare.
+        customers, articles, days = (columns[name].astype(np.int32) for name in ("customer", "article", "day"))
+        history, n = columns["history"], len(customers)
+        blocks, counts = np.unique((self._last - days) // DAYS_PER_BLOCK, return_counts=True)
+        share = counts / n @ self._shares[blocks]
+        items = np.concatenate([articles, history.ravel()])
+        places = np.arange(len(items))
+        if self._once:
+            items, places = np.unique(items, return_inverse=True)
+        return Batch(
+            size=n,
+            day=int(days.min()),
+            items=items,
+            popularity=log_popularity(share)[items],
+            customers=customers,
+            positives=places[:n],
+            negatives=InBatchNegatives.of(places[:n], articles, customers, slice(None), share),
+            histories=Histories(places[n:].reshape(history.shape), columns["days_since"], columns["mask"]),
+        )
 
 
 def _seed_worker(worker: int) -> None:
@@ -325,247 +256,153 @@ def _seed_worker(worker: int) -> None:
     cast(ArrayDataset, info.dataset).rng = np.random.default_rng(info.seed)
 
 
-def dataloader(task: Task, workers: int, our_step: bool) -> dict[str, float]:
+def dataloader(task: Task, workers: int, our_step: bool) -> Run:
     setup = Setup.of(task)
+    collated, size = Collated(setup.batches, our_step), setup.settings.batch_size
     loader = DataLoader(
-        ArrayDataset(setup.batches),
-        batch_size=setup.settings.batch_size,
-        shuffle=True,
-        num_workers=workers,
+        ArrayDataset(setup.batches), size, shuffle=True, num_workers=workers, worker_init_fn=_seed_worker,
         persistent_workers=workers > 0,
-        worker_init_fn=_seed_worker,
-    )
-
-    def feed() -> Iterator[Batch]:
-        while True:
-            for collated in loader:
-                yield to_batch(setup.batches, collated, once=our_step)
-
-    with quick_products() if our_step else nullcontext():
-        return train_steps(setup, feed(), task.seconds)
+    )  # fmt: skip
+    feed = (collated(batch) for _ in iter(int, 1) for batch in loader)
+    with fast_matmul() if our_step else nullcontext():
+        return train_steps(setup, feed, task.seconds)
 
 
-# ---- a Dataset that searches the purchases for every example -------------------------------------
-
-
-class ScanDataset(Dataset[Item]):
-    """The items of :class:`ArrayDataset`, strictly before the day, the history found by comparing every purchase."""
-
-    def __init__(self, batches: BatchMaker) -> None:
-        log, examples = batches.log, batches.examples
-        self._dates = pd.date_range(log.date(0), periods=log.last_day + 1, unit="s")
-        self._transactions = pd.DataFrame(
-            {
-                "customer_id": log.customer,
-                "article_id": np.asarray(log.article),
-                "t_dat": self._dates.to_numpy()[log.day],
-            }
-        )
-        self._examples, self._length = examples, batches.history_length
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Item:
-        customer, article, day = example_of(self._examples, index)
-        date, transactions = self._dates[day], self._transactions
-        past = transactions[(transactions["customer_id"] == customer) & (transactions["t_dat"] < date)]
-        newest = past.tail(self._length).iloc[::-1]
-        days_since = (date - newest["t_dat"]).dt.days
-        history = padded(newest["article_id"].to_numpy(), days_since.to_numpy(), self._length)
-        return {"customer": customer, "article": article, "day": day, **history}
-
-
-def naive(task: Task) -> dict[str, float]:
+def naive(task: Task) -> Run:
     """Look single examples up for ``seconds``, then train on batches of them for a quarter as long."""
     setup = Setup.of(task)
-    rng = setup.generator()
-    dataset, batch_size = ScanDataset(setup.batches), setup.settings.batch_size
-    order = rng.permutation(len(dataset)).tolist()
-    dataset[order[0]]  # the warm-up
-    items: list[Item] = []
+    dataset, size, collated = ScanDataset(setup.batches), setup.settings.batch_size, Collated(setup.batches, False)
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    items = [dataset[order[0]]]  # the warm-up
     start = time.perf_counter()
-    while len(items) < len(order) and (not items or time.perf_counter() - start < task.seconds):
+    while len(items) < 2 or (len(items) < len(order) and time.perf_counter() - start < task.seconds):
         items.append(dataset[order[len(items)]])
-    per_example = (time.perf_counter() - start) / len(items)
-
-    def feed() -> Iterator[Batch]:
-        found = cycle(items)
-        while True:
-            yield to_batch(setup.batches, default_collate(list(islice(found, batch_size))), once=False)
-
-    found = train_steps(setup, feed(), task.seconds / 4)
-    found["batch, ms"] += 1_000 * per_example * batch_size
-    found["examples/s"] = 1_000 * batch_size / sum(found[part] for part in PARTS)
-    return {**found, "looked up": len(items), "lookup, ms": 1_000 * per_example}
+    lookup = (time.perf_counter() - start) / (len(items) - 1)
+    found = cycle(items)
+    feed = (collated(default_collate(list(islice(found, size)))) for _ in iter(int, 1))
+    run = train_steps(setup, feed, task.seconds / 4)
+    step = run["ms a step"] + 1_000 * size * lookup
+    return {**run, "ms a step": step, "examples/s": 1_000 * size / step}
 
 
-# ---- TensorFlow Recommenders ---------------------------------------------------------------------
-
-
-def write_arrays(task: Task, folder: Path) -> dict[str, Any]:
-    """Write what `benchmarks.tfrs` reads: one ``.npy`` an array, and ``settings.json``.
+def write_arrays(task: Task, folder: Path) -> Run:
+    """Write the input of `benchmarks.tfrs`: one ``.npy`` an array, and ``settings.json``.
 
     A row an example (at random, at most ``MOST_FOR_TFRS``): customer, article, history, mask. A row an article:
     categories, state (of the last day that has examples), sampling_probability. A row a customer: attributes.
     """
-    data, parameters = Preprocessed.load(task.folder), task.parameters
-    log, training = data.log, data.training
-    rng = np.random.default_rng(0)
-    chosen = np.sort(rng.permutation(len(training.examples))[:MOST_FOR_TFRS])
-    customers, days = training.examples.customer[chosen], training.examples.day[chosen]
-    histories = gather_histories(log, customers, log.history_ends(customers, days), days, parameters["history_length"])
-    counts = np.bincount(training.examples.article, minlength=log.n_articles)
+    data = Preprocessed.load(task.folder)
+    log, training, examples = data.log, data.training, data.training.examples
+    chosen = np.sort(np.random.default_rng(0).permutation(len(examples))[:MOST_FOR_TFRS])
+    customers, days = examples.customer[chosen], examples.day[chosen]
+    ends = log.history_ends(customers, days)
+    histories = gather_histories(log, customers, ends, days, task.settings.history_length)
+    counts = np.bincount(examples.article, minlength=log.n_articles)
     arrays = {
         "customer": customers,
-        "article": training.examples.article[chosen],
+        "article": examples.article[chosen],
         "history": histories.articles,
         "mask": histories.mask,
         "categories": training.categories,
-        "state": CatalogueState(log).as_of(int(training.examples.day[-1])),
+        "state": CatalogueState(log).as_of(int(examples.day[-1])),
         "sampling_probability": (counts / counts.sum()).astype(np.float32),
         "attributes": training.attributes,
     }
     folder.mkdir()
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    config = training.tower_config(*(parameters[name] for name in TOWER_SIZES))
-    settings = {**asdict(config), "batch_size": parameters["batch_size"]}
-    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "settings.json").write_text(
+        json.dumps({**asdict(task.config(data)), "batch_size": task.settings.batch_size})
+    )
     return {}
 
 
-def tfrs(task: Task, python: Path, arrays: Path, once: bool) -> dict[str, Any]:
-    """Run `benchmarks.tfrs` in its environment; what it says."""
+def tfrs(task: Task, python: Path, arrays: Path, once: bool) -> Run:
+    """Run `benchmarks.tfrs` in its environment."""
     output = arrays / "result.json"
     command = [str(python), "-m", "benchmarks.tfrs", "--arrays", str(arrays), "--output", str(output)]
-    command += ["--seconds", str(task.seconds), "--threads", str(task.threads)]
-    command += ["--articles-once"] if once else []
+    command += ["--seconds", str(task.seconds), "--threads", str(task.threads), *(["--articles-once"] if once else [])]
     subprocess.run(command, cwd=repository_root(), check=True, stdout=sys.stderr)
     return dict(json.loads(output.read_text()))
 
 
-# ---- the table -----------------------------------------------------------------------------------
+def on_ray(task: Task, workers: int) -> Run:
+    from hm_utils.cluster.training import train_on_ray
+
+    settings = replace(task.settings, num_epochs=RAY_EPOCHS, steps_per_epoch=RAY_STEPS, device="cpu")
+    opens = partial(open_inputs, task.folder / "training", task.folder, settings)
+    config = task.config(Preprocessed.load(task.folder))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "checkpoint.pt"
+        found = train_on_ray(config, opens, settings, path, "", validated=False, num_workers=workers)
+    sent = {"sent, kB": found.traffic["sent"] / 1e3, "the least, kB": found.traffic["least"] / 1e3}
+    return {"examples/s": max(record["examples_per_second"] for record in found.history[1:]), **sent}
 
 
-def prepare(data_dir: Path, folder: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+def prepare(data_dir: Path, folder: Path, parameters: dict[str, Any]) -> Run:
     """Preprocess the tables as notebook 02 does."""
-    names = ("val_days", "test_days", "train_weeks")
-    preprocess(read_raw(data_dir), folder, **{name: parameters[name] for name in names}, seed=parameters["seed"])
+    names = ("val_days", "test_days", "train_weeks", "seed")
+    preprocess(read_raw(data_dir), folder, **{name: parameters[name] for name in names})
     return {}
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """What is trained on, for the JSON and the table's first line."""
-    data = Preprocessed.load(folder)
-    examples = len(data.training.examples)
-    return {"examples": examples, "articles": data.log.n_articles, "purchases": len(data.log)}
-
-
-def loader_name(step: str, workers: int) -> str:
-    """What a row of the DataLoader is called; ``step`` is ``OUR_STEP`` or "", the usual one."""
-    return f"{LOADER}{step}, {workers} workers"
-
-
-def table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
-    """A line a row, its fastest run; of the DataLoader's numbers of workers the faster."""
-    best = {name: max(runs, key=lambda run: run["examples/s"]) for name, runs in rows.items()}
-    slower = []
-    for step in ("", OUR_STEP):
-        loaders = [name for workers in WORKERS if (name := loader_name(step, workers)) in best]
-        slower += sorted(loaders, key=lambda name: best[name]["examples/s"])[:-1]
-    frame = pd.DataFrame.from_dict({name: run for name, run in best.items() if name not in slower}, orient="index")
-    frame["× ours"] = frame["examples/s"] / (best[OURS]["examples/s"] if OURS in best else np.nan)
-    return frame.reindex(columns=["examples/s", "× ours", *PARTS, "articles a step", "peak GiB"])
+def calls_of(task: Task, python: Path, arrays: Path) -> dict[str, dict[str, Callable[[], Run]]]:
+    """The rows of every part."""
+    loaders = {
+        f"DataLoader, array Dataset{', our step' * ours_too}, {workers} workers": (dataloader, task, workers, ours_too)
+        for ours_too in (False, True)
+        for workers in (0, 2)
+    }
+    return {
+        "ours": {"ours: BatchMaker": partial(measured, ours, task)},
+        "ceiling": {"ceiling: batches made in advance": partial(measured, ceiling, task)},
+        "dataloader": {name: partial(measured, *call) for name, call in loaders.items()},
+        "naive": {"Dataset that scans a DataFrame": partial(measured, naive, task)},
+        "tfrs": {
+            f"TensorFlow Recommenders{', articles once' * once}": partial(tfrs, task, python, arrays, once)
+            for once in (False, True)
+        },
+        "ray": {
+            "ours, 1 thread": partial(measured, ours, replace(task, threads=1)),
+            **{f"Ray, {n} worker{'s' * (n > 1)}": partial(measured, on_ray, task, n) for n in (1, 2)},
+        },
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", default="data/sample", help="folder of the raw tables (%(default)s)")
-    parser.add_argument("--preprocessed", help="folder of preprocessed data, instead of --data-dir")
-    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="rows to run (all)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="that a row is measured for (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, help="times that every row is run (%(default)s)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="(%(default)s)")
-    parser.add_argument(
-        "--tfrs-python", type=Path, default=TFRS_PYTHON, help="of TensorFlow's environment (%(default)s)"
-    )
-    parser.add_argument("--json", type=Path, help="write everything here too")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        measure(options)
-    except RuntimeError as error:  # a process that could not read its data, or died
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def measure(options: argparse.Namespace) -> None:
-    """Run the rows that are wanted, print the table and write the JSON."""
-    parameters = notebook_parameters({})
-    load = os.getloadavg()[0]
-    if load > BUSY:
-        # OpenMP's threads spin while they wait for the one whose core is taken: not a bit slower, but many times.
-        logger.warning("the machine is busy (load average %.1f): with several threads, torch's rows suffer most", load)
-    # Not resolved: the python of a virtual environment is a link, and what it points to knows no environment.
-    python = repository_root() / options.tfrs_python
-    without_tfrs = "tfrs" in options.only and not python.exists()
-    if without_tfrs:
-        logger.warning("no TensorFlow Recommenders: %s is missing; run `make bench-env`", options.tfrs_python)
+    options = parser("training", __doc__, data_dir="data/sample")
+    options.add_argument("--preprocessed", help="folder of preprocessed data, instead of --data-dir")
+    options.add_argument("--only", nargs="+", choices=[*PARTS, "ray"], default=list(PARTS), help="parts to run")
+    options.add_argument("--seconds", type=float, default=20.0, help="time of a row after the warm-up (%(default)s)")
+    options.add_argument("--rounds", type=int, default=2, help="runs of a row (%(default)s)")
+    options.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (%(default)s)")
+    chosen = options.parse_args(arguments)
+    # Not resolved: the python of a virtual environment is a link.
+    parts, python = [part for part in PARTS if part in chosen.only], repository_root() / TFRS_PYTHON
+    parts += ["ray"] if "ray" in chosen.only else []
+    if "tfrs" in parts and not python.exists():
+        print("TensorFlow Recommenders is excluded: run `make bench-env`", file=sys.stderr)
+        parts.remove("tfrs")
+    parameters, report = notebook_parameters({}), {"machine": machine("torch", "numpy", "pandas")}
     with tempfile.TemporaryDirectory() as scratch:
-        if options.preprocessed:
-            folder = resolve(options.preprocessed)
-        else:
-            folder = Path(scratch) / "preprocessed"
-            measured(prepare, resolve(options.data_dir), folder, parameters)  # a child's peak begins at its parent's
-        task = Task(folder, parameters, options.seconds, options.threads)
-        arrays = Path(scratch) / "arrays"
-        runs: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
-            "ours": {OURS: partial(measured, ours, task)},
-            "ceiling": {"ceiling: batches made before": partial(measured, ceiling, task)},
-            "dataloader": {
-                loader_name(step, workers): partial(measured, dataloader, task, workers, step == OUR_STEP)
-                for step in ("", OUR_STEP)
-                for workers in WORKERS
-            },
-            "naive": {"Dataset that scans a DataFrame": partial(measured, naive, task)},
-            "tfrs": {
-                TFRS + once: partial(tfrs, task, python, arrays, once == ONCE)
-                for once in ("", ONCE)
-                if not without_tfrs
-            },
-        }
-        if "tfrs" in options.only and not without_tfrs:
-            measured(write_arrays, task, arrays)
-        rows: dict[str, list[dict[str, Any]]] = {}
-        data = describe(folder)
-        report: dict[str, Any] = {
-            **machine("torch", "numpy", "pandas"),
-            "threads": options.threads,
-            "load average before": load,
-            "seconds": options.seconds,
-            "parameters": parameters,
-            "data": data,
-            "rows": rows,
-        }
-        for _ in range(options.rounds):
-            for part in (part for part in ROWS if part in options.only):
-                for name, run in runs[part].items():
-                    found = run()
-                    rows.setdefault(name, []).append(found)
-                    logger.info("%s: %.0f examples/s", name, found["examples/s"])
-                    save(options.json, report)
-    print(
-        f"\n{data['examples']:,} examples, {data['articles']:,} articles, {data['purchases']:,} purchases; "
-        f"batches of {parameters['batch_size']}, {options.threads} threads; the best of {options.rounds} rounds.\n"
-    )
-    if rows:
-        print(table(rows).to_string(float_format="{:,.2f}".format, na_rep="–"))
-    if without_tfrs:
-        print(f"\nTensorFlow Recommenders is left out: {options.tfrs_python} is missing, run `make bench-env`.")
+        folder = resolve(chosen.preprocessed) if chosen.preprocessed else Path(scratch) / "preprocessed"
+        task, arrays = Task(folder, parameters, chosen.seconds, chosen.threads), Path(scratch) / "arrays"
+        try:
+            if not chosen.preprocessed:
+                # In a process of its own: a child's peak begins at its parent's.
+                measured(prepare, resolve(chosen.data_dir), folder, parameters)
+            if "tfrs" in parts:
+                measured(write_arrays, task, arrays)
+            counts = Preprocessed.load(folder).manifest["counts"]
+        except (RuntimeError, OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        report |= {"threads": chosen.threads, "seconds": chosen.seconds, "parameters": parameters, "counts": counts}
+        calls = calls_of(task, python, arrays)
+        rows = in_turn({n: c for part in parts for n, c in calls[part].items()}, chosen.rounds, report, chosen.json)
+    columns = ["ms a step", "articles a step", "peak GiB", *(["sent, kB", "the least, kB"] if "ray" in parts else [])]
+    heading = f"{counts['examples']:,} examples, batches of {task.settings.batch_size}, {chosen.threads} threads"
+    return show(heading, table(rows, "examples/s", columns), report)
 
 
 if __name__ == "__main__":

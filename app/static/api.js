@@ -4,11 +4,7 @@ const KEY = "api-key";
 const RETRIES = 3; // of a request that a busy service rejected
 
 export class ApiError extends Error {
-  /**
-   * @param {number} status 0: no answer
-   * @param {string} detail
-   * @param {number} [retryAfter] seconds
-   */
+  /** @param {number} status 0: no answer @param {string} detail @param {number} [retryAfter] seconds */
   constructor(status, detail, retryAfter = 0) {
     super(detail);
     this.status = status;
@@ -112,19 +108,10 @@ async function reason(response) {
   }
 }
 
-/**
- * @param {string} path
- * @param {{signal?: AbortSignal, quiet?: boolean}} [options]
- * @returns {Promise<any>}
- */
+/** @param {string} path @param {{signal?: AbortSignal, quiet?: boolean}} [options] @returns {Promise<any>} */
 export const get = async (path, options) => (await ask("GET", path, options)).json();
 
-/**
- * @param {string} path
- * @param {any} body
- * @param {AbortSignal} [signal]
- * @returns {Promise<any>}
- */
+/** @param {string} path @param {any} body @param {AbortSignal} [signal] @returns {Promise<any>} */
 export const post = async (path, body, signal) => (await ask("POST", path, { body, signal })).json();
 
 /** @param {string} path @returns {Promise<ArrayBuffer>} */
@@ -155,9 +142,7 @@ export function newest() {
   };
 }
 
-/** The curl command of the same request.
- * @param {Exchange} exchange
- */
+/** The curl command of the same request. @param {Exchange} exchange */
 export function curl({ method, path, body, keyed }) {
   const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", "'\\''")}'`;
   const parts = [`curl -s ${quoted(location.origin + path)}`];

@@ -19,9 +19,7 @@ import { changes, store, toggle } from "./store.js";
  * @property {string} [move] change of the rank
  */
 
-/** The article's photo if it has one, else a drawing.
- * @param {Article} article
- */
+/** The article's photo if it has one, else a drawing. @param {Article} article */
 export function plate(article) {
   const element = h("span", { class: "plate" }, garment(article));
   element.style.setProperty("--tint", colourOf(article.colour_group));
@@ -57,27 +55,16 @@ export const label = (article, ...lines) => [
   h("span", {}, h("b", {}, nameOf(article)), ...[kindOf(article), ...lines].map((text) => h("small", {}, text))),
 ];
 
-/** A click handler that requests similar articles; main.js opens them.
- * @param {Article} article
- */
+/** A click handler that requests similar articles; main.js opens them. @param {Article} article */
 export const requestSimilar = (article) => (/** @type {Event} */ event) =>
   event.currentTarget?.dispatchEvent(new CustomEvent("similar", { bubbles: true, detail: article }));
 
-/**
- * @param {Article} article
- * @param {Extras} [extras]
- */
+/** @param {Article} article @param {Extras} [extras] */
 export function card(article, { rank, figures = [], marks = [], because = [], actions = true, move } = {}) {
   const name = nameOf(article);
-  return h(
-    "li",
-    { class: "card", "data-article": article.article_id },
-    h(
-      "article",
-      { "aria-label": rank === undefined ? name : `${rank}. ${name}` },
-      h(
-        "div",
-        { class: "card-top" },
+  return h("li", { class: "card", "data-article": article.article_id },
+    h("article", { "aria-label": rank === undefined ? name : `${rank}. ${name}` },
+      h("div", { class: "card-top" },
         plate(article),
         rank !== undefined && h("span", { class: "rank", "aria-hidden": "true" }, rank),
         move && h("span", { class: "move" }, move),
@@ -85,9 +72,7 @@ export function card(article, { rank, figures = [], marks = [], because = [], ac
       ),
       h("h3", { class: "card-name" }, name),
       h("p", { class: "card-kind" }, kindOf(article)),
-      h(
-        "dl",
-        { class: "figures" },
+      h("dl", { class: "figures" },
         ...[["price", price(article.price)], ...figures].map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))),
       ),
       because.length > 0 && h("p", { class: "because" }, h("span", {}, "because of "), because.join(", ")),
@@ -99,9 +84,7 @@ export function card(article, { rank, figures = [], marks = [], because = [], ac
 /** @param {Article} article */
 function buttons(article) {
   const name = nameOf(article);
-  return h(
-    "div",
-    { class: "card-actions" },
+  return h("div", { class: "card-actions" },
     h(
       "button",
       {
@@ -138,14 +121,10 @@ export function basketButton(article) {
   return button;
 }
 
-/** Placeholders of the same size, for `n` cards that are loading.
- * @param {number} n
- */
+/** Placeholders of the same size, for `n` cards that are loading. @param {number} n */
 export const skeletons = (n) =>
   Array.from({ length: n }, () =>
-    h(
-      "li",
-      { class: "card skeleton", "aria-hidden": "true" },
+    h("li", { class: "card skeleton", "aria-hidden": "true" },
       h("div", { class: "card-top" }, h("span", { class: "plate" })),
       ...["name", "kind", "line", "line"].map((part) => h("p", { class: `bone ${part}` })),
     ),

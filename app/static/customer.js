@@ -28,27 +28,19 @@ export function mountCustomer(go) {
     placeholder: "Id begins with, e.g. 00a", "aria-describedby": "customer-search-help", oninput: later(() => search(go), 200),
   });
   panel().replaceChildren(
-    h(
-      "div",
-      { class: "side" },
-      h(
-        "form",
-        { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(go); } },
+    h("div", { class: "side" },
+      h("form", { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(go); } },
         h("label", { for: "customer-search" }, "Find a customer"),
         input,
         h("p", { id: "customer-search-help", class: "hint" }, "An id has 64 digits, 0–9 and a–f."),
         h("ul", { id: "customer-found", class: "found", "aria-label": "Customers found" }),
-        h(
-          "div",
-          { class: "chips", role: "group", "aria-label": "A random customer of a segment" },
+        h("div", { class: "chips", role: "group", "aria-label": "A random customer of a segment" },
           ...Object.entries(SEGMENTS).map(([segment, title]) => h("button", { type: "button", class: segment === "any" ? "chip strong" : "chip", onclick: () => pick(segment, go) }, title)),
         ),
       ),
       h("div", { id: "customer-about", "aria-busy": "true" }),
     ),
-    h(
-      "div",
-      { class: "stage" },
+    h("div", { class: "stage" },
       h("div", { class: "stage-head" }, h("h2", {}, "What they would buy next"), h("p", { id: "customer-count", class: "hint" })),
       controls.element,
       h("div", { id: "customer-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(SHOWN))),
@@ -81,12 +73,8 @@ async function search(go) {
   try {
     const { customers } = await get(`/customers?prefix=${prefix}&limit=6`, { signal: nextSearch() });
     const entries = customers.map((/** @type {any} */ { customer_id: id, purchases, age }) =>
-      h(
-        "li",
-        {},
-        h(
-          "button",
-          { type: "button", onclick: () => { found.replaceChildren(); go(id); } },
+      h("li", {},
+        h("button", { type: "button", onclick: () => { found.replaceChildren(); go(id); } },
           h("code", {}, `${id.slice(0, 10)}…`),
           h("span", {}, purchases ? plural(purchases, "purchase") : "never bought", age === null ? "" : `, ${age} years`),
         ),
@@ -183,20 +171,14 @@ function portrait() {
 /** @param {string} text */
 const sentence = (text) => text.charAt(0) + text.slice(1).toLowerCase();
 
-/** The purchases on a line of all the model's days.
- * @param {any[]} purchases
- */
+/** The purchases on a line of all the model's days. @param {any[]} purchases */
 function strip(purchases) {
   const [from, until] = [store.model.data_from, store.model.data_until].map((iso) => Date.parse(iso));
   const x = (/** @type {string} */ iso) => 4 + (292 * (Date.parse(iso) - from)) / Math.max(until - from, 1);
   const dates = new Map();
   for (const { date } of purchases) dates.set(date, (dates.get(date) ?? 0) + 1);
-  return h(
-    "div",
-    { class: "strip" },
-    s(
-      "svg",
-      { viewBox: "0 0 300 34", role: "img", "aria-label": `Purchases on ${plural(dates.size, "day")}, from ${day(purchases[purchases.length - 1].date)} to ${day(purchases[0].date)}` },
+  return h("div", { class: "strip" },
+    s("svg", { viewBox: "0 0 300 34", role: "img", "aria-label": `Purchases on ${plural(dates.size, "day")}, from ${day(purchases[purchases.length - 1].date)} to ${day(purchases[0].date)}` },
       s("path", { d: "M4 26H296", class: "axis" }),
       ...[...dates].map(([date, n]) => s("circle", { cx: x(date), cy: 26 - 2 - Math.min(n, 6) * 1.5, r: 2 + Math.min(n, 6) * 0.7 })),
     ),
@@ -209,13 +191,9 @@ function timeline(purchases) {
   /** @type {Map<string, any[]>} */
   const byDay = new Map();
   for (const purchase of purchases) byDay.set(purchase.date, [...(byDay.get(purchase.date) ?? []), purchase]);
-  return h(
-    "ol",
-    { class: "timeline", tabindex: 0, "aria-label": "Purchases, newest first" },
+  return h("ol", { class: "timeline", tabindex: 0, "aria-label": "Purchases, newest first" },
     ...[...byDay].map(([date, purchases]) =>
-      h(
-        "li",
-        {},
+      h("li", {},
         h("time", { datetime: date }, day(date), h("small", {}, ` ${plural(purchases[0].days_ago, "day")} earlier`)),
         h("ul", {}, ...purchases.map((purchase) => h("li", { class: "bought" }, ...label(articleOf(purchase))))),
       ),

@@ -23,28 +23,15 @@ function fill(element, attributes, children) {
 /** @param {Node | string | number} child */
 const toNode = (child) => (child instanceof Node ? child : document.createTextNode(String(child)));
 
-/**
- * @param {string} tag
- * @param {Record<string, any>} [attributes]
- * @param {...Child} children
- * @returns {HTMLElement}
- */
+/** @param {string} tag @param {Record<string, any>} [attributes] @param {...Child} children @returns {HTMLElement} */
 export const h = (tag, attributes = {}, ...children) =>
   /** @type {HTMLElement} */ (fill(document.createElement(tag), attributes, children));
 
-/**
- * @param {string} tag
- * @param {Record<string, any>} [attributes]
- * @param {...Child} children
- * @returns {SVGElement}
- */
+/** @param {string} tag @param {Record<string, any>} [attributes] @param {...Child} children @returns {SVGElement} */
 export const s = (tag, attributes = {}, ...children) =>
   /** @type {SVGElement} */ (fill(document.createElementNS(SVG, tag), attributes, children));
 
-/**
- * @param {string} id
- * @returns {any}
- */
+/** @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 
 /** Announces a text to screen readers, and shows it for a moment if `visible`.

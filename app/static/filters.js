@@ -40,9 +40,7 @@ export function recommendationControls(prefix, changed, purchases = false) {
   const newOnly = /** @type {HTMLInputElement} */ (h("input", { type: "checkbox", id: `${prefix}-new-only`, onchange: changed }));
   const clear = h("button", { type: "button", class: "link", hidden: true, onclick: reset }, "Clear");
 
-  const element = h(
-    "div",
-    { class: "controls", role: "group", "aria-label": "Which articles" },
+  const element = h("div", { class: "controls", role: "group", "aria-label": "Which articles" },
     ...Object.entries(SELECTS).map(([name, label]) => h("div", { class: "control" }, h("label", { for: `${prefix}-${name}` }, label), selects[name])),
     h("fieldset", { class: "control price" }, h("legend", { title: "In the data’s own unit" }, "Price"), h("div", {}, low, h("span", { "aria-hidden": "true" }, "–"), high)),
     h("div", { class: "control wide" }, h("label", { for: diversity.id }, "Diversity ", level), diversity),

@@ -104,9 +104,7 @@ export function garment(article) {
   drawn += 1;
   const { defs, layers } = filling(appearance, base, `g${drawn}`);
   const seam = lightness(base) < 0.45 ? over(base, 0.38) : over(base, 0.45);
-  return s(
-    "svg",
-    { class: "garment", viewBox: "0 0 100 120", "aria-hidden": "true", focusable: "false" },
+  return s("svg", { class: "garment", viewBox: "0 0 100 120", "aria-hidden": "true", focusable: "false" },
     s("defs", {}, ...defs),
     ...layers.map((paint) => s("path", { d: body, fill: paint, "fill-rule": "evenodd" })),
     ...(print ? motif(appearance, base) : []),

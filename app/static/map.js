@@ -57,35 +57,23 @@ export async function showMap() {
 
 function frame() {
   const keys = "Drag or use the arrow keys to move. Scroll, pinch or press + and − to zoom, 0 for the whole map. Enter names the article in the middle.";
-  return h(
-    "div",
-    { class: "stage full map" },
+  return h("div", { class: "stage full map" },
     h("div", { class: "stage-head" }, h("h2", {}, "The map of articles"), h("p", { class: "lede", id: "map-intro" }, `${count(points.n)} articles by their embeddings, projected onto a plane. Articles bought by the same people lie close together; long distances mean little.`)),
-    h(
-      "div",
-      { class: "map-body" },
-      h(
-        "div",
-        {},
-        h(
-          "div",
-          { id: "map-stage" },
+    h("div", { class: "map-body" },
+      h("div", {},
+        h("div", { id: "map-stage" },
           h("canvas", { id: "map-points", "aria-hidden": "true" }),
           h("canvas", { id: "map-marks", tabindex: 0, role: "application", "aria-label": "Map of the articles", "aria-describedby": "map-intro map-keys" }),
           h("div", { id: "map-cross", "aria-hidden": "true" }),
           h("div", { id: "map-tip", hidden: true }),
-          h(
-            "div",
-            { class: "map-buttons" },
+          h("div", { class: "map-buttons" },
             ...[["+", "Zoom in", 1.6], ["−", "Zoom out", 1 / 1.6]].map(([text, label, by]) => h("button", { type: "button", class: "round", "aria-label": label, onclick: () => zoom(Number(by)) }, text)),
             h("button", { type: "button", class: "round", "aria-label": "The whole map", onclick: whole }, "0"),
           ),
         ),
         h("p", { class: "hint", id: "map-keys" }, keys),
       ),
-      h(
-        "div",
-        { class: "map-side" },
+      h("div", { class: "map-side" },
         h("ul", { class: "legend", "aria-label": "Colours" }, ...points.groups.map((name, i) => h("li", {}, swatch(i), name))),
         h("div", { id: "map-marked" }),
         h("div", { id: "map-named" }),
@@ -271,13 +259,9 @@ async function name(i, chosen = false) {
   if (!chosen) return;
   announce(`${nameOf(article)}, ${kindOf(article)}`);
   byId("map-named").replaceChildren(
-    h(
-      "div",
-      { class: "about" },
+    h("div", { class: "about" },
       plate(article),
-      h(
-        "div",
-        {},
+      h("div", {},
         h("p", { class: "about-name" }, nameOf(article)),
         h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.index_group].filter(Boolean).join(" · ")),
         h("p", { class: "card-kind" }, `Article ${id} · price ${price(article.price)}`),

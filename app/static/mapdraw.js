@@ -38,9 +38,7 @@ export function unpack(buffer) {
 /** @param {number} id @returns {string} with leading zeros */
 export const articleId = (id) => String(id).padStart(10, "0");
 
-/** Finds the point nearest to a place, with the points sorted into the cells of a grid.
- * @param {Points} points
- */
+/** Finds the point nearest to a place, with the points sorted into the cells of a grid. @param {Points} points */
 export function finder({ n, x, y }) {
   const SHIFT = 9; // cells of 512 units: 128 a side
   const SIDE = 128;

@@ -113,9 +113,7 @@ export function filling(appearance, base, id) {
 
 /** @param {string} id @param {any[][]} stops @param {number} turn @param {number} [opacity] */
 const gradient = (id, stops, turn, opacity = 1) =>
-  s(
-    "linearGradient",
-    { id, gradientTransform: `rotate(${turn} .5 .5)` },
+  s("linearGradient", { id, gradientTransform: `rotate(${turn} .5 .5)` },
     ...stops.map(([offset, colour]) => s("stop", { offset, "stop-color": colour, "stop-opacity": opacity })),
   );
 

@@ -18,9 +18,7 @@ const body = () => byId("replay-body");
 
 export function mountReplay() {
   byId("view-replay").replaceChildren(
-    h(
-      "div",
-      { class: "stage full" },
+    h("div", { class: "stage full" },
       h("div", { class: "stage-head" }, h("h2", {}, "Was it right?"), h("p", { class: "lede" }, "A replay of the evaluation: rankings made before the test days, compared with what was then bought.")),
       h("div", { id: "replay-body" }, h("ul", { class: "cards small", "aria-busy": "true" }, ...skeletons(12))),
     ),
@@ -66,9 +64,7 @@ function frame() {
   ];
   body().replaceChildren(
     h("div", { class: "verdict" }, h("div", { class: "intro" }, ...intro.map((text) => h("p", {}, text))), scores()),
-    h(
-      "div",
-      { class: "chips wide", role: "group", "aria-label": "Which customers" },
+    h("div", { class: "chips wide", role: "group", "aria-label": "Which customers" },
       ...Object.entries(GROUPS).map(([key, [title]]) =>
         h("button", { type: "button", class: "chip", "data-group": key, "aria-pressed": "false", onclick: () => choose(key) }, title, h("b", {}, count(members(key).length))),
       ),
@@ -89,17 +85,11 @@ function scores() {
     .sort(([, a], [, b]) => b["MAP@12"].mean - a["MAP@12"].mean);
   const most = Math.max(...rows.map(([, figures]) => figures["MAP@12"].high ?? figures["MAP@12"].mean), 1e-9);
   const cell = (/** @type {any} */ figure) => (figure?.mean === null || figure === undefined ? "–" : figure.mean.toFixed(4));
-  return h(
-    "div",
-    { class: "table", tabindex: 0, role: "region", "aria-label": "The evaluation’s table" },
-    h(
-      "table",
-      {},
+  return h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "The evaluation’s table" },
+    h("table", {},
       h("caption", {}, `All ${count(store.model.tested_customers ?? 0)} customers of the test, the whole catalogue ranked. Bars are MAP@12 with its 95 % interval.`),
       h("thead", {}, h("tr", {}, ...["Ranking", "MAP@12", "", "recall@12", "recall@100"].map((text) => h("th", { scope: "col" }, text || h("span", { class: "hidden" }, "Bar"))))),
-      h(
-        "tbody",
-        {},
+      h("tbody", {},
         ...rows.map(([name, figures]) => {
           const { mean, low, high } = figures["MAP@12"];
           const bar = h("span", { class: "bar" }, h("i", {}), low !== null && h("em", {}));
@@ -134,9 +124,7 @@ async function showOne() {
       ` · customer ${customer.customer_id.slice(0, 10)}… · ${customer.purchases_before ? plural(customer.purchases_before, "earlier purchase") : "had never bought"} · then bought ${plural(customer.bought, "article")}`,
     );
     panel.replaceChildren(
-      h(
-        "div",
-        { class: "replay" },
+      h("div", { class: "replay" },
         h("section", { class: "column" }, h("h3", {}, "They had bought"), customer.before.length ? h("ul", { class: "basket" }, ...customer.before.slice(0, EARLIER).map((/** @type {any} */ { article, date }) => row(article, day(date)))) : empty("Nothing", "Only the customer’s attributes are known."), customer.purchases_before > EARLIER && h("p", { class: "hint" }, `and ${count(customer.purchases_before - EARLIER)} before`)),
         ...customer.lists.map(column),
         h("section", { class: "column" }, h("h3", {}, "They then bought"), h("ul", { class: "basket" }, ...customer.then_bought.map((/** @type {any} */ article) => row(article, customer.lists.map((/** @type {any} */ ranking) => rankText(ranking, article)).join(" · "), customer.lists.some((/** @type {any} */ ranking) => find(ranking, article)))))),
@@ -162,14 +150,10 @@ const row = (article, line, hit = false) => h("li", { class: hit ? "bought hit" 
 /** @param {any} ranking @param {number} at */
 function column(ranking, at) {
   const hits = ranking.articles.filter((/** @type {any} */ { hit }) => hit).length;
-  return h(
-    "section",
-    { class: "column ranking" },
+  return h("section", { class: "column ranking" },
     h("h3", {}, at ? "Best-sellers showed" : "The model showed"),
     h("p", { class: "hint" }, `${ranking.ranking} · ${plural(hits, "hit")} · AP@12 ${ranking.average_precision.toFixed(3)}`),
-    h(
-      "ol",
-      { class: "cards tiny" },
+    h("ol", { class: "cards tiny" },
       ...ranking.articles.map((/** @type {any} */ { rank, hit, bought_before: again, article }) => {
         const marks = /** @type {[string, string][]} */ ([hit && ["hit", "Bought it"], again && ["again", "Again"]].filter(Boolean));
         const element = card(article, { rank, marks, actions: false });

@@ -14,19 +14,13 @@ export async function openSimilar(article) {
   const list = h("ul", { class: "cards small", "aria-busy": "true" }, ...skeletons(SHOWN));
   const place = h("div", {}, list);
   dialog.replaceChildren(
-    h(
-      "div",
-      { class: "dialog-head" },
+    h("div", { class: "dialog-head" },
       h("h2", { id: "similar-title", tabindex: -1 }, "Similar articles"),
       h("button", { type: "button", class: "round", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
     ),
-    h(
-      "div",
-      { class: "about" },
+    h("div", { class: "about" },
       plate(article),
-      h(
-        "div",
-        {},
+      h("div", {},
         h("p", { class: "about-name" }, nameOf(article)),
         h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.section].filter(Boolean).join(" · ")),
         h("p", { class: "about-text" }, article.description ?? "The catalogue has no description."),

@@ -19,12 +19,8 @@ let opened = false;
 export function mountVisitor() {
   controls = recommendationControls("visitor", () => recommend());
   byId("view-visitor").replaceChildren(
-    h(
-      "div",
-      { class: "side" },
-      h(
-        "form",
-        { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(); } },
+    h("div", { class: "side" },
+      h("form", { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(); } },
         h("label", { for: "article-search" }, "Put articles into the basket"),
         h("input", { type: "search", id: "article-search", autocomplete: "off", maxlength: 100, placeholder: "Words, e.g. black dress", oninput: later(search, 200) }),
         h("ul", { id: "article-found", class: "found", "aria-label": "Articles found" }),
@@ -33,9 +29,7 @@ export function mountVisitor() {
       h("h2", { class: "who" }, "The basket"),
       h("div", { id: "basket" }),
     ),
-    h(
-      "div",
-      { class: "stage" },
+    h("div", { class: "stage" },
       h("div", { class: "stage-head" }, h("h2", {}, "Recommendations now"), h("p", { class: "hint" }, "No customer id: the user tower reads only the basket.")),
       controls.element,
       h("div", { id: "visitor-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(SHOWN))),
@@ -66,9 +60,7 @@ async function search() {
   try {
     const { articles } = await get(`/articles?q=${encodeURIComponent(words)}&limit=8`, { signal: nextSearch() });
     const entries = articles.map((/** @type {import("./store.js").Article} */ article) =>
-      h(
-        "li",
-        {},
+      h("li", {},
         h(
           "button",
           {
@@ -89,9 +81,7 @@ async function search() {
 
 function showBasket() {
   const entries = [...store.basket.values()].reverse().map((article) =>
-    h(
-      "li",
-      { class: "bought" },
+    h("li", { class: "bought" },
       ...label(article),
       h("button", { type: "button", class: "round small", "aria-label": `Take ${nameOf(article)} out`, onclick: () => { toggle(article); byId("article-search").focus(); } }, icon("close")),
     ),

@@ -1,12 +1,12 @@
-"""Nearest articles by dot product: ScaNN, and exact search behind the same interface.
+"""Nearest articles by dot product: ScaNN and exact search behind one interface.
 
-Both kinds answer with the exact float32 dot product of query and article vector, computed the same way
-whatever the kind, the batch or its size, so a list served to one customer equals the one that a batch
-command writes. Best first; equal scores in order of the article's row.
+Both return the exact float32 dot product of query and article vector. It does not depend on the index, the batch or its
+size, so a ranking served to one customer equals the one in a batch file. The highest score comes first; equal scores
+are in order of article row.
 
-ScaNN 1.4.2, as measured: a NaN among the items aborts the process, a batch may find other articles than its queries
-one by one, ``docids=`` is stored as a pickle, k above the reordering count is clipped without a word, and the
-default random initialisation gives another index at every build. None of it reaches a caller of this module.
+This module hides five traps of ScaNN 1.4.2: a NaN among the items aborts the process; a batch may find other articles
+than its queries one by one; ``docids=`` is stored as a pickle; a k above the reordering count is cut silently; the
+default random initialisation builds another index every time.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ Kind = Literal["auto", "scann", "exact"]
 
 logger = logging.getLogger(__name__)
 
-SCANN_FROM = 1_000  # rows; below, exact search is as quick and "auto" takes it
-SCANN_MINIMUM = 16  # rows; asymmetric hashing has 16 centres a block and refuses to train on fewer
+SCANN_FROM = 1_000  # rows; exact search of fewer is as fast, and "auto" takes it
+SCANN_MINIMUM = 16  # rows; asymmetric hashing trains 16 centres a block
 REORDERS = (300, 600, 1_200)  # candidates that ScaNN scores exactly, in the order that index_tuning tries
-SPARE = 16  # candidates beyond k, so that rounding inside ScaNN cannot decide what the k-th is
+SPARE = 16  # candidates beyond k: rounding inside ScaNN then cannot decide which article is the k-th
 BLOCK = 16_000_000  # float32 values (64 MB) that a search holds at once
 
 
-def _import_scann() -> ModuleType:
-    """ScaNN's numpy interface, imported when first needed: there are wheels for Linux alone."""
+def import_scann() -> ModuleType:
+    """ScaNN's numpy interface, imported on first use because it has wheels for Linux only. Raises ImportError."""
     try:
-        from scann.scann_ops.py import scann_ops_pybind
+        from scann import scann_ops_pybind
     except ImportError as error:
         raise ImportError(
-            "ScaNN cannot be imported (there are wheels for Linux x86_64 and aarch64 only): "
+            "ScaNN cannot be imported (it has wheels for Linux x86_64 and aarch64 only): "
             'install it, or build the index with kind="exact", which gives the same answers slower'
         ) from error
     return scann_ops_pybind
 
 
 def _check_rows(array: npt.ArrayLike, what: str, dim: int | None = None) -> Float32:
-    """``array`` as contiguous float32 ``[n, d]``; ValueError names the first row that has no direction."""
+    """``array`` as contiguous float32 ``[n, d]``; ValueError names the first row without a direction."""
     rows = np.ascontiguousarray(array, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] == 0 or (dim is not None and rows.shape[1] != dim):
         raise ValueError(f"{what} must have shape [n, {dim or 'd'}], not {list(rows.shape)}")
@@ -62,33 +62,13 @@ def _check_rows(array: npt.ArrayLike, what: str, dim: int | None = None) -> Floa
         bad = np.flatnonzero(~(np.isfinite(squares) & (squares > 0)))
         raise ValueError(
             f"{what}: {len(bad)} of {len(rows)} rows are zero, NaN or infinite (first: row {bad[0]}); "
-            "every vector needs a direction, so look for a diverged or untrained tower"
+            "every vector needs a direction, so check for a diverged or untrained tower"
         )
     return rows
 
 
-def _rescore(vectors: Float32, queries: Float32, candidates: Int64, k: int) -> tuple[Int64, Float32]:
-    """Exact scores of ``candidates`` ``[m, c]`` (rows of ``vectors``, -1 padding) and the k best of them.
-
-    ``vecdot`` is one dot product a pair, so a score does not depend on what else is in the batch; a matrix
-    product sums in another order for every shape, and differs in the last bit.
-    """
-    positions = np.empty((len(queries), min(k, candidates.shape[1])), np.int64)
-    scores = np.empty(positions.shape, np.float32)
-    step = max(1, BLOCK // max(1, candidates.shape[1] * vectors.shape[1]))
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        score = np.vecdot(np.take(vectors, candidates[part], axis=0), queries[part, None, :])
-        score[candidates[part] < 0] = -np.inf
-        order = np.lexsort((candidates[part], -score), axis=1)[:, :k]
-        rows = np.arange(len(order))[:, None]
-        positions[part] = candidates[part][rows, order]
-        scores[part] = score[rows, order]
-    return positions, scores
-
-
 class Searchable(Protocol):
-    """What a recommender asks of an index, wherever it is: see :class:`ExactIndex` for each."""
+    """The interface that a recommender needs, in this process or in a store; :class:`ExactIndex` describes it."""
 
     @property
     def vectors(self) -> Float32: ...
@@ -105,7 +85,7 @@ class ExactIndex:
 
     Attributes:
         vectors: ``[n, d]`` float32, no row zero or NaN; may be memory-mapped.
-        ids: ``[n]`` int32, the article row of every vector, strictly ascending.
+        ids: ``[n]`` the article row of every vector, strictly ascending.
     """
 
     vectors: Float32
@@ -120,19 +100,28 @@ class ExactIndex:
         """The k articles with the largest dot product.
 
         Args:
-            queries: ``[m, d]`` float32, no row zero or NaN (ValueError).
-            k: how many; any number from 1.
+            queries: ``[m, d]`` float32.
+            k: any number from 1.
 
         Returns:
-            ``ids [m, k]`` int32, -1 where the index has fewer than k articles, and ``scores [m, k]`` float32,
-            falling, -inf there. Equal scores are in order of id.
-        """
-        checked = _check_queries(queries, self.vectors, k)
-        return _padded(self.ids, *self._nearest(checked, min(k, len(self))), k)
+            ``ids [m, k]`` and ``scores [m, k]``, descending; equal scores are in order of id. Where the index has
+            fewer than k articles, ids are -1 and scores -inf.
 
-    def _nearest(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
-        """Positions and scores ``[m, k]`` for checked queries and k at most n."""
-        import torch  # when first needed, as ScaNN
+        Raises:
+            ValueError: if a query is zero or NaN, or k is below 1.
+        """
+        checked = self.check(queries, k)
+        return self.answer(*self.nearest(checked, min(k, len(self))), k)
+
+    def check(self, queries: npt.ArrayLike, k: int) -> Float32:
+        """The queries as contiguous float32 ``[m, d]``. Raises ValueError as :meth:`search`."""
+        if k < 1:
+            raise ValueError(f"k must be 1 or more, not {k}")
+        return _check_rows(queries, "queries", self.vectors.shape[1])
+
+    def nearest(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
+        """Positions in ``vectors`` and scores ``[m, k]``, for checked queries and k at most n."""
+        import torch  # on first use, like ScaNN
 
         n, dim = self.vectors.shape
         positions = np.empty((len(queries), k), np.int64)
@@ -141,18 +130,52 @@ class ExactIndex:
         for start in range(0, len(queries), step):
             part = queries[start : start + step]
             rough = part @ self.vectors.T
-            # What a matrix product in float32 may be off by, generously: no candidate is lost to rounding.
+            # A generous bound on the rounding of a float32 matrix product: no candidate is lost to it.
             slack = 2 * dim * np.finfo(np.float32).eps * np.abs(rough).max()
             pool = min(n, k + 2 * SPARE)
             while True:
-                # torch's is several times quicker than np.argpartition.
+                # torch's is several times faster than np.argpartition.
                 kept, candidates = (found.numpy() for found in torch.from_numpy(rough).topk(pool))
                 if pool == n or (kept[:, -1] < kept[:, k - 1] - slack).all():
                     break
-                pool = min(n, 4 * pool)  # many articles tie for the last place: look at all of them
-            found = _rescore(self.vectors, part, candidates, k)
-            positions[start : start + step], scores[start : start + step] = found
+                pool = min(n, 4 * pool)  # many articles tie for the last place: include them all
+            positions[start : start + step], scores[start : start + step] = self.rescore(part, candidates, k)
         return positions, scores
+
+    def rescore(self, queries: Float32, candidates: Int64, k: int) -> tuple[Int64, Float32]:
+        """The k best of the candidates by exact score.
+
+        ``vecdot`` computes each pair by itself, so a score does not depend on the rest of the batch. A matrix product
+        sums in another order for every shape and differs in the last bit.
+
+        Args:
+            candidates: ``[m, c]`` positions in ``vectors``, -1 where padded.
+
+        Returns:
+            Positions and scores, both ``[m, min(k, c)]``.
+        """
+        positions = np.empty((len(queries), min(k, candidates.shape[1])), np.int64)
+        scores = np.empty(positions.shape, np.float32)
+        step = max(1, BLOCK // max(1, candidates.shape[1] * self.vectors.shape[1]))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            score = np.vecdot(np.take(self.vectors, candidates[part], axis=0), queries[part, None, :])
+            score[candidates[part] < 0] = -np.inf
+            order = np.lexsort((candidates[part], -score), axis=1)[:, :k]
+            rows = np.arange(len(order))[:, None]
+            positions[part] = candidates[part][rows, order]
+            scores[part] = score[rows, order]
+        return positions, scores
+
+    def answer(self, positions: Int64, scores: Float32, k: int) -> tuple[Int32, Float32]:
+        """The ids at ``positions`` and their scores, widened to k columns with -1 and -inf."""
+        found = positions.shape[1]
+        if found == k:  # np.pad would cost more than the search
+            return self.ids[positions], scores
+        wide_ids = np.full((len(positions), k), -1, np.int32)
+        wide_scores = np.full((len(positions), k), -np.inf, np.float32)
+        wide_ids[:, :found], wide_scores[:, :found] = self.ids[positions], scores
+        return wide_ids, wide_scores
 
     def save(self, directory: Path) -> None:
         """Write ``vectors.npy``, ``ids.npy`` and ``index.json`` into ``directory`` (made if missing)."""
@@ -161,14 +184,14 @@ class ExactIndex:
 
 @dataclass(frozen=True, eq=False)
 class ScannIndex:
-    """ScaNN: a tree of leaves, hashed scores within the leaves searched, exact scores for the best.
+    """ScaNN: a tree of leaves, hashed scores within the searched leaves, exact scores for the best candidates.
 
     Attributes:
         vectors, ids: as in :class:`ExactIndex`.
         searcher: ScaNN's own object.
-        leaves: leaves of the tree.
-        leaves_to_search: how many of them a query looks into.
-        reorder: how many of the best hashed scores are replaced by exact ones.
+        leaves: number of leaves in the tree.
+        leaves_to_search: number of leaves searched per query.
+        reorder: number of the best hashed scores that are replaced by exact ones.
     """
 
     vectors: Float32
@@ -190,49 +213,53 @@ class ScannIndex:
 
     @property
     def depth(self) -> int:
-        """The largest k that ScaNN answers; deeper lists are searched exactly.
+        """The largest k that ScaNN answers; a larger one is searched exactly.
 
-        Half the candidates: near their end the hashed order, not the score, decides who is among them.
+        It is half the candidates: near their end the hashed order decides which articles are included, not the score.
         """
         return self.reorder // 2
 
     def with_settings(self, leaves_to_search: int, reorder: int) -> ScannIndex:
-        """The same index searched otherwise; ScaNN takes both numbers at query time, nothing is rebuilt."""
+        """The same index with other search settings. ScaNN takes both at query time; nothing is rebuilt."""
         return dataclasses.replace(self, leaves_to_search=leaves_to_search, reorder=reorder)
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[Int32, Float32]:
-        """As :meth:`ExactIndex.search`, missing a measured share of the true k (``index_tuning.recall_at_k``).
+        """As :meth:`ExactIndex.search`, but a share of the true k is missed (``index_tuning.recall_at_k``).
 
-        A shorter list begins a longer one: the candidates are the same for every k up to ``depth``, and a query
-        whose leaves hold fewer than that is searched exactly.
+        A shorter ranking is the start of a longer one: the candidates are the same for every k up to ``depth``. A
+        query whose leaves hold fewer articles than that is searched exactly.
         """
-        checked = _check_queries(queries, self.vectors, k)
+        exact = self.exact
+        checked = exact.check(queries, k)
         width = min(k, len(self))
         if width > self.depth:
-            return self.exact.search(checked, k)
-        positions, scores = self._approximate(checked, width)
+            return exact.search(checked, k)
+        positions, scores = self.approximate(checked, width)
         short = positions[:, 0] < 0
         if short.any():
-            positions[short], scores[short] = self.exact._nearest(checked[short], width)
-        return _padded(self.ids, positions, scores, k)
+            positions[short], scores[short] = exact.nearest(checked[short], width)
+        return exact.answer(positions, scores, k)
 
-    def _approximate(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
-        """ScaNN's own answer ``[m, k]``, k at most ``depth``; -1 all along a row short of candidates."""
+    def approximate(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
+        """Positions and scores ``[m, k]`` from ScaNN alone, for checked queries and k at most ``depth``.
+
+        All positions of a query are -1 if its leaves hold too few articles.
+        """
         wanted = min(self.depth, len(self))
         candidates = np.full((len(queries), k + SPARE), -1, np.int64)
-        # One at a time: a batch of ScaNN's own rounds the distances to the leaves otherwise, and may enter another.
+        # One at a time: a ScaNN batch rounds the distances to the leaves differently and may choose another leaf.
         for row, query in enumerate(queries):
             found, _ = self.searcher.search(query, wanted + SPARE, self.reorder, self.leaves_to_search)
             if len(found) >= wanted:
                 candidates[row, : len(found)] = found[: k + SPARE]
-        return _rescore(self.vectors, queries, candidates, k)
+        return self.exact.rescore(queries, candidates, k)
 
     def save(self, directory: Path) -> None:
         """As :meth:`ExactIndex.save`, and ScaNN's own files in ``scann/``."""
         settings = {"leaves": self.leaves, "leaves_to_search": self.leaves_to_search, "reorder": self.reorder}
         _save_arrays(directory, self.vectors, self.ids, {"kind": self.kind, **settings})
         (directory / "scann").mkdir()  # serialize does not make it
-        # Absolute paths, the default, would break the index as soon as its folder is renamed.
+        # Absolute paths, the default, would break the index when its folder is renamed.
         self.searcher.serialize(str(directory / "scann"), relative_path=True)
 
 
@@ -253,28 +280,28 @@ def build_index(
     Args:
         vectors: ``[n, d]`` float32.
         kind: "auto" is ScaNN where it can be imported and the catalogue has ``SCANN_FROM`` rows or more.
-        ids: ``[n]`` strictly ascending ids to answer with; by default the row numbers.
-        leaves: of ScaNN's tree; by default the square root of n.
-        leaves_to_search: by default a tenth of the leaves; ``index_tuning.choose_leaves`` measures what it takes.
-        reorder: candidates scored exactly a query.
+        ids: ``[n]`` strictly ascending ids to return; by default the row numbers.
+        leaves: number of leaves in ScaNN's tree; by default the square root of n.
+        leaves_to_search: by default a tenth of the leaves; ``index_tuning.choose_leaves`` measures the number needed.
+        reorder: candidates scored exactly per query.
 
     Raises:
-        ValueError: no rows, a row that is zero or not finite, ids that are not ascending, fewer than 16 rows
-            for kind "scann".
-        ImportError: kind "scann" where there is no ScaNN.
+        ValueError: for no rows, a row that is zero or not finite, ids that do not ascend, or fewer than 16 rows with
+            kind "scann".
+        ImportError: for kind "scann" without ScaNN.
     """
     rows = _check_rows(vectors, "article vectors")
     if kind not in ("auto", "scann", "exact"):
         raise ValueError(f'kind must be "auto", "scann" or "exact", not {kind!r}')
     if len(rows) == 0:
-        raise ValueError("article vectors: there is not a single row to index")
+        raise ValueError("article vectors: not a single row to index")
     own = np.arange(len(rows), dtype=np.int32) if ids is None else np.asarray(ids, dtype=np.int32)
     if own.shape != (len(rows),) or (np.diff(own) <= 0).any():
         raise ValueError(f"ids must be {len(rows)} strictly ascending numbers, one a vector")
     if kind == "exact" or (kind == "auto" and len(rows) < SCANN_FROM):
         return ExactIndex(rows, own)
     try:
-        scann = _import_scann()
+        scann = import_scann()
     except ImportError:
         if kind == "scann":
             raise
@@ -285,7 +312,7 @@ def build_index(
     leaves_to_search = max(1, leaves // 10) if leaves_to_search is None else leaves_to_search
     builder = (
         scann.builder(rows, REORDERS[0], "dot_product")
-        # Without random_init the tree starts from k-means++ with a fixed seed: the same vectors, the same index.
+        # Without random_init the tree starts from k-means++ with a fixed seed: equal vectors give equal indices.
         .tree(leaves, leaves_to_search, random_init=False)
         .score_ah(2, anisotropic_quantization_threshold=0.2)
         .reorder(reorder)
@@ -296,16 +323,17 @@ def build_index(
 
 
 def load_index(directory: Path) -> Index:
-    """Open what ``save`` wrote; the vectors are memory-mapped. Where ScaNN is missing, search is exact.
+    """Open a saved index with its vectors memory-mapped. Search is exact if ScaNN is missing.
 
     Raises:
-        FileNotFoundError: a file is missing. ValueError: the files do not fit together.
+        FileNotFoundError: if a file is missing.
+        ValueError: if the files do not belong together.
     """
     index, facts = load_exact(directory), json.loads((directory / "index.json").read_text())
     if facts["kind"] == "exact":
         return index
     try:
-        scann = _import_scann()
+        scann = import_scann()
     except ImportError:
         logger.warning("%s was built with ScaNN, which cannot be imported here: searching exactly, slower", directory)
         return index
@@ -320,10 +348,10 @@ def load_index(directory: Path) -> Index:
 
 
 def load_exact(directory: Path) -> ExactIndex:
-    """Open what ``save`` wrote to search exactly, whatever it was built as. Raises as :func:`load_index`."""
+    """Open a saved index of either kind for exact search. Raises as :func:`load_index`."""
     facts = json.loads((directory / "index.json").read_text())
-    # asarray: still the mapped pages, without memmap's cost at every slice. Copy-on-write: nobody writes
-    # into them, but torch wants arrays that it could.
+    # asarray keeps the mapped pages without memmap's cost at every slice. Copy-on-write because torch wants writable
+    # arrays.
     vectors = np.asarray(np.load(directory / "vectors.npy", mmap_mode="c", allow_pickle=False))
     ids = np.load(directory / "ids.npy", allow_pickle=False)
     if vectors.dtype != np.float32 or list(vectors.shape) != facts["shape"] or ids.shape != vectors.shape[:1]:
@@ -331,29 +359,10 @@ def load_exact(directory: Path) -> ExactIndex:
     return ExactIndex(vectors, ids)
 
 
-def _check_queries(queries: npt.ArrayLike, vectors: Float32, k: int) -> Float32:
-    if k < 1:
-        raise ValueError(f"k must be 1 or more, not {k}")
-    return _check_rows(queries, "queries", vectors.shape[1])
-
-
-def _padded(ids: Int32, positions: Int64, scores: Float32, k: int) -> tuple[Int32, Float32]:
-    """Positions as ids, widened to k columns with -1 and -inf where the index holds fewer articles."""
-    found = positions.shape[1]
-    if found == k:  # np.pad would cost more than the search
-        return ids[positions], scores
-    wide_ids, wide_scores = (
-        np.full((len(positions), k), -1, np.int32),
-        np.full((len(positions), k), -np.inf, np.float32),
-    )
-    wide_ids[:, :found], wide_scores[:, :found] = ids[positions], scores
-    return wide_ids, wide_scores
-
-
 def _save_arrays(directory: Path, vectors: Float32, ids: Int32, facts: dict[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, array in (("vectors", vectors), ("ids", ids)):
-        # Unlink first: writing into a file that somebody has memory-mapped would pull it from under them.
+        # Unlink first: writing into the file would change the arrays of processes that have it mapped.
         (directory / f"{name}.npy").unlink(missing_ok=True)
         np.save(directory / f"{name}.npy", array, allow_pickle=False)
     shutil.rmtree(directory / "scann", ignore_errors=True)
@@ -362,7 +371,7 @@ def _save_arrays(directory: Path, vectors: Float32, ids: Int32, facts: dict[str,
 
 @contextlib.contextmanager
 def _captured_stderr() -> Iterator[None]:
-    """Keep ScaNN's C++ log lines out of notebooks and terminals; an exception carries them as a note."""
+    """Keep ScaNN's C++ log lines out of the output; an exception carries them as a note."""
     with tempfile.TemporaryFile() as log:
         real = os.dup(2)
         os.dup2(log.fileno(), 2)

@@ -1,4 +1,4 @@
-"""How much of exact search's list an index finds, and the cheapest search that finds enough of it."""
+"""Recall of an index against exact search, and the cheapest search settings that reach a target."""
 
 from __future__ import annotations
 
@@ -8,50 +8,39 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from hm_utils.retrieval.index import (
-    REORDERS,
-    ExactIndex,
-    Index,
-    ScannIndex,
-    Searchable,
-    _check_queries,
-    _check_rows,
-    _rescore,
-)
+from hm_utils.arrays import Float32
+from hm_utils.retrieval.index import REORDERS, ExactIndex, Index, ScannIndex, Searchable
 
 
-def recall_at_k(index: Searchable, vectors: npt.ArrayLike, queries: npt.ArrayLike, k: int = 100) -> float:
-    """The mean share of the true k best articles that ``index`` finds.
+def recall_at_k(index: Searchable, queries: npt.ArrayLike, k: int = 100) -> float:
+    """The mean share of the true k best articles that ``index`` finds for ``queries`` (``[m, d]``).
 
-    Args:
-        vectors: ``[n, d]`` what the index was built from: the truth is exact search over them.
-        queries: ``[m, d]``, of the kind that will be served.
-
-    An article that scores as much as the k-th best counts as one of the k, whichever of the tied is listed.
+    Exact search over the index's vectors gives the truth. An article that ties with the k-th best counts as found.
     """
-    exact = ExactIndex(_check_rows(vectors, "article vectors"), index.ids)
+    exact = ExactIndex(index.vectors, index.ids)
     width = min(k, len(exact))
-    checked = _check_queries(queries, exact.vectors, k)
-    kth = exact._nearest(checked, width)[1][:, -1:]
+    checked = exact.check(queries, k)
+    kth, _ = _kth_best(exact, checked, width)
     ids, _ = index.search(checked, width)
     positions = np.where(ids < 0, -1, np.searchsorted(exact.ids, ids))
-    return float((_rescore(exact.vectors, checked, positions, width)[1] >= kth).mean())
+    return float((exact.rescore(checked, positions, width)[1] >= kth).mean())
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One measured way of searching; ``pandas.DataFrame(list of them)`` is the table."""
+    """One measured search setting; ``pandas.DataFrame(settings)`` is the table."""
 
     reorder: int
     leaves_to_search: int
     recall: float
-    microseconds: float  # a query, in batches, on this machine
+    microseconds: float  # per query, in batches, on this machine
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What :func:`choose_leaves` found: the index to use, its recall, and everything measured on the way."""
+    """The result of :func:`choose_leaves`: the index to use, its recall, and every measured setting."""
 
     index: Index
     recall: float
@@ -64,32 +53,28 @@ def choose_leaves(
 ) -> Choice:
     """The cheapest search that finds ``target`` of the true k best articles for ``queries``.
 
-    For each reorder count in turn, 1, 2, 4, ... leaves until the target is reached, measured against exact search,
-    then halving the last step: recall grows with the leaves, but for a candidate or two. The first count that reaches
-    the target is taken, with the fewest leaves that reach it. If none does, the best one is returned with ``reached``
-    False, and the caller decides (exact search, or no publishing).
-    Queries that :meth:`ScannIndex.search` would hand to exact search count as not found at all.
-    An exact index is its own answer.
+    For each reorder count in turn, 1, 2, 4, … leaves are searched until the target is reached, then the last step is
+    halved: recall grows with the leaves, except for a candidate or two. The first count that reaches the target wins,
+    with the fewest leaves that reach it. If none does, the best setting is returned with ``reached`` False, and the
+    caller decides. Queries that :meth:`ScannIndex.search` would hand to exact search count as not found. An exact
+    index is returned as it is.
+
+    Raises:
+        ValueError: if ``queries`` is empty, or no reorder count is large enough for k.
     """
-    checked = _check_queries(queries, index.vectors, k)
+    exact = index.exact if isinstance(index, ScannIndex) else index
+    checked = exact.check(queries, k)
     if len(checked) == 0:
         raise ValueError("choose_leaves needs queries to measure with, and got none")
-    exact = index.exact if isinstance(index, ScannIndex) else index
-    started = time.perf_counter()
     width = min(k, len(exact))
-    kth = exact._nearest(checked, width)[1][:, -1:]
-    exact_cost = (time.perf_counter() - started) / len(checked) * 1e6
+    kth, exact_cost = _kth_best(exact, checked, width)
     if not isinstance(index, ScannIndex):
         return Choice(index, 1.0, True, [Setting(0, 0, 1.0, exact_cost)])
 
     table: list[Setting] = []
 
     def enough(reorder: int, leaves: int) -> bool:
-        candidate = index.with_settings(leaves, reorder)
-        started = time.perf_counter()
-        _, scores = candidate._approximate(checked, width)
-        cost = (time.perf_counter() - started) / len(checked) * 1e6
-        table.append(Setting(reorder, leaves, float((scores >= kth).mean()), cost))
+        table.append(_measured(index.with_settings(leaves, reorder), checked, kth, width))
         return table[-1].recall >= target
 
     for reorder in (count for count in reorders if count >= 2 * width):
@@ -107,3 +92,41 @@ def choose_leaves(
     chosen = next((row for row in table if row.recall >= target), None) or max(table, key=lambda row: row.recall)
     best = index.with_settings(chosen.leaves_to_search, chosen.reorder)
     return Choice(best, chosen.recall, chosen.recall >= target, table)
+
+
+def search_curve(index: ScannIndex, queries: npt.ArrayLike, k: int = 100) -> pd.DataFrame:
+    """Recall and time of ScaNN without its fallback, for 1, 2, 4, … and all leaves (notebook 04).
+
+    Returns:
+        Columns ``leaves``, ``recall`` (mean share of exact search's first k that is found) and ``microseconds`` per
+        query on this machine. The attribute ``exact`` is the time of exact search.
+    """
+    checked = index.exact.check(queries, k)
+    width = min(k, len(index))
+    kth, exact_cost = _kth_best(index.exact, checked, width)
+    doubled = {2**power for power in range(int(np.log2(index.leaves)) + 1)}
+    leaves = sorted({*doubled, index.leaves, index.leaves_to_search})
+    frame = pd.DataFrame([_measured(index.with_settings(n, index.reorder), checked, kth, width) for n in leaves])
+    frame = frame.drop(columns="reorder").rename(columns={"leaves_to_search": "leaves"})
+    frame.attrs["exact"] = exact_cost
+    return frame
+
+
+def _kth_best(exact: ExactIndex, queries: Float32, k: int) -> tuple[Float32, float]:
+    """``[m, 1]`` the k-th best score of each query, and the microseconds per query of exact search."""
+    started = time.perf_counter()
+    _, scores = exact.nearest(queries, k)
+    return scores[:, -1:], _microseconds(started, queries)
+
+
+def _measured(index: ScannIndex, queries: Float32, kth: Float32, k: int) -> Setting:
+    """The recall and the time of ScaNN alone; ``kth`` is from :func:`_kth_best`."""
+    index.approximate(queries[:1], k)  # the first search prepares
+    started = time.perf_counter()
+    _, scores = index.approximate(queries, k)
+    cost = _microseconds(started, queries)
+    return Setting(index.reorder, index.leaves_to_search, float((scores >= kth).mean()), cost)
+
+
+def _microseconds(started: float, queries: Float32) -> float:
+    return (time.perf_counter() - started) / len(queries) * 1e6

@@ -1,36 +1,27 @@
-"""The articles' vectors in Milvus, for catalogues that one process should not index, behind the index's interface.
+"""The articles' vectors in Milvus, for catalogues too large for an index in every process.
 
-    python -m hm_utils.retrieval.milvus --model artifacts/model --uri http://milvus:19530 [--index SCANN]
+:mod:`hm_utils.serving.load_vector_store` writes one collection per published version and moves the alias
+``hm_articles`` to it. A service searches the collection of its own model's version, never another.
 
-loads the vectors of a published model as a collection that carries its version, verifies the count and what is found,
-and then moves the alias ``hm_articles`` to it: whoever asks for the alias gets the old articles or the new ones. A
-load that fails leaves the alias where it was. The service (``HM_VECTOR_STORE``) and :meth:`Recommender.load
-<hm_utils.serving.recommender.Recommender.load>` ask for the collection of their own model's version, never for another.
+The store only selects candidates. Their scores are exact float32 dot products with the model's own memory-mapped
+vectors, so a ranking equals that of :class:`~.index.ExactIndex` to the last bit if the store finds the same candidates.
 
-The store says which articles are candidates. Their scores are exact float32 dot products with the model's own vectors,
-memory-mapped and read for the candidates alone: a list is the one of :class:`~.index.ExactIndex` to the last
-bit wherever the store finds the same candidates. Filters and similar articles are searched exactly in these, too.
-
-``uri`` is the address of a server, or a file ending in ``.db``: Milvus Lite, in the process and for one process.
+``uri`` is the address of a server, or a file ending in ``.db``: Milvus Lite, in this process and for one process.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from tqdm.auto import trange
 
 from hm_utils.arrays import Float32, Int32
-from hm_utils.retrieval.index import SPARE, ExactIndex, _check_queries, _padded, _rescore, load_exact
-from hm_utils.retrieval.index_tuning import recall_at_k
-from hm_utils.serving.bundle import BundleError, verify
+from hm_utils.retrieval.index import SPARE, ExactIndex
 
 Kind = Literal["FLAT", "HNSW", "SCANN"]
 
@@ -38,37 +29,36 @@ logger = logging.getLogger(__name__)
 
 ALIAS = "hm_articles"
 PREFIX = "hm_articles_"
-QUERIES = 32  # of a search; a batch of a thousand would take longer than SECONDS
-AT_ONCE = 10_000  # rows of an insert; a message to Milvus may have 64 MB
-SECONDS = 2.0  # that a search may take
-LOADING_SECONDS = 600.0  # that a step of loading a collection may take
-DEEPEST = 16_384  # articles that Milvus answers a query with at most; deeper lists are searched exactly
-CANDIDATES = 600  # that an approximate index scores a query
-ASKED, DEPTH = 50, 100  # queries, and articles each, with which a collection is verified
-TARGET = 0.99  # recall@100 of exact search, as publishing asks of the index
+QUERIES_PER_SEARCH = 32  # a search of a thousand would take longer than SECONDS
+ROWS_PER_INSERT = 10_000  # Milvus limits a message to 64 MB
+SECONDS = 2.0  # time limit of a search
+LOADING_SECONDS = 600.0  # time limit of each step of loading a collection
+DEEPEST = 16_384  # the largest number of articles that Milvus returns per query; more are searched exactly
+CANDIDATES = 600  # that an approximate index scores per query
 
 
 class VectorStoreError(Exception):
-    """The store does not answer, or not with what was asked for; the message has no address in it."""
+    """The store does not answer, or not with the articles asked for; the message contains no address."""
 
 
 class StoreIndex:
-    """One version's articles in a store, searched as :class:`~.index.ExactIndex` is; threads may share it.
+    """One version's articles in a store, searched like :class:`~.index.ExactIndex`; threads may share it.
 
     Attributes:
         exact: the same articles, searched exactly.
         vectors, ids: as in ExactIndex, memory-mapped.
-        collection: the store's name of this version's articles.
+        collection: the store's name for this version's articles.
     """
 
     kind = "store"
 
     def __init__(self, exact: ExactIndex, uri: str, version: str) -> None:
-        """Connect, and look whether the store has this version whole.
+        """Connect, and check that the store has this version whole.
 
         Raises:
-            VectorStoreError: it does not answer.
-            ValueError: it has not this version, or not all of it, and what to do.
+            VectorStoreError: if the store does not answer.
+            ValueError: if it lacks this version or part of it; the message says what to do.
+            ImportError: without pymilvus.
         """
         self.exact, self.vectors, self.ids = exact, exact.vectors, exact.ids
         self.collection = collection_of(version)
@@ -79,42 +69,42 @@ class StoreIndex:
         return len(self.vectors)
 
     def _opened(self) -> dict[str, Any]:
-        """Check that the collection is whole; what the store says of its index."""
+        """Load the collection, check that it is whole, and return the store's description of its index."""
         try:
-            there = self._client.has_collection(self.collection, timeout=SECONDS)
-            if there:
+            exists = self._client.has_collection(self.collection, timeout=SECONDS)
+            if exists:
                 self._client.load_collection(self.collection, timeout=LOADING_SECONDS)
                 count = count_of(self._client, self.collection)
                 index: dict[str, Any] = self._client.describe_index(self.collection, "vector", timeout=SECONDS)
             else:
                 other = current(self._client)
         except Exception as error:
-            raise _silent(error) from error
-        command = "load it with `python -m hm_utils.retrieval.milvus`"
-        if not there:
+            raise _without_address(error) from error
+        command = "load it with `python -m hm_utils.serving.load_vector_store`"
+        if not exists:
             raise ValueError(f"the vector store has {other or 'nothing'}, and not {self.collection}: {command}")
         if count != len(self):
             raise ValueError(f"the vector store has {count} of {len(self)} articles in {self.collection}: {command}")
         return index
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[Int32, Float32]:
-        """As :meth:`ExactIndex.search`, missing what the store's index misses (nothing where that is FLAT).
+        """As :meth:`ExactIndex.search`, but the articles that the store's index misses are missing; FLAT misses none.
 
         Raises:
-            VectorStoreError: the store does not answer within ``SECONDS``, or not with articles.
+            VectorStoreError: if the store does not answer within ``SECONDS``, or answers without articles.
         """
-        checked = _check_queries(queries, self.vectors, k)
+        checked = self.exact.check(queries, k)
         width, wanted = min(k, len(self)), min(k + SPARE, len(self))
         if wanted > DEEPEST:
             return self.exact.search(checked, k)
         candidates = np.full((len(checked), wanted), -1, np.int64)
         for row, hits in enumerate(self._found(checked, wanted)):
             candidates[row, : len(hits)] = [hit["row"] for hit in hits]
-        positions, scores = _rescore(self.vectors, checked, candidates, width)
-        short = positions[:, -1] < 0  # the leaves that were searched hold too few
+        positions, scores = self.exact.rescore(checked, candidates, width)
+        short = positions[:, -1] < 0  # the searched leaves hold too few articles
         if short.any():
-            positions[short], scores[short] = self.exact._nearest(checked[short], width)
-        return _padded(self.ids, positions, scores, k)
+            positions[short], scores[short] = self.exact.nearest(checked[short], width)
+        return self.exact.answer(positions, scores, k)
 
     def probe(self) -> None:
         """Ask for one article. Raises VectorStoreError if the store does not answer."""
@@ -123,15 +113,15 @@ class StoreIndex:
     def _found(self, queries: Float32, k: int) -> Iterator[list[dict[str, Any]]]:
         """The hits of each query."""
         params = {"metric_type": "IP", "params": search_params(self._index["index_type"], len(self), k)}
-        for start in range(0, len(queries), QUERIES):
-            part = list(queries[start : start + QUERIES])
+        for start in range(0, len(queries), QUERIES_PER_SEARCH):
+            part = list(queries[start : start + QUERIES_PER_SEARCH])
             try:
                 found = self._client.search(
                     self.collection, part, limit=k, anns_field="vector", search_params=params, timeout=SECONDS
                 )
-            except Exception as error:  # of pymilvus, or of gRPC below it
+            except Exception as error:  # from pymilvus or from gRPC below it
                 logger.error("vector store: a search in %s failed: %s", self.collection, error)
-                raise _silent(error) from error
+                raise _without_address(error) from error
             if len(found) != len(part) or not all(found):
                 logger.error("vector store: %s answered without articles", self.collection)
                 raise VectorStoreError("the vector store answered without articles")
@@ -139,68 +129,20 @@ class StoreIndex:
 
 
 def connect(uri: str) -> Any:
-    """A client of the store. Raises VectorStoreError if nobody answers there, ImportError without pymilvus."""
+    """A client of the store. Raises VectorStoreError if the store does not answer, ImportError without pymilvus."""
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
         raise ImportError("a vector store needs pymilvus: install it with `make cluster-env`") from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a trace for what is raised, too
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it also logs a traceback of each error that it raises
     try:
         return MilvusClient(uri, timeout=SECONDS)
     except Exception as error:
-        raise _silent(error) from error
-
-
-def load(folder: Path, uri: str, kind: Kind = "FLAT", keep: int = 2) -> float:
-    """Load the model in ``folder`` into the store, verify it and move the alias to it.
-
-    Args:
-        folder: of a published version.
-        uri: of the store.
-        kind: Milvus' index. FLAT is exact; SCANN is a server's alone.
-        keep: versions that stay, the newest and this; a service still at an older one loses it.
-
-    Returns:
-        recall@100 against exact search, of customers' queries; 1 for FLAT.
-
-    Raises:
-        BundleError: the model is not whole.
-        VectorStoreError: the store does not answer, or finds less than ``TARGET``; the alias is then where it was.
-    """
-    if kind == "SCANN" and uri.endswith(".db"):
-        raise VectorStoreError("Milvus Lite has no SCANN: take FLAT or HNSW, or a server's address")
-    version = str(verify(folder)["version"])
-    exact = load_exact(folder / "index")
-    stored = np.load(folder / "queries.npy", mmap_mode="r", allow_pickle=False)
-    asked = np.sort(np.random.default_rng(0).choice(len(stored), min(ASKED, len(stored)), replace=False))
-    name = collection_of(version)
-    client = connect(uri)
-    try:
-        # What a load that was killed left behind is no use; the collection that the alias leads to is whole.
-        if client.has_collection(name, timeout=SECONDS) and current(client) != name:
-            client.drop_collection(name, timeout=LOADING_SECONDS)
-        if not client.has_collection(name, timeout=SECONDS):
-            write(client, name, exact.vectors, kind)
-        index = StoreIndex(exact, uri, version)
-        recall = recall_at_k(index, exact.vectors, np.asarray(stored[asked]), DEPTH)
-        if recall < TARGET:
-            client.drop_collection(name, timeout=LOADING_SECONDS)
-            raise VectorStoreError(f"{kind} finds {recall:.1%} of exact search's best: load it with another --index")
-        point(client, name)
-        for old in sorted(other for other in client.list_collections() if other.startswith(PREFIX))[:-keep]:
-            if old != name:
-                client.drop_collection(old, timeout=LOADING_SECONDS)
-    except VectorStoreError:
-        raise
-    except Exception as error:
-        raise VectorStoreError(f"{name} was not loaded ({error}); {ALIAS} leads where it led") from error
-    finally:
-        client.close()
-    return recall
+        raise _without_address(error) from error
 
 
 def write(client: Any, name: str, vectors: Float32, kind: Kind) -> None:
-    """Make the collection and insert ``vectors [n, d]``; the key of a row is its place."""
+    """Make the collection and insert ``vectors [n, d]``; the key of each is its row number."""
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -209,15 +151,16 @@ def write(client: Any, name: str, vectors: Float32, kind: Kind) -> None:
     index = client.prepare_index_params()
     index.add_index("vector", index_type=kind, metric_type="IP", params=build_params(kind, len(vectors)))
     client.create_collection(name, schema=schema, index_params=index, timeout=LOADING_SECONDS)
-    for start in trange(0, len(vectors), AT_ONCE, desc="loading articles", delay=2, file=sys.stderr):
-        rows = [{"row": start + i, "vector": vector} for i, vector in enumerate(vectors[start : start + AT_ONCE])]
+    for start in trange(0, len(vectors), ROWS_PER_INSERT, desc="loading articles", delay=2, file=sys.stderr):
+        part = vectors[start : start + ROWS_PER_INSERT]
+        rows = [{"row": start + i, "vector": vector} for i, vector in enumerate(part)]
         client.insert(name, rows, timeout=LOADING_SECONDS)
     client.flush(name, timeout=LOADING_SECONDS)
     client.load_collection(name, timeout=LOADING_SECONDS)
 
 
 def build_params(kind: Kind, n: int) -> dict[str, Any]:
-    """Of the index: leaves are the square root of the articles, as in hm_utils.retrieval.index."""
+    """Build parameters of an index of n articles, with √n leaves as in :mod:`hm_utils.retrieval.index`."""
     leaves = max(1, round(n**0.5))
     return {
         "FLAT": {},
@@ -227,61 +170,35 @@ def build_params(kind: Kind, n: int) -> dict[str, Any]:
 
 
 def search_params(kind: str, n: int, k: int) -> dict[str, Any]:
-    """Of a search for k of n articles."""
+    """Parameters of a search for k of n articles."""
     probes, candidates = max(1, round(n**0.5) // 5), max(CANDIDATES, k)
-    of_kind = {"SCANN": {"nprobe": probes, "reorder_k": candidates}, "HNSW": {"ef": candidates}}
-    return of_kind.get(kind, {})
+    params = {"SCANN": {"nprobe": probes, "reorder_k": candidates}, "HNSW": {"ef": candidates}}
+    return params.get(kind, {})
 
 
 def point(client: Any, name: str) -> None:
-    """Make the alias lead to the collection; Milvus moves it in one step."""
-    moved = client.alter_alias if current(client) else client.create_alias
-    moved(name, ALIAS, timeout=SECONDS)
+    """Move the alias to the collection; Milvus does this in one step."""
+    move = client.alter_alias if current(client) else client.create_alias
+    move(name, ALIAS, timeout=SECONDS)
 
 
 def current(client: Any) -> str | None:
-    """The collection that the alias leads to; None where nothing has been loaded."""
+    """The collection that the alias leads to; None if nothing has been loaded."""
     if not client.has_collection(ALIAS, timeout=SECONDS):
         return None
     return str(client.describe_alias(ALIAS, timeout=SECONDS)["collection_name"])
 
 
 def count_of(client: Any, name: str) -> int:
+    """Number of rows in a collection."""
     return int(client.query(name, output_fields=["count(*)"], timeout=SECONDS)[0]["count(*)"])
 
 
 def collection_of(version: str) -> str:
-    """The collection's name; Milvus takes letters, digits and underscores, and the newest sorts last."""
+    """The collection's name. Milvus takes letters, digits and underscores; the newest version sorts last."""
     return PREFIX + "".join(letter if letter.isalnum() else "_" for letter in version)
 
 
-def _silent(error: Exception) -> VectorStoreError:
-    """What to tell a client; the error itself may have the store's address in it."""
+def _without_address(error: Exception) -> VectorStoreError:
+    """An error for clients; the original may contain the store's address."""
     return VectorStoreError(f"the vector store does not answer ({type(error).__name__}): is it running?")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m hm_utils.retrieval.milvus",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", type=Path, default=Path("artifacts/model"), help="published model (%(default)s)")
-    parser.add_argument("--uri", required=True, help="http://host:19530, or a file ending in .db (Milvus Lite)")
-    parser.add_argument("--index", choices=get_args(Kind), default="FLAT", help="Milvus' index (%(default)s)")
-    parser.add_argument("--keep", type=int, default=2, help="versions that stay in the store (%(default)s)")
-    options = parser.parse_args(arguments)
-    if options.keep < 1:
-        parser.error(f"--keep must be 1 or more, not {options.keep}")
-    folder = options.model.resolve()
-    try:
-        recall = load(folder, options.uri, options.index, options.keep)
-    except (BundleError, VectorStoreError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{collection_of(folder.name)}: {options.index}, recall@{DEPTH} {recall:.4f}; {ALIAS} leads to it")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

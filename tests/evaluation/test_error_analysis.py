@@ -18,7 +18,7 @@ from hm_utils.evaluation.reliability import best_temperature, mean_ratio, reliab
 from hm_utils.model.scoring import Scoring
 from hm_utils.plotting import evaluation_figures
 from hm_utils.retrieval.index import ScannIndex, build_index
-from hm_utils.retrieval.search_curve import search_curve
+from hm_utils.retrieval.index_tuning import search_curve
 from hm_utils.serving.publishing import PUBLISHED, TWO_TOWER, decide
 from tests.analysis.test_eda import check_figure
 from tests.helpers.data import article_table, customer_table, random_log

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from hm_utils.arrays import Float32
-from hm_utils.retrieval.index import ScannIndex, _import_scann, build_index
+from hm_utils.retrieval.index import ScannIndex, build_index, import_scann
 
 
 def unit(array: npt.NDArray[np.floating]) -> Float32:
@@ -16,7 +16,7 @@ def unit(array: npt.NDArray[np.floating]) -> Float32:
 
 def scann_missing() -> bool:
     try:
-        _import_scann()
+        import_scann()
     except ImportError:
         return True
     return False

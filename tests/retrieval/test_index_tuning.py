@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hm_utils.arrays import Float32
+from hm_utils.arrays import Float32, Int32
 from hm_utils.model.scoring import fold_articles, fold_customers
 from hm_utils.retrieval.index import ExactIndex, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import choose_leaves, recall_at_k
@@ -37,11 +37,11 @@ def test_choose_leaves_takes_the_smallest_that_reaches_the_target(
     assert choice.recall >= 0.99
     # An independent count of the overlap, on the vectors themselves.
     found, _ = choice.index.search(queries, 100)
-    assert choice.index._approximate(queries, 100)[0].min() >= 0, "exact search answered in ScaNN's place"
+    assert choice.index.approximate(queries, 100)[0].min() >= 0, "exact search answered in ScaNN's place"
     truth, _ = exact_ranking(vectors, queries, 100)
     overlap = np.mean([len(set(a) & set(b)) / 100 for a, b in zip(found.tolist(), truth.tolist(), strict=True)])
     assert overlap == pytest.approx(choice.recall, abs=1e-3)
-    assert recall_at_k(choice.index, vectors, queries, 100) == pytest.approx(choice.recall)
+    assert recall_at_k(choice.index, queries, 100) == pytest.approx(choice.recall)
     smaller = [row for row in choice.table if row.leaves_to_search < choice.index.leaves_to_search]
     assert smaller
     assert all(row.recall < 0.99 for row in smaller if row.reorder == choice.index.reorder)
@@ -54,7 +54,7 @@ def test_structureless_vectors_reach_the_target_or_say_that_they_do_not() -> Non
     vectors = unit(np.random.default_rng(4).normal(size=(6_000, 64)))
     queries = unit(np.random.default_rng(5).normal(size=(100, 64)))
     index = build_index(vectors, leaves_to_search=5)
-    assert recall_at_k(index, vectors, queries, 100) < 0.5
+    assert recall_at_k(index, queries, 100) < 0.5
     assert choose_leaves(index, queries).reached
     shallow = choose_leaves(index, queries, reorders=(200,))
     assert not shallow.reached
@@ -72,22 +72,22 @@ def test_choose_leaves_has_nothing_to_choose_in_an_exact_index(vectors: Float32,
 
 
 def test_recall_counts_an_article_that_ties_for_the_last_place() -> None:
-    vectors = np.repeat(unit(np.eye(4)), 10, axis=0)
-    last_of_each = ExactIndex(vectors[[9, 19, 29, 39]], np.array([9, 19, 29, 39], np.int32))
+    twins = np.repeat(unit(np.eye(4)), 10, axis=0)
+    last_of_each = ExactIndex(twins[[9, 19, 29, 39]], np.array([9, 19, 29, 39], np.int32))
 
     class TheOtherTwin:
-        ids = np.arange(40, dtype=np.int32)
+        vectors, ids = twins, np.arange(40, dtype=np.int32)
 
-        def search(self, queries: Float32, k: int) -> tuple[npt.NDArray[np.int32], Float32]:
+        def search(self, queries: npt.ArrayLike, k: int) -> tuple[Int32, Float32]:
             return last_of_each.search(queries, k)
 
-    assert recall_at_k(TheOtherTwin(), vectors, vectors[:1], 1) == 1.0  # type: ignore[arg-type]
-    assert recall_at_k(TheOtherTwin(), vectors, vectors[:1], 4) == 0.25  # type: ignore[arg-type]
+    assert recall_at_k(TheOtherTwin(), twins[:1], 1) == 1.0
+    assert recall_at_k(TheOtherTwin(), twins[:1], 4) == 0.25
 
 
 @needs_scann
 def test_popular_articles_share_leaves() -> None:
-    """Where popularity decides much of a score, the best articles must not be spread over the leaves by taste."""
+    """Where popularity decides much of a score, the best articles must not be spread over the leaves by embedding."""
     rng = np.random.default_rng(0)
     embeddings, people = clustered_vectors(), queries_near(clustered_vectors())
     popularity = rng.exponential(2.0, len(embeddings)).astype(np.float32)

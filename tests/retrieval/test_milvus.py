@@ -20,14 +20,16 @@ from benchmarks.cluster_serving import free_port, wait_for
 from hm_utils.retrieval import milvus
 from hm_utils.retrieval.index import ExactIndex
 from hm_utils.retrieval.index_tuning import recall_at_k
-from hm_utils.retrieval.milvus import ALIAS, StoreIndex, VectorStoreError, collection_of, current, load
+from hm_utils.retrieval.milvus import ALIAS, StoreIndex, VectorStoreError, collection_of, current
+from hm_utils.serving import load_vector_store
 from hm_utils.serving.bundle import BundleError
+from hm_utils.serving.load_vector_store import load
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table
 from tests.helpers.served import SCORING, publish_random
 from tests.helpers.vectors import clustered_vectors
 
-pytest.importorskip("pymilvus", reason="pymilvus is not installed: make cluster-env")
+pymilvus = pytest.importorskip("pymilvus", reason="pymilvus is not installed: make cluster-env")
 IDS = customer_table()["customer_id"].tolist()
 EVERYBODY = np.arange(CUSTOMERS)
 
@@ -66,7 +68,7 @@ def test_the_recommender_says_the_same_to_the_last_bit(model: Path, store: str) 
     own, other = Recommender.load(model), Recommender.load(model, store)
     assert other.is_remote
     assert not own.is_remote
-    assert own.scoring.has_repurchase
+    assert SCORING.has_repurchase
     excluded, allowed = np.array([3, 7, 11]), np.arange(0, ARTICLES, 3, dtype=np.int32)
     for arguments in ((1,), (12,), (100,), (12, excluded), (12, excluded, allowed)):
         mine = own.recommend(own.customers(EVERYBODY), *arguments)
@@ -109,8 +111,8 @@ def test_an_exact_store_is_exact_and_what_an_approximate_one_misses_is_measured(
     flat, hnsw = StoreIndex(exact, uri, "flat"), StoreIndex(exact, uri, "hnsw")
     for mine, theirs in zip(exact.search(queries, 100), flat.search(queries, 100), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert recall_at_k(flat, vectors, queries) == 1
-    assert 0.95 <= recall_at_k(hnsw, vectors, queries) <= 1
+    assert recall_at_k(flat, queries) == 1
+    assert 0.95 <= recall_at_k(hnsw, queries) <= 1
     client.close()
 
 
@@ -120,22 +122,24 @@ def test_a_store_that_finds_too_few_or_is_asked_too_much_leaves_the_search_to_us
     index = Recommender.load(model, store)._index
     assert isinstance(index, StoreIndex)
     queries = np.asarray(index.vectors[:4])
-    few = index._found
-    monkeypatch.setattr(index, "_found", lambda queries, k: (hits[:2] for hits in few(queries, k)))
+    search = pymilvus.MilvusClient.search
+    monkeypatch.setattr(
+        pymilvus.MilvusClient, "search", lambda *args, **options: [h[:2] for h in search(*args, **options)]
+    )
     for mine, theirs in zip(index.exact.search(queries, 10), index.search(queries, 10), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     monkeypatch.setattr(milvus, "DEEPEST", 5)
-    monkeypatch.setattr(index, "_found", None)
+    monkeypatch.setattr(pymilvus.MilvusClient, "search", None)
     assert (index.search(queries, 10)[0] == index.exact.search(queries, 10)[0]).all()
 
 
 def test_another_version_or_half_of_one_is_refused_with_what_to_do(model: Path, store: str, tmp_path: Path) -> None:
     other = publish_random(tmp_path, replace(SCORING, popularity=0.1))
-    with pytest.raises(BundleError, match=r"not hm_articles_.*python -m hm_utils.retrieval.milvus"):
+    with pytest.raises(BundleError, match=r"not hm_articles_.*python -m hm_utils.serving.load_vector_store"):
         Recommender.load(other, store)
     with service(other, store) as client:
         assert client.get("/ready").status_code == 503
-        assert "python -m hm_utils.retrieval.milvus" in client.get("/ready").json()["detail"]
+        assert "python -m hm_utils.serving.load_vector_store" in client.get("/ready").json()["detail"]
     half = milvus.connect(store)
     milvus.write(half, collection_of(other.name), Recommender.load(other)._index.vectors[:-1], "FLAT")
     with pytest.raises(BundleError, match=f"{ARTICLES - 1} of {ARTICLES} articles"):
@@ -155,13 +159,13 @@ def test_a_load_that_fails_leaves_the_alias(
     if fails == "insert":
         monkeypatch.setattr("pymilvus.MilvusClient.insert", lambda *_, **__: 1 / 0)
     else:
-        monkeypatch.setattr(milvus, "recall_at_k", lambda *_: 0.5)
-    with pytest.raises(VectorStoreError, match="leads where it led" if fails == "insert" else "another --index"):
+        monkeypatch.setattr(load_vector_store, "recall_at_k", lambda *_: 0.5)
+    with pytest.raises(VectorStoreError, match="hm_articles is unchanged" if fails == "insert" else "another --index"):
         load(other, store)
     monkeypatch.undo()
     client = milvus.connect(store)
     assert current(client) == collection_of(model.name)
-    with pytest.raises(BundleError, match="milvus"):
+    with pytest.raises(BundleError, match="load_vector_store"):
         Recommender.load(other, store)
     client.close()
 
@@ -170,7 +174,7 @@ def test_old_versions_leave_the_store(tmp_path: Path) -> None:
     uri = str(tmp_path / "articles.db")
     folders = [publish_random(tmp_path) for _ in range(3)]
     for folder in folders:
-        assert milvus.main(["--model", str(folder), "--uri", uri]) == 0
+        assert load_vector_store.main(["--model", str(folder), "--uri", uri]) == 0
     client = milvus.connect(uri)
     assert sorted(client.list_collections()) == [collection_of(folder.name) for folder in folders[1:]]
     assert client.describe_alias(ALIAS)["collection_name"] == collection_of(folders[2].name)
@@ -187,7 +191,7 @@ def test_the_command_says_what_is_wrong(
         (["--model", str(model), "--uri", str(tmp_path / "a.db"), "--index", "SCANN"], "Milvus Lite has no SCANN"),
         (["--model", str(model), "--uri", nobody], "is it running?"),
     ):
-        assert milvus.main(arguments) == 1
+        assert load_vector_store.main(arguments) == 1
         assert said in capsys.readouterr().err
 
 

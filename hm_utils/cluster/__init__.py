@@ -1,6 +1,6 @@
-"""The same functions on many machines, by Ray: what is asked with ``engine="ray"``.
+"""The stages on a cluster, by Ray, for ``engine="ray"``: reading, preprocessing, training, ranking, recommending.
 
-Nothing here is imported, and Ray need not be installed, for a run on one machine (``engine="local"``).
+A run on one machine (``engine="local"``) needs no Ray and imports none of these modules.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from contextlib import contextmanager
 
 
 class ClusterError(RuntimeError):
-    """A run on Ray cannot start; the message says why and what to do."""
+    """A run on Ray cannot start; the message gives the reason and the remedy."""
 
 
 @contextmanager
 def connected(num_workers: int) -> Iterator[None]:
-    """Connect to the cluster at ``RAY_ADDRESS``, or start Ray on this machine; leave it as it was found.
+    """Connect to the cluster at ``RAY_ADDRESS``, or start Ray on this machine. An existing connection is kept.
 
-    A Ray started here takes ``num_workers`` slots, whatever the number of cores, and ends with the block.
+    A Ray started here has ``num_workers`` slots, whatever the number of cores, and ends with the block.
 
     Raises:
-        ClusterError: if Ray is not installed, or ``num_workers`` is below 1.
+        ClusterError: if Ray is not installed.
     """
-    if num_workers < 1:
-        raise ClusterError(f"num_workers must be 1 or more, not {num_workers}")
     require_ray()
     import ray
 
@@ -44,7 +42,7 @@ def connected(num_workers: int) -> Iterator[None]:
 
 
 def require_ray() -> None:
-    """Before ``ray`` is imported: say what to do if there is none."""
+    """Raise ClusterError if Ray is not installed; switch off its usage statistics. Call it before importing Ray."""
     if importlib.util.find_spec("ray") is None:
         raise ClusterError('engine="ray" needs Ray: install it with `make cluster-env`, or use engine="local"')
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported

@@ -14,15 +14,15 @@ from hm_utils.cluster import ClusterError
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """Where the rows of an array are in a file.
+    """Location and type of an array's rows in a file.
 
-    Rows are written, not memory-mapped: a file system of many machines writes a mapped page back whole, with the
-    neighbour's rows that are on it, and a full disk is an error here and the end of the process there.
+    Rows are written with write(), not through mmap. On a network file system, flushing a mapped page would overwrite
+    a neighbour's rows, and a full disk would kill the process instead of raising an error.
 
     Attributes:
         path: on a file system that all workers share.
         begin: bytes before the first row.
-        dtype: of the array.
+        dtype: the array's type.
     """
 
     path: Path
@@ -32,22 +32,22 @@ class ArrayFile:
     @classmethod
     def create(cls, path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> ArrayFile:
         """A new file of zeros, byte for byte as ``np.save`` writes it."""
-        facts = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
         with path.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, facts)
+            np.lib.format.write_array_header_1_0(file, header)
             begin = file.tell()
             file.truncate(begin + int(np.prod(shape)) * np.dtype(dtype).itemsize)
         return cls(path, begin, np.dtype(dtype))
 
-    def write(self, runs: Iterable[tuple[int, npt.NDArray]]) -> None:
-        """Write each run of rows (its first row, and ``[m, …]`` of the array's type); again does no harm.
+    def write(self, blocks: Iterable[tuple[int, npt.NDArray]]) -> None:
+        """Write blocks of rows, each given as its first row and ``[m, …]`` values of the array's type.
 
         Raises:
-            ClusterError: if the file is not there: the driver made it, on a disk of its own.
+            ClusterError: if this machine does not have the file, because the driver created it on a local disk.
         """
         try:
             with self.path.open("r+b") as file:
-                for first, rows in runs:
+                for first, rows in blocks:
                     if len(rows):
                         if rows.dtype != self.dtype:
                             raise TypeError(f"{self.path.name} holds {self.dtype}, not {rows.dtype}")
@@ -55,6 +55,6 @@ class ArrayFile:
                         file.write(np.ascontiguousarray(rows).data)
         except FileNotFoundError:
             raise ClusterError(
-                f"{self.path} is not there for a worker: name a preprocessed_dir (or artifacts_dir) on a file system "
+                f"a worker does not see {self.path}: choose a preprocessed_dir (or artifacts_dir) on a file system "
                 "that all machines of the cluster share"
             ) from None

@@ -1,8 +1,9 @@
-"""One training step of several processes: what they exchange, so that it is the step of one machine on the whole batch.
+"""The exchange that makes one training step of several processes equal the step of one machine on the whole batch.
 
-Forward, the vectors of the batch's articles, which are everybody's negatives, and backward their gradients, summed.
-Then the gradients of the weights: the dense ones in one all-reduce, and of the table with a row an article only the
-rows that the batch has. All weights are on every worker, start equal and take equal steps.
+Forward, the workers gather the vectors of the batch's articles, which are the negatives of all; backward, they sum the
+gradients of these vectors. Then they sum the gradients of the weights: the dense ones in one all-reduce, and of the
+embedding table, which has a row for each article, only the rows in the batch. Every worker has all weights. They start
+equal and take equal steps.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from hm_utils.training.batches import Batch
 
 
 def _gathered(own: Tensor) -> Tensor:
-    """Every worker's ``[n, …]``, n of each, one below the other."""
-    everybodys = own.new_empty(dist.get_world_size() * len(own), *own.shape[1:])
-    dist.all_gather(list(everybodys.chunk(dist.get_world_size())), own)
-    return everybodys
+    """``[n, …]`` of each worker → ``[workers x n, …]`` in order of rank; n is equal on all."""
+    gathered = own.new_empty(dist.get_world_size() * len(own), *own.shape[1:])
+    dist.all_gather(list(gathered.chunk(dist.get_world_size())), own)
+    return gathered
 
 
 class _AllGather(torch.autograd.Function):
-    """Every worker's ``[n, d]``, one below the other; the gradient of each is the sum over the workers.
+    """:func:`_gathered` of ``[n, d]``, with a gradient that is the sum over the workers.
 
-    ``torch.distributed.nn.functional.all_gather`` is this; it is deprecated, and what replaces it is not in every
-    version of torch that will do.
+    It replaces ``torch.distributed.nn.functional.all_gather``, which is deprecated; its successor is missing in some
+    of the supported versions of torch.
     """
 
     @staticmethod
@@ -47,11 +48,12 @@ class _AllGather(torch.autograd.Function):
 
 @dataclass
 class Traffic:
-    """Bytes that a worker sends, and the least that would do; sums over ``steps``.
+    """Bytes that a worker sends, and the necessary minimum ``least``; sums over ``steps``.
 
-    A collective is counted as a ring: of b bytes a worker, gathering or scattering sends (w - 1) b, and an all-reduce
-    2 (w - 1) / w b. The least is a ring too: over the dense gradients; over the distinct rows of the whole batch with
-    their numbers; over the vectors of its distinct articles, there and back. No padding, nothing twice.
+    Every collective counts as a ring of w workers. With b bytes on each worker, gathering or scattering sends (w - 1) b
+    and an all-reduce 2 (w - 1) / w b. The minimum sends each thing once and without padding: the dense gradients, the
+    distinct rows of the whole batch with their row numbers, and the vectors of its distinct articles with their
+    gradients.
     """
 
     steps: int = 0
@@ -60,8 +62,8 @@ class Traffic:
     vectors: float = 0.0
     least: float = 0.0
 
-    def a_step(self) -> dict[str, float]:
-        """Means of a step, by kind, with their sum as ``sent``."""
+    def per_step(self) -> dict[str, float]:
+        """Bytes of a mean step, by kind, with their sum as ``sent``."""
         kinds = {name: getattr(self, name) / max(self.steps, 1) for name in ("dense", "rows", "vectors")}
         return {**kinds, "sent": sum(kinds.values()), "least": self.least / max(self.steps, 1)}
 
@@ -73,7 +75,7 @@ class TorchWorkers:
     traffic: Traffic = field(default_factory=Traffic)
 
     def with_shared(self, items: Tensor, batch: Batch) -> Tensor:
-        """``[u, vector_dim]`` → ``[u + workers x slots, vector_dim]``: the own items, then what each worker shares."""
+        """``[u, vector_dim]`` → ``[u + workers x slots, vector_dim]``: the own items, then the shared ones."""
         shared = batch.shared
         if shared is None:
             return items
@@ -87,22 +89,21 @@ class TorchWorkers:
         return torch.cat([items, gathered])
 
     def share_of_loss(self, loss: Tensor, batch: Batch) -> Tensor:
-        """``loss`` weighted by the part's number of examples; 0 of none, where the mean is nan."""
+        """``loss`` weighted by the part's share of the examples; 0 for an empty part, whose mean is nan."""
         n = len(batch.customers)
         return loss * (n / len(batch)) if n else torch.nan_to_num(loss) * 0
 
     def sum_gradients(self, model: TwoTower, loss: Tensor) -> None:
         """Replace every gradient, and ``loss``, by the sum over the workers.
 
-        The workers' results are equal to the last bit, as each number is summed in one place or in one order.
+        The results are bit-identical on all workers, as each number is summed in one place or in one order.
         """
-        gradients = {each: each.grad for each in model.parameters() if each.grad is not None}
+        gradients = {weight: weight.grad for weight in model.parameters() if weight.grad is not None}
         dense = [gradient for gradient in gradients.values() if not gradient.is_sparse]
-        # The loss goes along, so that all see the same one.
+        # The loss is part of the sum, so that all workers have the same one.
         flat = torch.cat([loss.detach().reshape(1), *(gradient.flatten() for gradient in dense)])
         dist.all_reduce(flat)
-        sizes = [gradient.numel() for gradient in dense]
-        total, *summed = flat.split([1, *sizes])
+        total, *summed = flat.split([1, *(gradient.numel() for gradient in dense)])
         loss.detach().copy_(total[0])
         for gradient, values in zip(dense, summed, strict=True):
             gradient.copy_(values.view_as(gradient))
@@ -110,25 +111,23 @@ class TorchWorkers:
         ring = 2 * (workers - 1) / workers
         self.traffic.dense += ring * flat.numel() * flat.element_size()
         self.traffic.least += ring * flat.numel() * flat.element_size()
-        for each, gradient in gradients.items():
+        for weight, gradient in gradients.items():
             if gradient.is_sparse:
-                each.grad = rows = self._sum_rows(gradient)
+                weight.grad = rows = self._sum_rows(gradient)
                 self.traffic.least += ring * (rows.indices().nbytes + rows.values().nbytes)
         self.traffic.steps += 1
 
     def _sum_rows(self, gradient: Tensor) -> Tensor:
-        """The sum of the workers' sparse gradients ``[rows, d]``: each sends the rows that it has."""
+        """The sum of the workers' sparse gradients ``[rows, d]``; each worker sends the rows that it has."""
         own = gradient.coalesce()
         rows, values, n = own.indices()[0], own.values(), own._nnz()
         counts = _gathered(rows.new_tensor([n]))
         most = int(counts.max())
-        every_row = _gathered(F.pad(rows, (0, most - n)))
-        every_value = _gathered(F.pad(values, (0, 0, 0, most - n)))
-        for everybodys in (counts, every_row, every_value):
-            self.traffic.rows += everybodys.nbytes * (1 - 1 / len(counts))
-        # Without the padding: a row that no gradient has would be one that Adam moves.
-        there = (torch.arange(most, device=rows.device) < counts[:, None]).flatten()
-        everybodys = torch.sparse_coo_tensor(
-            every_row[there][None], every_value[there], gradient.shape, check_invariants=False
-        )
-        return everybodys.coalesce()
+        all_rows = _gathered(F.pad(rows, (0, most - n)))
+        all_values = _gathered(F.pad(values, (0, 0, 0, most - n)))
+        for gathered in (counts, all_rows, all_values):
+            self.traffic.rows += gathered.nbytes * (1 - 1 / len(counts))
+        # Drop the padding: Adam would also move a row whose gradient is 0.
+        real = (torch.arange(most, device=rows.device) < counts[:, None]).flatten()
+        total = torch.sparse_coo_tensor(all_rows[real][None], all_values[real], gradient.shape, check_invariants=False)
+        return total.coalesce()

@@ -1,10 +1,10 @@
-"""The files of the raw tables where each may be many parts, on this machine or in an object store.
+"""The files of the raw tables, each table one file or many parts, on this machine or in an object store.
 
-    data_dir/articles.parquet                                        one file, as on one machine
+    data_dir/articles.parquet                                        one file, as with the local engine
     data_dir/transactions_train/part-00000.csv, part-00001.csv, …    a folder of parts
-    data_dir/transactions_train-00000.csv, …                         or parts beside one another
+    data_dir/transactions_train-00000.csv, …                         or parts in data_dir itself
 
-Parts are in order of name: that is the order of the rows.
+The order of the names is the order of the rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hm_utils.files import resolve
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a table: where it is, and its size in bytes."""
+    """One file of a table, with its size in bytes."""
 
     filesystem: fs.FileSystem
     path: str
@@ -33,10 +33,7 @@ class Part:
 
     @contextmanager
     def local(self) -> Iterator[Path]:
-        """The part as a file of this machine: itself, or a copy for as long as it is read.
-
-        An error about the copy names the part.
-        """
+        """A local path of the part, to its own file or to a temporary copy. Errors about the copy name the part."""
         if isinstance(self.filesystem, fs.LocalFileSystem):
             yield Path(self.path)
             return
@@ -50,11 +47,11 @@ class Part:
 
 
 def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) -> dict[str, list[Part]]:
-    """The parts of each table, by its name; .csv goes before .csv.gz before .parquet, one file before a folder.
+    """The parts of each table, by table name. A single file is preferred to parts, .csv to .csv.gz to .parquet.
 
     Args:
         data_dir: a folder, or a URI that ``pyarrow.fs`` knows (``s3://bucket/folder``, ``gs://…``, ``hdfs://…``).
-        filesystem: to read ``data_dir`` with, where a URI does not say enough (keys, an endpoint).
+        filesystem: reads ``data_dir``, where a URI is not enough (keys, an endpoint).
 
     Raises:
         RawDataError: if the folder or a table is missing, or ``pyarrow.fs`` cannot reach it.
@@ -69,12 +66,11 @@ def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) ->
         listed = filesystem.get_file_info(fs.FileSelector(folder, recursive=True))
     except (OSError, ValueError) as error:  # a missing folder, no such bucket, an unknown scheme
         raise RawDataError(f"{data_dir} cannot be listed ({error}). {HOW_TO_GET.format(folder=data_dir)}") from error
-    files = {
-        PurePosixPath(info.path).relative_to(folder): info for info in listed if info.type == fs.FileType.File
-    }  # fmt: skip
+    infos = (info for info in listed if info.type == fs.FileType.File)
+    files = {PurePosixPath(info.path).relative_to(folder): info for info in infos}
     parts = {}
     for table in schema.TABLES:
-        names = _of_table(table.stem, list(files))
+        names = _names_of(table.stem, list(files))
         if not names:
             wanted = ", ".join(table.stem + suffix for suffix in SUFFIXES)
             raise RawDataError(
@@ -85,17 +81,17 @@ def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) ->
     return parts
 
 
-def _of_table(stem: str, names: list[PurePosixPath]) -> list[PurePosixPath]:
-    """Those of the files that hold a table: one, or its parts."""
-    # Spark and its like leave _SUCCESS and .crc files among the parts.
-    shown = [name for name in names if not any(piece.startswith((".", "_")) for piece in name.parts)]
-    ways = (
+def _names_of(stem: str, names: list[PurePosixPath]) -> list[PurePosixPath]:
+    """The names of a table's file, or of its parts."""
+    # Spark and similar tools leave _SUCCESS and .crc files among the parts.
+    visible = [name for name in names if not any(piece.startswith((".", "_")) for piece in name.parts)]
+    layouts = (
         lambda name, suffix: str(name) == stem + suffix,
         lambda name, suffix: name.parts[0] == stem and name.name.endswith(suffix),
         lambda name, suffix: len(name.parts) == 1 and name.match(f"{stem}[-_.]*{suffix}"),
     )
-    for way in ways:
+    for layout in layouts:
         for suffix in SUFFIXES:
-            if found := [name for name in shown if way(name, suffix)]:
+            if found := [name for name in visible if layout(name, suffix)]:
                 return found
     return []

@@ -1,8 +1,8 @@
 """Recommendations and rankings for many customers on a cluster: Ray Data's ``map_batches``, one loaded model a worker.
 
-The customers go to the workers in the same chunks as on one machine, and the lists come back in order: a product of
-matrices of other shapes would round otherwise, so only thus are the lists the same to the last bit. A worker that
-dies is started again, and its chunk with it.
+The workers get the customers in the chunks of the local engine, and the results come back in order. A matrix product
+of another shape would round differently, so equal chunks make the results bit-identical. A worker that dies is
+restarted with its chunk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hm_utils.cluster import connected
 from hm_utils.cluster.shards import shard_of
 from hm_utils.data.preprocessing import TrainingData
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.model.scoring import TOWERS_ALONE, Scoring
+from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import RANKED_AT_ONCE, Snapshot
 from hm_utils.serving.batch import CHUNK, Recommended
 from hm_utils.serving.recommender import Recommender
@@ -31,7 +31,7 @@ Batch = dict[str, np.ndarray]
 
 
 class RecommendingWorker:
-    """A published model, loaded; the folder is on a file system that all workers share."""
+    """A loaded published model, from a folder on a file system that all workers share."""
 
     def __init__(self, model: Path, top_k: int) -> None:
         self._recommender, self._top_k = Recommender.load(model), top_k
@@ -42,7 +42,7 @@ class RecommendingWorker:
 
 
 def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int, num_workers: int) -> Recommended:
-    """As :func:`hm_utils.serving.batch.recommend_in_chunks`, by ``num_workers`` workers that each load the model.
+    """:func:`hm_utils.serving.batch.recommend_in_chunks` by ``num_workers`` workers that each load the model.
 
     Raises:
         ClusterError: if Ray cannot be used.
@@ -60,30 +60,22 @@ def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int, num_w
 class RankingWorker:
     """A model as of a day; the log and the attributes are memory-mapped from the preprocessed folder."""
 
-    def __init__(self, snapshot: Snapshot, directory: Path, k: int, scoring: Scoring, threads: int) -> None:
+    def __init__(self, snapshot: Snapshot, directory: Path, scoring: Scoring, threads: int) -> None:
         import torch
 
-        torch.set_num_threads(threads)  # the driver's: a product of few rows is rounded otherwise by another number
+        torch.set_num_threads(threads)  # as on the driver: a product of few rows rounds by the number of threads
         attributes = TrainingData.load(directory / "training").attributes
         self._snapshot = replace(snapshot, log=PurchaseLog.load(directory / "log"), attributes=attributes)
-        self._k, self._scoring = k, scoring
+        self._scoring = scoring
 
     def __call__(self, batch: Batch) -> Batch:
-        return {"articles": self._snapshot.rank(batch["data"], self._k, self._scoring)}
+        return {"articles": self._snapshot.rank(batch["data"], scoring=self._scoring)}
 
 
-def rank(
-    snapshot: Snapshot,
-    rows: Int32,
-    k: int = 100,
-    scoring: Scoring = TOWERS_ALONE,
-    *,
-    directory: Path,
-    num_workers: int,
-) -> Int32:
-    """As :meth:`hm_utils.model.snapshot.Snapshot.rank`, by ``num_workers`` workers.
+def rank(snapshot: Snapshot, rows: Int32, scoring: Scoring, directory: Path, num_workers: int) -> Int32:
+    """``[n, 100]`` the rankings of :meth:`hm_utils.model.snapshot.Snapshot.rank`, by ``num_workers`` workers.
 
-    The lists are the same to the last bit where the model is on a CPU; a GPU rounds otherwise.
+    They are bit-identical where the model is on a CPU; a GPU rounds differently.
 
     Args:
         directory: the preprocessed folder of the snapshot's log, on a file system that all workers share.
@@ -93,20 +85,21 @@ def rank(
     """
     import torch
 
+    if not len(rows):
+        return snapshot.rank(rows, scoring=scoring)
     chunks = [rows[start : start + RANKED_AT_ONCE] for start in range(0, len(rows), RANKED_AT_ONCE)]
-    # What is mapped from a folder need not travel, and a worker asks for a core and no GPU.
+    # Workers map the log and the attributes from the folder, and use a CPU core each.
     model = copy.deepcopy(snapshot.model).cpu()
     light = replace(snapshot, model=model, log=shard_of(snapshot.log, (0, 0)), attributes=snapshot.attributes[:0])
-    arguments = (light, directory.resolve(), k, scoring, torch.get_num_threads())
+    arguments = (light, directory.resolve(), scoring, torch.get_num_threads())
     with connected(num_workers):
-        parts = [batch["articles"] for batch in _mapped(chunks, RankingWorker, arguments, num_workers)]
-    return np.concatenate([np.empty((0, k), np.int32), *parts])
+        return np.concatenate([batch["articles"] for batch in _mapped(chunks, RankingWorker, arguments, num_workers)])
 
 
 def _mapped(
     chunks: list[Any], worker: Callable[..., Any], arguments: tuple[Any, ...], num_workers: int
 ) -> Iterator[Batch]:
-    """What the workers make of each chunk of customers, in order."""
+    """The workers' results for each chunk of customers, in order."""
     if not chunks:
         return
     import ray
@@ -116,13 +109,13 @@ def _mapped(
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     with ray.data.DataContext.current(context):
-        # An array is a block, and a block a batch.
-        lists = ray.data.from_numpy(chunks).map_batches(
+        # Each array is one block, and each block one batch.
+        results = ray.data.from_numpy(chunks).map_batches(
             worker,
             fn_constructor_args=arguments,
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(chunks))),
             num_cpus=1,
         )
-        for batch in lists.iter_batches(batch_size=None, batch_format="numpy"):
+        for batch in results.iter_batches(batch_size=None, batch_format="numpy"):
             yield cast(Batch, batch)

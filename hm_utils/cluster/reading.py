@@ -1,19 +1,20 @@
-"""The raw tables in many parts, read and checked on a cluster, where the log outgrows one machine.
+"""The raw tables in many parts, read and checked on a cluster, for a log that one machine cannot hold.
 
-Every part is read and checked in a task of its own, by the functions that one machine uses, and what is found wrong is
-summed up. The purchases are then in shards: **a shard is a contiguous range of customer rows**. Nothing brings them
-together again.
+Each part is read and checked in its own task, by the functions of the local engine; the findings are added up. The
+purchases are then cut into shards: **a shard is a contiguous range of customer rows**. No machine ever holds them all.
 
-Plain Ray tasks do this and not Ray Data, which has readers, a group-by and a shuffle. Its readers lose a row's number
-in the file, by which the log breaks ties and a finding says where; they skip the checks of
-:mod:`hm_utils.data.column_reader`. Its shuffle by hash holds the rows in actors that are not restarted, so a worker
-that dies ends the run: what a task made is made again. The listings are on every machine whole: each later notebook
-reads them so, and they grow with the shop and not with its purchases.
+This uses plain Ray tasks. Ray Data has readers, a group-by and a shuffle, but they do not fit:
+
+- Its readers lose a row's number in the file, which breaks ties in the log and locates a finding. They also skip the
+  checks of :mod:`hm_utils.data.column_reader`.
+- Its hash shuffle keeps rows in actors that are not restarted, so a worker that dies ends the run. The results of a
+  lost task are computed again.
+
+Every machine holds the whole master tables, as later notebooks do: they grow with the shop, not with its purchases.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -45,23 +46,21 @@ from hm_utils.data.raw import (
 )
 from hm_utils.data.schema import Finding, Table
 
-logger = logging.getLogger(__name__)
-
 LOG_COLUMNS = [schema.T_DAT, schema.CUSTOMER, schema.ARTICLE, schema.PRICE, schema.CHANNEL]
-SHARD_BYTES = 256 << 20  # of the raw files a shard at most: a task holds a shard, a few times over
+SHARD_BYTES = 256 << 20  # of raw files for each shard, at most; a task holds several copies of a shard
 
 
 @dataclass(frozen=True)
 class ShardedTables(RawTables):
-    """The raw data, clean; the transactions are in Ray's object store, and ``transactions`` is empty.
+    """The checked raw data; the transactions are in Ray's object store, and ``transactions`` is empty.
 
     Attributes:
-        num_workers: tasks at once.
-        bounds: ``[shards + 1]``; shard s is of the customers ``bounds[s] <= row < bounds[s + 1]``.
-        pieces: for each part of the log, references of what each shard gets from it: frames as ``transactions``.
+        num_workers: number of tasks that run at the same time.
+        bounds: ``[shards + 1]``; shard s has the customers ``bounds[s] <= row < bounds[s + 1]``.
+        pieces: for each part of the log and each shard, a reference of its transactions as a frame.
         sizes: ``[parts, shards]`` rows of the pieces.
         bytes_kept: memory of all pieces.
-        dates: the first and the last of the log, ISO; None for an empty log.
+        dates: first and last ISO date of the log; None for an empty log.
         connection: keeps Ray running until :func:`hm_utils.cluster.preprocessing.preprocess` closes it.
     """
 
@@ -83,13 +82,22 @@ class ShardedTables(RawTables):
 
 
 @dataclass(frozen=True)
-class PartRead:
-    """What is told of a part once it is read, beside its columns or rows."""
+class PartReport:
+    """Facts about a part that was read, without its rows.
+
+    Attributes:
+        sha256: of the file's bytes.
+        rows_read: rows of the part, before any was dropped.
+        findings: the rules that its rows broke.
+        sizes: rows for each shard; () for a master table, as are the fields below.
+        bytes_kept: memory of these rows.
+        dates: first and last ISO date of these rows; None if none is left.
+    """
 
     sha256: str
     rows_read: int
     findings: list[Finding]
-    sizes: tuple[int, ...] = ()  # rows of each shard's piece
+    sizes: tuple[int, ...] = ()
     bytes_kept: int = 0
     dates: tuple[str, str] | None = None
 
@@ -114,39 +122,41 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         articles, article_source, article_hashes = _read_master_table(
             schema.ARTICLES, schema.ARTICLE_ID, parts, num_workers
         )
-        customers, source, customer_hashes = _read_master_table(
+        customers, customer_source, customer_hashes = _read_master_table(
             schema.CUSTOMERS, schema.CUSTOMER_ID, parts, num_workers
         )
         log_parts = parts[schema.TRANSACTIONS.name]
         shards = max(num_workers, sum(part.bytes for part in log_parts) // SHARD_BYTES)
         bounds = np.linspace(0, len(customers), min(shards, max(1, len(customers))) + 1).astype(int)
-        shared = [
-            ray.put(of_all) for of_all in (articles[[schema.ARTICLE_ID]], customers[[schema.CUSTOMER_ID]], bounds)
-        ]
+        shared = [ray.put(each) for each in (articles[[schema.ARTICLE_ID]], customers[[schema.CUSTOMER_ID]], bounds)]
         calls = [(part, *shared) for part in log_parts]
-        results = start_all(_read_transactions, calls, num_workers, returns=len(bounds))
-        read: list[PartRead] = values_of([references[-1] for references in results])
-        findings = merged_findings(schema.TRANSACTIONS, read)
-        rows_read = sum(part.rows_read for part in read)
-        sizes = np.array([part.sizes for part in read])
+        results = start_all(read_transactions, calls, num_workers, returns=len(bounds))
+        reports: list[PartReport] = values_of([references[-1] for references in results])
+        findings = merged_findings(schema.TRANSACTIONS, reports)
+        rows_read = sum(part.rows_read for part in reports)
+        sizes = np.array([part.sizes for part in reports])
         refuse_if_broken(_table_path(log_parts), rows_read, int(sizes.sum()), findings)
-        report = [*article_source.findings, *source.findings, *findings]
-        log_report(report)
-        hashes = [*article_hashes, *customer_hashes, *(part.sha256 for part in read)]
+        findings = [*article_source.findings, *customer_source.findings, *findings]
+        log_report(findings)
+        hashes = [*article_hashes, *customer_hashes, *(part.sha256 for part in reports)]
         tables = [table.name for table in schema.TABLES for _ in parts[table.name]]
-        dates = [date for part in read if part.dates for date in part.dates]
+        dates = [date for part in reports if part.dates for date in part.dates]
         return ShardedTables(
             articles=articles,
             customers=customers,
             transactions=pd.DataFrame(columns=LOG_COLUMNS),
-            report=report,
-            rows_read={"articles": article_source.rows_read, "customers": source.rows_read, "transactions": rows_read},
+            report=findings,
+            rows_read={
+                "articles": article_source.rows_read,
+                "customers": customer_source.rows_read,
+                "transactions": rows_read,
+            },
             fingerprint=hash_of_hashes(list(zip(tables, hashes, strict=True))),
             num_workers=num_workers,
             bounds=bounds.tolist(),
             pieces=[references[:-1] for references in results],
             sizes=sizes,
-            bytes_kept=sum(part.bytes_kept for part in read),
+            bytes_kept=sum(part.bytes_kept for part in reports),
             dates=(min(dates), max(dates)) if dates else None,
             connection=connection.pop_all(),
         )
@@ -156,24 +166,23 @@ def _read_master_table(
     table: Table, key: str, parts: dict[str, list[Part]], num_workers: int
 ) -> tuple[pd.DataFrame, Source, list[str]]:
     """The articles or the customers of all parts, checked together, and the SHA-256 of each part."""
-    of_table = parts[table.name]
-    references = start_all(_read_columns, [(part, table.name) for part in of_table], num_workers)
-    results = values_of([both for (both,) in references])
-    read: list[PartRead] = [told for _, told in results]
-    source = Source(table, _table_path(of_table), findings=merged_findings(table, read))
+    table_parts = parts[table.name]
+    results = values_of(start_all(_read_columns, [(part, table.name) for part in table_parts], num_workers))
+    reports: list[PartReport] = [report for _, report in results]
+    source = Source(table, _table_path(table_parts), findings=merged_findings(table, reports))
     with file_errors(source.path):
-        source.columns = {name: _joined([columns[name] for columns, _ in results]) for name in table.columns}
-    source.skipped = sum(map(_skipped, read))
-    return master_table(source, key), source, [told.sha256 for told in read]
+        source.columns = {name: _concatenated([columns[name] for columns, _ in results]) for name in table.columns}
+    source.skipped = sum(map(_skipped, reports))
+    return master_table(source, key), source, [report.sha256 for report in reports]
 
 
 def _table_path(parts: Sequence[Part]) -> Path:
-    """What an error calls the table: its file, or the folder of its parts."""
+    """The path by which an error names the table: its file, or the folder of its parts."""
     return Path(parts[0].path) if len(parts) == 1 else Path(parts[0].path).parent
 
 
-def _joined(columns: Sequence[Column]) -> Column:
-    """The column of all parts, in order."""
+def _concatenated(columns: Sequence[Column]) -> Column:
+    """One column from those of the parts, in order."""
     chunks = [
         pa.DictionaryArray.from_arrays(pa.array(column.codes, mask=column.codes < 0), column.distinct)
         for column in columns
@@ -181,27 +190,27 @@ def _joined(columns: Sequence[Column]) -> Column:
     return encode(pa.chunked_array(chunks))
 
 
-def _read_columns(part: Part, table_name: str) -> tuple[dict[str, Column], PartRead]:
-    """A task: the columns of one part of a listing."""
+def _read_columns(part: Part, table_name: str) -> tuple[dict[str, Column], PartReport]:
+    """A task: the columns of one part of a master table."""
     (table,) = (table for table in schema.TABLES if table.name == table_name)
     with part.local() as path:
         source, digest = read_source(table, path), hash_file(path)
-    return source.columns, PartRead(digest, source.rows_read, source.findings)
+    return source.columns, PartReport(digest, source.rows_read, source.findings)
 
 
-def _read_transactions(part: Part, articles: pd.DataFrame, customers: pd.DataFrame, bounds: np.ndarray) -> list:
-    """A task: the rows of one part of the log that hold what they should, for each shard, and what is told of them."""
+def read_transactions(part: Part, articles: pd.DataFrame, customers: pd.DataFrame, bounds: np.ndarray) -> list:
+    """A task: the valid rows of one part of the log, a frame for each shard, then the part's report."""
     pa.set_cpu_count(1)  # a task is one core's work
     with part.local() as path:
         source, digest = read_source(schema.TRANSACTIONS, path), hash_file(path)
     frame = without_broken(source, transactions_of(source, articles, customers))
     shard = np.searchsorted(bounds, frame[schema.CUSTOMER].to_numpy(), side="right") - 1
-    frame = frame.iloc[np.argsort(shard.astype(np.uint16), kind="stable")]  # of a shard, the rows stay in their order
+    frame = frame.iloc[np.argsort(shard.astype(np.uint16), kind="stable")]  # keeps the order of rows within a shard
     sizes = np.bincount(shard, minlength=len(bounds) - 1).tolist()
     ends = list(accumulate(sizes))
     pieces = [frame.iloc[end - size : end].reset_index(drop=True) for size, end in zip(sizes, ends, strict=True)]
     dates = frame[schema.T_DAT].to_numpy().astype("datetime64[D]")
-    told = PartRead(
+    report = PartReport(
         sha256=digest,
         rows_read=source.rows_read,
         findings=source.findings,
@@ -209,27 +218,27 @@ def _read_transactions(part: Part, articles: pd.DataFrame, customers: pd.DataFra
         bytes_kept=int(frame.memory_usage(index=False).sum()),
         dates=(str(dates.min()), str(dates.max())) if len(dates) else None,
     )
-    return [*pieces, told]
+    return [*pieces, report]
 
 
-def merged_findings(table: Table, parts: Sequence[PartRead]) -> list[Finding]:
-    """What was found in the parts as one machine reports it of one file: rows added up, in the order of the rules.
+def merged_findings(table: Table, parts: Sequence[PartReport]) -> list[Finding]:
+    """The parts' findings as one machine reports them for one file: rows added up, in the order of the rules.
 
-    A row's number is counted through all parts. (A row with a wrong number of fields is counted but has none.)
+    A row's number counts through all parts. (A row with a wrong number of fields is counted but has no number.)
     """
     columns = table.schema.columns.items()
     rules = [(SOURCE_COLUMN.get(name, name), check.name) for name, column in columns for check in column.checks]
-    while_reading = (schema.NOTED, schema.DROP, schema.PADDED)  # the order in which a file is looked at
+    while_reading = (schema.NOTED, schema.DROP, schema.PADDED)  # the order of the checks in a reader
     merged: dict[tuple[str, str, str], Finding] = {}
-    numbered = accumulate((part.rows_read - _skipped(part) for part in parts), initial=0)
-    for part, before in zip(parts, numbered, strict=False):
+    first_rows = accumulate((part.rows_read - _skipped(part) for part in parts), initial=0)
+    for part, first_row in zip(parts, first_rows, strict=False):
         for finding in part.findings:
             key = finding.column, finding.rule, finding.action
-            so_far = merged.get(key, replace(finding, rows=0, examples=()))
-            examples = so_far.examples + tuple(_renumbered(example, before) for example in finding.examples)
-            if finding.action == schema.NOTED:  # of the whole file: the same in all parts
+            total = merged.get(key, replace(finding, rows=0, examples=()))
+            examples = total.examples + tuple(_renumbered(example, first_row) for example in finding.examples)
+            if finding.action == schema.NOTED:  # about the whole file, so the same in all parts
                 examples = tuple(dict.fromkeys(examples))
-            merged[key] = replace(so_far, rows=so_far.rows + finding.rows, examples=examples[:3])
+            merged[key] = replace(total, rows=total.rows + finding.rows, examples=examples[:3])
 
     def place(finding: Finding) -> tuple[int, int]:
         rule = finding.column, finding.rule
@@ -238,11 +247,12 @@ def merged_findings(table: Table, parts: Sequence[PartRead]) -> list[Finding]:
     return sorted(merged.values(), key=place)
 
 
-def _skipped(part: PartRead) -> int:
+def _skipped(part: PartReport) -> int:
+    """Rows with a wrong number of fields."""
     return sum(finding.rows for finding in part.findings if finding.rule == FIELDS_RULE)
 
 
-def _renumbered(example: str, rows_before: int) -> str:
+def _renumbered(example: str, first_row: int) -> str:
     """An example of :meth:`hm_utils.data.column_reader.Column.examples`, its row counted from the first part on."""
-    told = re.fullmatch(r"(.*) in row ([\d,]+)", example, flags=re.DOTALL)
-    return f"{told[1]} in row {int(told[2].replace(',', '')) + rows_before:,}" if told else example
+    match = re.fullmatch(r"(.*) in row ([\d,]+)", example, flags=re.DOTALL)
+    return f"{match[1]} in row {int(match[2].replace(',', '')) + first_row:,}" if match else example

@@ -1,6 +1,6 @@
 """A worker's part of every batch.
 
-All workers go through the same batches in the same order: those of one machine with the same seed. A worker makes the
+All workers go through the batches that one machine makes with the same seed, in the same order. A worker makes the
 examples of its own customers. Its shard is a contiguous range of customer rows, so it reads only their histories from
 the memory-mapped log. Every worker can derive a batch's customers, articles and days from the shared examples. Only
 vectors are exchanged.

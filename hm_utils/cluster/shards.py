@@ -1,7 +1,6 @@
-"""The purchase log in shards: each a contiguous range of customer rows, written to its rows of the files of the whole.
+"""The purchase log in shards, each a contiguous range of customer rows, written to its rows of the common files.
 
-A shard's purchases are a log in which all other customers bought nothing, so what one machine does with a log is done
-with a shard.
+A shard is a log in which all other customers bought nothing, so the local functions apply to it.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ LOG_TYPES = {"article": np.int32, "day": np.int16, "price": np.float32, "channel
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What every task knows of the whole.
+class LogInfo:
+    """Facts about the whole log that every task needs.
 
     Attributes:
-        n_customers, n_articles: of the listings.
-        first_date: of the log.
+        n_customers, n_articles: rows of the master tables.
+        first_date: date of day 0.
         as_of: the end of training.
         start: the first day of the examples.
     """
@@ -43,14 +42,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What a shard adds to what training knows of everybody.
+class ShardCounts:
+    """A shard's part of the counts that training needs of all customers.
 
     Attributes:
-        sales: ``[n_articles]`` before the end of training.
-        bought: ``[customers of the shard]`` whether they bought before it.
+        sales: ``[n_articles]`` purchases before the end of training.
+        bought: ``[customers of the shard]`` true where a customer bought before the end of training.
         on_sale: see :func:`hm_utils.data.examples.on_sale_by_week`.
-        examples: ``[days]`` on each day from the first of the examples to the end of training.
+        examples: ``[days]`` examples of each day, from the first day of the examples to the end of training.
     """
 
     sales: Int64
@@ -59,59 +58,59 @@ class Counted:
     examples: Int64
 
 
-def write_log(tables: ShardedTables, plan: Plan, folder: Path) -> tuple[list[Counted], list[Any]]:
-    """Write the log shard by shard; what each counted, and references of its examples."""
+def write_log(tables: ShardedTables, info: LogInfo, folder: Path) -> tuple[list[ShardCounts], list[Any]]:
+    """Write the log shard by shard. Returns each shard's counts, and references of its examples."""
     folder.mkdir()
     rows = tables.sizes.sum(axis=0)
     files = {
         name: ArrayFile.create(folder / f"{name}.npy", kind, (int(rows.sum()),)) for name, kind in LOG_TYPES.items()
     }
-    files["offsets"] = ArrayFile.create(folder / "offsets.npy", np.int64, (plan.n_customers + 1,))
-    save_facts(folder, plan.first_date, plan.n_articles)
+    files["offsets"] = ArrayFile.create(folder / "offsets.npy", np.int64, (info.n_customers + 1,))
+    save_facts(folder, info.first_date, info.n_articles)
     first_rows = np.cumsum(rows) - rows
     calls = (
-        (plan, files, customers, int(first_rows[s]), *(pieces[s] for pieces in tables.pieces))
+        (info, files, customers, int(first_rows[s]), *(pieces[s] for pieces in tables.pieces))
         for s, customers in enumerate(pairwise(tables.bounds))
     )
-    results = start_all(_write_shard_of_log, calls, tables.num_workers, returns=2)
-    counted = values_of([told for _, told in results])
-    tables.pieces.clear()  # the object store may have their place
-    return counted, [examples for examples, _ in results]
+    results = start_all(write_log_shard, calls, tables.num_workers, returns=2)
+    counts = values_of([shard_counts for _, shard_counts in results])
+    tables.pieces.clear()  # frees their memory in the object store
+    return counts, [examples for examples, _ in results]
 
 
-def _write_shard_of_log(
-    plan: Plan, files: dict[str, ArrayFile], customers: tuple[int, int], first_row: int, *pieces: pd.DataFrame
-) -> tuple[Examples, Counted]:
-    """A task: sort a shard's purchases into its rows of the log; its examples, and what it counts."""
+def write_log_shard(
+    info: LogInfo, files: dict[str, ArrayFile], customers: tuple[int, int], first_row: int, *pieces: pd.DataFrame
+) -> tuple[Examples, ShardCounts]:
+    """A task: sort a shard's purchases and write them from row ``first_row`` of the log on."""
     first, end = customers
-    log = _log_of(pd.concat(pieces, ignore_index=True), plan)
+    log = log_of(pd.concat(pieces, ignore_index=True), info)
     for name in LOG_TYPES:
         files[name].write([(first_row, getattr(log, name))])
     files["offsets"].write([(first + 1, log.offsets[first + 1 : end + 1] + first_row)])
     shard = np.arange(first, end)
-    examples = make_examples(log, plan.start, plan.as_of)
-    counted = Counted(
-        sales=log.sales_between(0, plan.as_of),
-        bought=log.history_ends(shard, plan.as_of) > log.offsets[first:end],
-        on_sale=on_sale_by_week(log, plan.start, plan.as_of),
-        examples=np.bincount(examples.day - plan.start, minlength=plan.as_of - plan.start),
+    examples = make_examples(log, info.start, info.as_of)
+    counts = ShardCounts(
+        sales=log.sales_between(0, info.as_of),
+        bought=log.history_ends(shard, info.as_of) > log.offsets[first:end],
+        on_sale=on_sale_by_week(log, info.start, info.as_of),
+        examples=np.bincount(examples.day - info.start, minlength=info.as_of - info.start),
     )
-    return examples, counted
+    return examples, counts
 
 
-def _log_of(transactions: pd.DataFrame, plan: Plan) -> PurchaseLog:
-    """A shard's log, with the day numbers of the whole."""
+def log_of(transactions: pd.DataFrame, info: LogInfo) -> PurchaseLog:
+    """A shard's log, which may be empty, with the day numbers of the whole log."""
     if transactions.empty:
         columns = {name: np.empty(0, kind) for name, kind in LOG_TYPES.items()}
-        offsets = np.zeros(plan.n_customers + 1, np.int64)
-        return PurchaseLog(offsets, **columns, first_date=plan.first_date, n_articles=plan.n_articles)
-    log = PurchaseLog.from_transactions(transactions, plan.n_customers, plan.n_articles)
-    later = (log.first_date - plan.first_date).astype(np.int16)
-    return replace(log, day=log.day + later, first_date=plan.first_date)
+        offsets = np.zeros(info.n_customers + 1, np.int64)
+        return PurchaseLog(offsets, **columns, first_date=info.first_date, n_articles=info.n_articles)
+    log = PurchaseLog.from_transactions(transactions, info.n_customers, info.n_articles)
+    shift = (log.first_date - info.first_date).astype(np.int16)
+    return replace(log, day=log.day + shift, first_date=info.first_date)
 
 
 def shard_of(log: PurchaseLog, customers: tuple[int, int]) -> PurchaseLog:
-    """A slice of the log: what the customers ``first <= row < end`` bought, as if all others had bought nothing."""
+    """The log with only the purchases of the customers ``first <= row < end``."""
     low, high = (int(log.offsets[customer]) for customer in customers)
     columns = {name: getattr(log, name)[low:high] for name in LOG_TYPES}
     return replace(log, offsets=np.clip(log.offsets, low, high) - low, **columns)

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ray import ObjectRef
+from typing import Any
 
 
-def start_all(function: Callable[..., Any], calls: Iterable[tuple], at_once: int, returns: int = 1) -> list[list]:
-    """Start a task for the arguments of each call, at most ``at_once`` under way, as ``num_workers`` asks.
+def start_all(function: Callable[..., Any], calls: Iterable[tuple], at_once: int, returns: int = 1) -> list[Any]:
+    """Start a task for the arguments of each call, with at most ``at_once`` tasks running.
 
-    A task whose worker dies is started again by Ray, and so are the tasks that made what it needs and is lost, so
-    ``function`` must do the same when it is called twice.
+    Ray restarts a task whose worker dies, and the tasks that made its lost inputs. ``function`` must therefore do the
+    same when it is called twice.
 
     Returns:
-        For each call the references of its ``returns`` results, of which the last is waited for.
+        For each call the reference of its result; with ``returns`` above 1, the list of its results' references.
     """
     import ray
 
     task = ray.remote(function).options(num_cpus=1, num_returns=returns)
-    under_way: list[ObjectRef] = []
+    running: list[Any] = []
     results = []
     for call in calls:
-        if len(under_way) >= at_once:
-            _, under_way = ray.wait(under_way, num_returns=1)
-        started = task.remote(*call)
-        results.append([started] if returns == 1 else started)
-        under_way.append(results[-1][-1])
+        if len(running) >= at_once:
+            _, running = ray.wait(running, num_returns=1)
+        results.append(task.remote(*call))
+        running.append(results[-1] if returns == 1 else results[-1][-1])
     return results
 
 
-def values_of(references: list[ObjectRef]) -> list[Any]:
-    """What the tasks returned; an error of a task is raised as it would be without Ray."""
+def values_of(references: list[Any]) -> list[Any]:
+    """The tasks' results; an error of a task is raised as it would be without Ray."""
     import ray
 
     try:

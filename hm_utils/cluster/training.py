@@ -1,8 +1,8 @@
 """Training on Ray Train: `hm_utils.training.loop.train` in every worker, on its part of every batch.
 
-Ray starts the workers, connects them (torch.distributed: nccl between GPUs, else gloo), keeps the state after every
-epoch, and replaces a worker that dies, whereupon all go on from there. The folders of the preprocessed data and of the
-checkpoint have to be the same on every machine (a shared file system).
+Ray starts the workers, connects them (torch.distributed: nccl between GPUs, else gloo) and keeps the state after every
+epoch. When a worker dies, Ray replaces it, and all workers resume from that state. The folders of the preprocessed
+data and of the checkpoint are on a file system that all machines share.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from hm_utils.training.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
 
-# Opens, in a worker, what it trains on, and for the one that validates (true) the validation, if there is one.
+# Opens the inputs in a worker, and the validation, if there is one, in the worker that validates (true).
 Open = Callable[[bool], tuple[TrainingInputs, Validate | None]]
 
-MAX_FAILURES = 3  # times that workers are replaced before the run fails
+MAX_FAILURES = 3  # failures of workers after which the run fails
 MAX_WAITS = 10  # minutes to wait for workers to start, for example until the cluster has grown
-STATE = "state.pt"  # in a checkpoint of Ray's
+STATE = "state.pt"  # file in a Ray checkpoint
 NOT_CONNECTED = (
-    "\nThe workers do not reach each other: does a machine's own name resolve to loopback? Then set GLOO_SOCKET_IFNAME "
-    "to its network's interface before `ray start`"
+    "\nThe workers cannot connect to each other. If a machine's host name resolves to loopback, set GLOO_SOCKET_IFNAME "
+    "to its network interface before `ray start`"
 )
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every worker is told; the fields are as in :func:`train_on_ray`.
+    """Arguments of a worker; the fields are as in :func:`train_on_ray`.
 
     Attributes:
-        threads: of torch in a worker; 0 divides the cores of its machine among the workers there.
-        records: takes what the first worker logs.
+        threads: torch threads of a worker; 0 divides the cores of a machine among its workers.
+        log_records: queue for the log records of the first worker.
     """
 
     tower_config: TowerConfig
@@ -65,12 +65,12 @@ class Task:
     validated: bool
     monitor: str
     threads: int
-    records: Queue
+    log_records: Queue
 
 
 @dataclass
 class RayTrainingResult(TrainingResult):
-    """Attributes: traffic: bytes that a worker sent in a step (:meth:`Traffic.a_step`)."""
+    """Attributes: traffic: bytes that a worker sends in a step, see :meth:`Traffic.per_step`."""
 
     traffic: dict[str, float] = field(default_factory=dict)
 
@@ -85,80 +85,80 @@ def train_on_ray(
     monitor: str = "MAP@12",
     num_workers: int = 2,
 ) -> RayTrainingResult:
-    """:func:`hm_utils.training.loop.train` on ``num_workers`` workers: the same steps, to float error, however many.
+    """:func:`hm_utils.training.loop.train` on workers. The steps are the same, to float error, with any number of them.
 
-    While it runs, ``<checkpoint_path>.ray`` has Ray's checkpoints; a later call with the same settings and data goes
-    on from the last epoch there.
+    During training Ray's checkpoints are in ``<checkpoint_path>.ray``. A later call with the same settings and data
+    resumes from the last epoch there.
 
     Args:
-        open_inputs: is called in every worker; a function of a module, or a ``partial`` of one, with plain arguments.
-        validated: whether ``open_inputs`` makes a validation; the first worker runs it, and all hear the result.
+        open_inputs: called in every worker; a function of a module, or a ``partial`` of one, with plain arguments.
+        validated: whether ``open_inputs`` makes a validation. The first worker runs it and sends all the result.
 
     Raises:
         ClusterError: if Ray is not installed, workers failed more than ``MAX_FAILURES`` times, or none could start.
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
     """
     checkpoint_path = checkpoint_path.absolute()
-    kept = checkpoint_path.with_name(checkpoint_path.name + ".ray")
-    with connected(num_workers), _logged_here() as records:
-        there = ray.cluster_resources()
-        enough = settings.device == "auto" and there.get("GPU", 0) >= num_workers
+    ray_folder = checkpoint_path.with_name(checkpoint_path.name + ".ray")
+    with connected(num_workers), _forwarded_log() as log_records:
+        resources = ray.cluster_resources()
+        enough = settings.device == "auto" and resources.get("GPU", 0) >= num_workers
         use_gpu = enough or settings.device.startswith("cuda")
-        if there.get("CPU", 0) < num_workers:
-            logger.warning("num_workers=%d, and the cluster has %d CPUs: waiting for more", num_workers, there["CPU"])
+        if (cpus := resources.get("CPU", 0)) < num_workers:
+            logger.warning("num_workers=%d, and the cluster has %d CPUs: waiting for more", num_workers, cpus)
         task = Task(
-            tower_config,
-            open_inputs,
-            settings,
-            checkpoint_path,
-            data_fingerprint,
-            validated,
-            monitor,
-            int(os.environ.get("OMP_NUM_THREADS", 0)),
-            records,
+            tower_config=tower_config,
+            open_inputs=open_inputs,
+            settings=settings,
+            checkpoint_path=checkpoint_path,
+            data_fingerprint=data_fingerprint,
+            validated=validated,
+            monitor=monitor,
+            threads=int(os.environ.get("OMP_NUM_THREADS", 0)),
+            log_records=log_records,
         )
-        # mypy knows the old version of Ray Train alone.
+        # mypy only knows the old version of Ray Train.
         failures = ray.train.FailureConfig(MAX_FAILURES, controller_failure_limit=MAX_WAITS)  # type: ignore[call-arg]
         trainer = TorchTrainer(
             partial(_train, task),  # type: ignore[arg-type]
             scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=ray.train.RunConfig(
-                name=kept.name,
-                storage_path=str(kept.parent),
+                name=ray_folder.name,
+                storage_path=str(ray_folder.parent),
                 failure_config=failures,
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             ),
         )
         try:
-            found = trainer.fit().return_value  # type: ignore[attr-defined]
+            outcome = trainer.fit().return_value  # type: ignore[attr-defined]
         except ray.train.TrainingFailedError as error:
             hint = NOT_CONNECTED if "connectFullMesh" in str(error) else ""
             raise ClusterError(
                 f"training on Ray failed: {error}{hint}\n"
-                f"Finished epochs are kept in {kept}: run again to go on from there"
+                f"Finished epochs are kept in {ray_folder}: run again to resume from there"
             ) from error
-    shutil.rmtree(kept, ignore_errors=True)
-    if "error" in found:
-        raise FloatingPointError(found["error"])
-    traffic = {name: value / 1e6 for name, value in found["traffic"].items()}
+    shutil.rmtree(ray_folder, ignore_errors=True)
+    if "error" in outcome:
+        raise FloatingPointError(outcome["error"])
+    traffic = {name: value / 1e6 for name, value in outcome["traffic"].items()}
     logger.info(
         "%d workers: a step sends %.2f MB a worker (dense gradients %.2f, rows of ids %.2f, article vectors %.2f); "
-        "the least is %.2f",
+        "the minimum is %.2f",
         *(num_workers, traffic["sent"], traffic["dense"], traffic["rows"], traffic["vectors"], traffic["least"]),
     )
-    return RayTrainingResult(load_checkpoint(checkpoint_path), **found)
+    return RayTrainingResult(load_checkpoint(checkpoint_path), **outcome)
 
 
 def _train(task: Task) -> dict[str, Any]:
-    """In a worker: train, and say how it went in plain values."""
+    """In a worker: train, and return the outcome as plain values."""
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     if rank == 0:
         logging.getLogger("hm_utils").setLevel(logging.INFO)
-        logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(task.records))
+        logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(task.log_records))
     torch.set_num_threads(task.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     inputs, own_validation = task.open_inputs(rank == 0 and task.validated)
-    # One worker has nobody to exchange with: it runs the plain loop.
+    # A single worker exchanges nothing and runs the plain loop.
     exchange = TorchWorkers() if workers > 1 else None
     if exchange:
         inputs = replace(inputs, batches=ShardMaker.of(inputs.batches, rank, workers))
@@ -180,15 +180,15 @@ def _train(task: Task) -> dict[str, Any]:
             exchange,
             RayRunFiles,
         )
-    except FloatingPointError as error:  # on all workers in the same step: training again would end there again
+    except FloatingPointError as error:  # on all workers in the same step; a restart would fail there again
         return {"error": str(error)}
     facts = {"history": result.history, "best_epoch": result.best_epoch, "resumed_from": result.resumed_from}
-    return {**facts, "traffic": (exchange.traffic if exchange else Traffic()).a_step()}
+    return {**facts, "traffic": (exchange.traffic if exchange else Traffic()).per_step()}
 
 
 @dataclass(frozen=True)
 class RayRunFiles(RunFiles):
-    """The state goes into a checkpoint of Ray's; the first worker alone writes."""
+    """Keeps the state in a Ray checkpoint. Only the first worker writes."""
 
     def save_best(self, model: TwoTower, history: list[dict[str, float]], epoch: int) -> None:
         if ray.train.get_context().get_world_rank() == 0:
@@ -211,21 +211,21 @@ class RayRunFiles(RunFiles):
             return self.read_state(Path(folder) / STATE)
 
     def end(self) -> None:
-        """Ray's checkpoints are removed when all workers have ended."""
+        """Do nothing: Ray's checkpoints are removed when all workers have ended."""
 
 
-class _Here(logging.Handler):
-    """Gives a record from elsewhere to the logger of its name."""
+class _LocalLog(logging.Handler):
+    """Passes a record from another process to this process's logger of the same name."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logging.getLogger(record.name).handle(record)
 
 
 @contextmanager
-def _logged_here() -> Iterator[Queue]:
+def _forwarded_log() -> Iterator[Queue]:
     """A queue whose log records are logged in this process."""
     queue = Queue()
-    listener = logging.handlers.QueueListener(queue, _Here())
+    listener = logging.handlers.QueueListener(queue, _LocalLog())
     listener.start()
     try:
         yield queue

@@ -11,8 +11,10 @@ preprocessed/
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,11 @@ class Preprocessed:
         )
 
 
+# Writes the folders log and training, by preprocess's parameters. Returns the split, the ISO date of the last purchase,
+# and the numbers of purchases and examples.
+Write = Callable[[Path, dict[str, int]], tuple[Split, str, int, int]]
+
+
 def preprocess(
     tables: RawTables,
     directory: Path,
@@ -219,10 +226,14 @@ def preprocess(
     train_weeks: int = 16,
     negatives_per_positive: int = 4,
     seed: int = 42,
+    write: Write | None = None,
 ) -> Preprocessed:
     """Split by time, make the training data, and save everything under ``directory``.
 
     The folder is written beside and swapped in when complete; an older one is replaced.
+
+    Args:
+        write: writes the log and the training data; None does it in this process.
 
     Raises:
         ValueError: if the days do not leave anything to train on.
@@ -234,24 +245,29 @@ def preprocess(
         "negatives_per_positive": negatives_per_positive,
         "seed": seed,
     }
+    write = write or partial(_write_log_and_training, tables)
     # Compressing, writing and sorting let go of Python's lock.
-    with new_folder(directory) as partial, ThreadPoolExecutor(1) as pool:
-        saving = [pool.submit(save_master_tables, tables, partial)]
-        log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
-        saving.append(pool.submit(log.save, partial / "log"))
-        split = Split.last_days(log, val_days, test_days)
-        training = make_training_data(
-            tables.articles, tables.customers, log, split.train_end, train_weeks, negatives_per_positive, seed
-        )
-        training.save(partial / "training")
-        for each in saving:
-            each.result()
-        last_date = log.date(log.last_day)
-        write_manifest(partial, tables, parameters, asdict(split), last_date, len(log), len(training.examples))
+    with new_folder(directory) as folder, ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(_save_master_tables, tables, folder)
+        split, last_date, purchases, examples = write(folder, parameters)
+        saving.result()
+        write_manifest(folder, tables, parameters, asdict(split), last_date, purchases, examples)
     return Preprocessed.load(directory)
 
 
-def save_master_tables(tables: RawTables, folder: Path) -> None:
-    """Write the articles and the customers as Parquet."""
+def _write_log_and_training(tables: RawTables, folder: Path, parameters: dict[str, int]) -> tuple[Split, str, int, int]:
+    days = {name: parameters[name] for name in ("val_days", "test_days")}
+    sampling = {name: parameters[name] for name in ("train_weeks", "negatives_per_positive", "seed")}
+    log = PurchaseLog.from_transactions(tables.transactions, len(tables.customers), len(tables.articles))
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(log.save, folder / "log")
+        split = Split.last_days(log, **days)
+        training = make_training_data(tables.articles, tables.customers, log, split.train_end, **sampling)
+        training.save(folder / "training")
+        saving.result()
+    return split, log.date(log.last_day), len(log), len(training.examples)
+
+
+def _save_master_tables(tables: RawTables, folder: Path) -> None:
     tables.articles.to_parquet(folder / "articles.parquet", index=False)
     tables.customers.to_parquet(folder / "customers.parquet", index=False)

@@ -1,4 +1,4 @@
-"""The step of several processes is the step of one on the whole batch. Without Ray: processes and gloo."""
+"""The step of several processes equals the step of one on the whole batch. Uses processes and gloo, without Ray."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ CASES = ("a batch", "two weeks", "one shard", "pairs", "pairs of one shard")
 
 
 def chosen_of(case: str, examples: Examples) -> np.ndarray:
-    """The examples of a case's batch."""
+    """``[n]`` the examples in the batch of a case."""
     days = examples.day
-    if "one shard" in case:  # all workers but one have no example
+    if "one shard" in case:  # all workers but one have no examples
         return np.flatnonzero(examples.customer < 5)
     if case == "two weeks":
         return np.flatnonzero((days >= days[-1] - 7) & (days <= days[-1] - 6))
@@ -40,7 +40,7 @@ def chosen_of(case: str, examples: Examples) -> np.ndarray:
 
 
 def gradients(case: str, shard: tuple[int, int] | None = None) -> dict[str, torch.Tensor]:
-    """The loss and every gradient of a case's batch, of one machine or of one worker after the exchange."""
+    """Loss and gradients of a case's batch, on one machine, or on the worker ``shard`` (rank, workers)."""
     log, training = fixed_parts()
     batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives="pairs" not in case)
     workers = TorchWorkers() if shard else None
@@ -53,12 +53,12 @@ def gradients(case: str, shard: tuple[int, int] | None = None) -> dict[str, torc
     loss.backward()
     if workers:
         workers.sum_gradients(model, loss)
-    found = {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
-    return {"loss": loss.detach()} | {name: grad.to_dense() if grad.is_sparse else grad for name, grad in found.items()}
+    grads = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    return {"loss": loss.detach()} | {name: grad.to_dense() if grad.is_sparse else grad for name, grad in grads.items()}
 
 
 def trained(path: Path, shard: tuple[int, int] | None = None, **changes) -> dict[str, Any]:
-    """Weights and losses of a short training, of one machine or of one worker, and what was sent."""
+    """Weights, losses and traffic of a short training, on one machine or on the worker ``shard``."""
     settings = replace(SETTINGS, **changes)
     log, training = fixed_parts()
     batches = BatchMaker(log, training.examples, SETTINGS.batch_size, LENGTH)
@@ -68,13 +68,13 @@ def trained(path: Path, shard: tuple[int, int] | None = None, **changes) -> dict
     inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
     result = train(tower_config(training, 8, [16], 8), inputs, settings, path, "data", workers=workers)
     losses = [record["train_loss"] for record in result.history]
-    traffic = workers.traffic.a_step() | {"steps": workers.traffic.steps} if workers else {}
+    traffic = workers.traffic.per_step() | {"steps": workers.traffic.steps} if workers else {}
     return {"weights": weights(result.model), "losses": losses, "traffic": traffic}
 
 
 @contextmanager
 def group(rank: int, size: int, folder: Path):
-    """This process as one of ``size`` that meet in ``folder``."""
+    """Join a group of ``size`` processes, which meet in ``folder``."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=size)
     try:
         yield
@@ -96,7 +96,7 @@ def work(rank: int, size: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module", params=SIZES)
 def ranks(request, tmp_path_factory):
-    """What every worker found, by rank."""
+    """The results of every worker, by rank."""
     folder = tmp_path_factory.mktemp("workers")
     torch.multiprocessing.spawn(work, (request.param, folder), nprocs=request.param)
     return [torch.load(folder / f"{rank}.found", weights_only=True) for rank in range(request.param)]
@@ -124,7 +124,7 @@ def test_all_workers_have_the_same_weights_to_the_last_bit_and_they_are_those_of
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4)
     for name, value in alone["weights"].items():
         if name == "user_tower.towers.0.content_weight.bias":
-            continue  # a softmax does not see it: its gradient is rounding, and Adam makes steps of that
+            continue  # a softmax ignores it, so its gradient is a rounding error, which Adam scales up
         torch.testing.assert_close(first["weights"][name], value, rtol=1e-2, atol=1e-3)
 
 
@@ -145,10 +145,10 @@ def test_all_workers_end_together_where_the_loss_is_not_finite(ranks):
 
 
 @pytest.mark.cluster
-def test_what_is_sent_is_counted_beside_the_least(ranks):
+def test_traffic_is_counted_and_near_the_minimum(ranks):
     for found in ranks:
         traffic = found["trained"]["traffic"]
-        assert traffic["steps"] == found["trained"]["traffic"]["steps"] > 10
+        assert traffic["steps"] == ranks[0]["trained"]["traffic"]["steps"] > 10
         assert traffic["sent"] == pytest.approx(traffic["dense"] + traffic["rows"] + traffic["vectors"])
         assert min(traffic["dense"], traffic["rows"], traffic["vectors"]) > 0
         assert 0.5 < traffic["sent"] / traffic["least"] < 2
@@ -190,7 +190,7 @@ def test_the_parts_of_all_workers_are_the_batches_of_one_machine(makers):
 
 
 def rows_of(batch: Batch) -> list[tuple[object, ...]]:
-    """Each example: customer, article, history with its days, as one row."""
+    """Customer, article and history with its days of each example."""
     seen = batch.histories
     histories = np.where(seen.mask, batch.items[seen.articles], -1)
     columns = (batch.customers, batch.items[batch.positives], histories.tolist(), seen.days_since.tolist())

@@ -1,4 +1,4 @@
-"""The notebooks on Ray, from tables in parts to a published model, by the command that runs them on one machine."""
+"""The pipeline's command with ``engine="ray"``: the notebooks, from tables in parts to a published model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_the_notebooks_run_on_a_cluster(tmp_path: Path) -> None:
     for name in ("articles.csv", "customers.csv"):
         (parts / name).hardlink_to(whole / name)
     header, *rows = (whole / "transactions_train.csv").read_text().splitlines()
-    for i, some in enumerate(np.array_split(np.array(rows, dtype=object), 3)):
-        (parts / "transactions_train" / f"part-{i}.csv").write_text("\n".join([header, *some]) + "\n")
+    for i, part in enumerate(np.array_split(np.array(rows, dtype=object), 3)):
+        (parts / "transactions_train" / f"part-{i}.csv").write_text("\n".join([header, *part]) + "\n")
 
     options = [item for name, value in TRAINING.items() for item in ("-p", name, value)]
     on_ray = ["-p", "engine", "ray", "-p", "num_workers", "2"]

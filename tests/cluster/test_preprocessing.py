@@ -1,4 +1,4 @@
-"""Preprocessing on Ray gives the folder that one machine gives, bit for bit."""
+"""Preprocessing on Ray makes the folder of the local engine, bit for bit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from hm_utils import engines
 from hm_utils.cluster import ClusterError, preprocessing, reading, shards
 from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.input_parts import find_parts
-from hm_utils.data import preprocessing as on_one_machine
-from hm_utils.data import raw
 from hm_utils.data.examples import make_examples
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.schema import RawDataError
@@ -24,7 +22,7 @@ from hm_utils.sample import write_sample
 from tests.helpers.small_ray import small_ray
 
 SETTINGS = {"val_days": 5, "test_days": 6, "train_weeks": 6, "negatives_per_positive": 3, "seed": 7}
-
+LOCAL, ON_RAY = engines.choose("local"), engines.OnRay(2)
 
 pytestmark = pytest.mark.cluster
 
@@ -37,7 +35,7 @@ def ray():
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory) -> dict[str, list[str]]:
-    """The lines of the three tables, with rows that break rules here and there."""
+    """The lines of the three tables; some rows break rules."""
     folder = tmp_path_factory.mktemp("tiny")
     write_sample(folder, "tiny")
     lines = {path.stem: path.read_text().splitlines() for path in folder.glob("*.csv")}
@@ -49,13 +47,13 @@ def tables(tmp_path_factory) -> dict[str, list[str]]:
         log[place + 2] = f"{day},{'f' * 64},{int(article)},{price},{channel}"
         log[place + 3] = f"{day},{customer},{int(article)},{price},{channel}"
     log[12_000] = log[12_000].replace("2020-", "1920-").replace("2019-", "1919-")
-    lines["articles"].insert(290, lines["articles"][7])  # there twice, in two parts
+    lines["articles"].insert(290, lines["articles"][7])  # a duplicate, in another part
     lines["customers"][700] = "nobody" + lines["customers"][700][6:]
     return lines
 
 
 def write(folder: Path, tables: dict[str, list[str]], parts: dict[str, int], suffix: str) -> Path:
-    """The tables as one file each, or as so many parts: a folder of the listings', the log's beside one another."""
+    """Write each table as one file or as ``parts``: those of a master table in its folder, those of the log beside."""
     folder.mkdir()
     for name, lines in tables.items():
         pieces = np.array_split(np.array(lines[1:], dtype=object), parts.get(name, 1))
@@ -79,10 +77,10 @@ PARTS = {"transactions_train": 4, "articles": 2, "customers": 3}
 
 @pytest.fixture(scope="module")
 def folders(tables, tmp_path_factory) -> dict[str, Path]:
-    """The same tables as one file each and in parts, as CSV and as Parquet."""
+    """The same tables as single files and in parts, as CSV and as Parquet."""
     made = tmp_path_factory.mktemp("folders")
     torn = {name: list(lines) for name, lines in tables.items()}
-    torn["transactions_train"].insert(100, "2020-01-01,half a row")  # which Parquet cannot have
+    torn["transactions_train"].insert(100, "2020-01-01,half a row")  # impossible in Parquet
     torn["transactions_train"].insert(13_000, "2020-01-02,half a row")
     return {
         "csv": write(made / "csv", torn, PARTS, ".csv"),
@@ -94,30 +92,33 @@ def folders(tables, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def expected(folders, tmp_path_factory) -> dict[str, Preprocessed]:
-    """What one machine makes of the single files."""
+    """The local engine's results from the single files."""
     made = tmp_path_factory.mktemp("expected")
-    return {
-        kind: on_one_machine.preprocess(raw.read_raw(folders[f"one {kind}"]), made / kind, **SETTINGS)
-        for kind in ("csv", "parquet")
-    }
+    return {kind: preprocessed(LOCAL, folders[f"one {kind}"], made / kind) for kind in ("csv", "parquet")}
 
 
-def but_the_fingerprints(manifest: dict) -> dict:
-    return {name: value for name, value in manifest.items() if name not in ("fingerprint", "raw_fingerprint")}
+def preprocessed(engine: engines.Local, raw: Path, directory: Path, **changes: int) -> Preprocessed:
+    return engine.preprocess(engine.read_raw(raw), directory, **SETTINGS | changes)
+
+
+def contents(data: Preprocessed) -> dict:
+    """The manifest without the fingerprints, which depend on the number of raw files."""
+    return {name: value for name, value in data.manifest.items() if name not in ("fingerprint", "raw_fingerprint")}
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_parts_give_the_folder_of_one_machine(folders, expected, kind, num_workers, tmp_path):
-    tables = reading.read_raw(folders[kind], num_workers)
-    whole = raw.read_raw(folders[f"one {kind}"])
+    engine = engines.choose("ray", num_workers)
+    tables = engine.read_raw(folders[kind])
+    whole = LOCAL.read_raw(folders[f"one {kind}"])
     sizes = ["rows read", "rows dropped", "rows kept", "columns"]
     pd.testing.assert_frame_equal(tables.size_frame()[sizes], whole.size_frame()[sizes])
     pd.testing.assert_frame_equal(tables.report_frame(), whole.report_frame())
     assert len(tables.report) >= (8 if kind == "csv" else 7)
-    made = preprocessing.preprocess(tables, tmp_path / "made", **SETTINGS)
+    made = engine.preprocess(tables, tmp_path / "made", **SETTINGS)
     assert len(tables.bounds) == num_workers + 1
-    assert but_the_fingerprints(made.manifest) == but_the_fingerprints(expected[kind].manifest)
+    assert contents(made) == contents(expected[kind])
     assert made.manifest["raw_fingerprint"] != expected[kind].manifest["raw_fingerprint"], "other files"
 
 
@@ -125,22 +126,22 @@ def test_the_same_files_give_the_same_fingerprint_whatever_the_number_of_shards(
     folders, expected, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(reading, "SHARD_BYTES", 100_000)
-    tables = reading.read_raw(folders["one csv"], 2)
+    tables = ON_RAY.read_raw(folders["one csv"])
     assert len(tables.bounds) > 15
-    made = preprocessing.preprocess(tables, tmp_path / "made", **SETTINGS)
+    made = ON_RAY.preprocess(tables, tmp_path / "made", **SETTINGS)
     assert made.manifest == expected["csv"].manifest
     with pytest.raises(ClusterError, match="read them again"):
-        preprocessing.preprocess(tables, tmp_path / "made", **SETTINGS)
+        ON_RAY.preprocess(tables, tmp_path / "made", **SETTINGS)
 
 
 def test_workers_that_are_killed_change_nothing(folders, expected, tmp_path, monkeypatch):
     def mortal(module, name: str) -> Path:
-        """The function kills its worker when it is first called; the file that notes it."""
+        """Make a task kill its worker on its first call. Returns the file that marks the kill."""
         function, mark = getattr(module, name), tmp_path / name
         number, kill = os.getpid, os.kill
 
         def first_dies(*arguments):
-            result = function(*arguments)  # all has been written, and nothing told
+            result = function(*arguments)  # the files are written, and nothing is returned
             if not mark.exists():
                 mark.touch()
                 kill(number(), signal.SIGKILL)
@@ -150,26 +151,26 @@ def test_workers_that_are_killed_change_nothing(folders, expected, tmp_path, mon
         return mark
 
     marks = [
-        mortal(reading, "_read_transactions"),
-        mortal(shards, "_write_shard_of_log"),
-        mortal(preprocessing, "_write_shard_of_training"),
+        mortal(reading, "read_transactions"),
+        mortal(shards, "write_log_shard"),
+        mortal(preprocessing, "write_training_shard"),
     ]
-    made = preprocessing.preprocess(reading.read_raw(folders["csv"], 2), tmp_path / "made", **SETTINGS)
+    made = preprocessed(ON_RAY, folders["csv"], tmp_path / "made")
     assert all(mark.exists() for mark in marks)
-    assert but_the_fingerprints(made.manifest) == but_the_fingerprints(expected["csv"].manifest)
+    assert contents(made) == contents(expected["csv"])
 
 
 def test_a_run_that_fails_leaves_the_old_folder(folders, expected, tmp_path, monkeypatch):
-    old = on_one_machine.preprocess(raw.read_raw(folders["one csv"]), tmp_path / "made", **SETTINGS)
+    old = preprocessed(LOCAL, folders["one csv"], tmp_path / "made")
     with pytest.raises(ValueError, match=r"^train_weeks must be 1 or more, not 0$"):
-        preprocessing.preprocess(reading.read_raw(folders["csv"], 2), old.directory, train_weeks=0)
+        preprocessed(ON_RAY, folders["csv"], old.directory, train_weeks=0)
 
     def fails(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(preprocessing, "_write_shard_of_training", fails)
+    monkeypatch.setattr(preprocessing, "write_training_shard", fails)
     with pytest.raises(OSError, match=r"^no space left on device$"):
-        preprocessing.preprocess(reading.read_raw(folders["csv"], 2), old.directory, **SETTINGS)
+        preprocessed(ON_RAY, folders["csv"], old.directory)
     assert Preprocessed.load(old.directory).manifest == expected["csv"].manifest
 
 
@@ -179,20 +180,19 @@ def test_a_customer_who_bought_everything_leaves_no_sampled_negatives(tables, tm
     log = tables["transactions_train"] + [f"{day},{customer},{article},0.01,1" for article in bought]
     folder = write(tmp_path / "raw", {**tables, "transactions_train": log}, {"transactions_train": 2}, ".csv")
     one = write(tmp_path / "one", {**tables, "transactions_train": log}, {}, ".csv")
-    settings = {**SETTINGS, "val_days": 2, "test_days": 2}
-    made = preprocessing.preprocess(reading.read_raw(folder, 2), tmp_path / "made", **settings)
+    made = preprocessed(ON_RAY, folder, tmp_path / "made", val_days=2, test_days=2)
     assert "bought the whole catalogue" in caplog.text
-    alone = on_one_machine.preprocess(raw.read_raw(one), tmp_path / "alone", **settings)
+    alone = preprocessed(LOCAL, one, tmp_path / "alone", val_days=2, test_days=2)
     assert made.training.examples.negatives is None
-    assert but_the_fingerprints(made.manifest) == but_the_fingerprints(alone.manifest)
+    assert contents(made) == contents(alone)
 
 
 def test_an_object_store_is_read_through_pyarrow(folders, expected, tmp_path):
-    store = fs.SubTreeFileSystem(str(folders["csv"].parent), fs.LocalFileSystem())  # not a local one to pyarrow
+    store = fs.SubTreeFileSystem(str(folders["csv"].parent), fs.LocalFileSystem())  # pyarrow does not see it as local
     tables = reading.read_raw("csv", 2, store)
-    assert tables.fingerprint == reading.read_raw(folders["csv"], 2).fingerprint
-    made = preprocessing.preprocess(tables, tmp_path / "made", **SETTINGS)
-    assert but_the_fingerprints(made.manifest) == but_the_fingerprints(expected["csv"].manifest)
+    assert tables.fingerprint == ON_RAY.read_raw(folders["csv"]).fingerprint
+    made = ON_RAY.preprocess(tables, tmp_path / "made", **SETTINGS)
+    assert contents(made) == contents(expected["csv"])
 
 
 def test_a_part_that_cannot_be_read_is_named(tables, tmp_path):
@@ -209,7 +209,7 @@ def test_a_log_of_another_shop_is_refused_as_a_whole(tables, tmp_path):
     log = [tables["transactions_train"][0], *broken, *tables["transactions_train"][2_000:]]
     folder = write(tmp_path / "raw", {**tables, "transactions_train": log}, {"transactions_train": 9}, ".csv")
     with pytest.raises(RawDataError, match=r"of 16,1\d\d rows break a rule.*is listed in articles"):
-        reading.read_raw(folder, 2)
+        ON_RAY.read_raw(folder)
 
 
 def test_tables_that_are_missing_are_named(folders, tmp_path):
@@ -227,19 +227,13 @@ def test_tables_that_are_missing_are_named(folders, tmp_path):
 
 
 def test_a_shard_that_bought_nothing_is_an_empty_log():
-    plan = shards.Plan(n_customers=5, n_articles=4, first_date=np.datetime64("2020-01-01"), as_of=9, start=2)
+    info = shards.LogInfo(n_customers=5, n_articles=4, first_date=np.datetime64("2020-01-01"), as_of=9, start=2)
     nothing = pd.DataFrame(columns=reading.LOG_COLUMNS)
-    log = shards._log_of(nothing, plan)
+    log = shards.log_of(nothing, info)
     assert (len(log), log.n_customers) == (0, 5)
     assert len(make_examples(log, 2, 9)) == 0
 
 
-def test_a_worker_without_the_shared_folder_is_told(tmp_path):
+def test_a_worker_without_the_shared_folder_is_an_error(tmp_path):
     with pytest.raises(ClusterError, match="on a file system that all machines"):
         ArrayFile(tmp_path / "none" / "day.npy", 128, np.dtype(np.int16)).write([(0, np.zeros(3, np.int16))])
-
-
-@pytest.mark.parametrize(("engine", "num_workers"), [("spark", 1), ("ray", 0), ("local", 2)])
-def test_an_engine_that_there_is_not_is_said(engine, num_workers):
-    with pytest.raises(ValueError, match=r"engine must be|num_workers must be|needs engine=\"ray\""):
-        engines.choose(engine, num_workers)

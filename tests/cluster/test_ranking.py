@@ -1,4 +1,4 @@
-"""Recommendations and rankings by workers on Ray are those of one machine, byte for byte."""
+"""Recommendations and rankings by workers on Ray are bit-identical to those of one machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils import recommend
+from hm_utils import engines, recommend
 from hm_utils.cluster import ClusterError, ranking
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import RawTables
@@ -39,13 +39,13 @@ def data(tmp_path_factory) -> Preprocessed:
 
 @pytest.fixture(scope="module")
 def snapshot(data) -> Snapshot:
-    """Of random towers, as of the first test day."""
+    """Random towers as of the first test day."""
     return snapshot_of(data.training, data.log, data.split.val_end)
 
 
 @pytest.fixture(scope="module")
 def model(data, snapshot, tmp_path_factory) -> Path:
-    """They are published."""
+    """The same towers, published."""
     artifacts = tmp_path_factory.mktemp("artifacts")
     publish_snapshot(artifacts, snapshot, data.training.encoders, data.articles, data.customers)
     return artifacts / "model"
@@ -53,7 +53,7 @@ def model(data, snapshot, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    """Four chunks of the small data's customers, the last of them shorter."""
+    """Split the small data's customers into four chunks, the last of them shorter."""
     monkeypatch.setattr(batch, "CHUNK", 16)
     monkeypatch.setattr(ranking, "CHUNK", 16)
     monkeypatch.setattr(ranking, "RANKED_AT_ONCE", 16)
@@ -83,17 +83,17 @@ def test_rankings_and_metrics_are_equal_though_a_worker_is_killed(data, snapshot
     monkeypatch.setattr(ranking, "RankingWorker", Mortal)
     for some, num_workers in ((snapshot, 2), (snapshot.without_histories(), 1)):
         alone = some.score(truth.customers, 100, SCORING, chunk=16)[0]
-        given = {"directory": data.directory, "num_workers": num_workers}
-        ranked = ranking.rank(some, truth.customers, 100, SCORING, **given)
+        engine = engines.choose("ray", num_workers)
+        ranked = engine.rank(some, truth.customers, SCORING, data.directory)
         np.testing.assert_array_equal(ranked, alone)
         assert ranked.dtype == alone.dtype
         table = evaluate({"alone": alone, "ranked": ranked}, truth, data.log, split.val_end).table()
         np.testing.assert_array_equal(table.loc["alone"].to_numpy(), table.loc["ranked"].to_numpy())
     assert mark.exists()
-    assert ranking.rank(snapshot, truth.customers[:0], 30, **given).shape == (0, 30)
+    assert engine.rank(snapshot, truth.customers[:0], SCORING, data.directory).shape == (0, 100)
 
 
-def test_what_cannot_be_is_said(model, tmp_path, capsys, monkeypatch):
+def test_a_wrong_engine_or_no_cluster_is_an_error(model, tmp_path, capsys, monkeypatch):
     command = ["--model", str(model), "--output", str(tmp_path / "lists.parquet")]
     assert recommend.main([*command, "--engine", "dask"]) == 1
     assert 'engine must be "local" (this machine) or "ray" (a cluster)' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training on Ray: it ends as a plain run does, also where a worker was killed. One Ray for all tests."""
+"""Training on Ray ends as a local run does, even if a worker was killed. One Ray for all tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -26,7 +25,6 @@ from hm_utils.sample import write_sample
 from hm_utils.training import fit as fit_module
 from hm_utils.training.fit import open_inputs, tower_config, training_inputs
 from hm_utils.training.loop import TrainingSettings
-from hm_utils.training.refit import refit
 from tests.helpers.data import article_table, customer_table, random_transactions
 from tests.training.test_loop import weights
 
@@ -36,11 +34,11 @@ SETTINGS = TrainingSettings(batch_size=64, num_epochs=3, patience=3, history_len
 
 @pytest.fixture(scope="module")
 def ray_here():
-    """A small Ray, which kernels find by ``RAY_ADDRESS`` too."""
+    """A small Ray; notebook kernels find it by ``RAY_ADDRESS``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # how often Ray looks at the workers: 2 s by default
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # seconds between polls of the workers, by default 2
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")  # workers import this file
+        patch.setenv("PYTHONPATH", str(ROOT))  # workers import this file
         import ray
 
         ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
@@ -55,14 +53,8 @@ def data(tmp_path_factory) -> Preprocessed:
     return preprocess(tables, tmp_path_factory.mktemp("data") / "made", val_days=3, test_days=5, train_weeks=4)
 
 
-def fitted(data: Preprocessed, path: Path, **where):
-    config = tower_config(data.training, 8, [16], 8, ensemble_size=2)
-    inputs = training_inputs(data.log, data.training, SETTINGS)
-    return engines.choose(**{"engine": "local", **where}).fit(data, inputs, config, SETTINGS, path)
-
-
 def open_and_kill(folder: Path, *arguments):
-    """What a worker trains on; the second worker is killed in the middle of the second epoch, the first time."""
+    """The inputs of a worker. The second worker kills itself once, in the middle of the second epoch."""
     import ray.train
 
     from hm_utils.cluster.gradient_exchange import TorchWorkers
@@ -76,7 +68,7 @@ def open_and_kill(folder: Path, *arguments):
         taken += 1
         if ray.train.get_context().get_world_rank() == 1 and taken == steps + steps // 2 and not killed.exists():
             killed.touch()
-            time.sleep(2)  # Ray hears of the first epoch's end when it next looks at the workers
+            time.sleep(2)  # until Ray's next poll, which reports the end of the first epoch
             os.kill(os.getpid(), signal.SIGKILL)
         exchange(self, *values)
 
@@ -87,23 +79,24 @@ def open_and_kill(folder: Path, *arguments):
 @pytest.mark.cluster
 def test_a_killed_worker_is_replaced_and_the_refit_ends_as_a_plain_one(ray_here, data, tmp_path, monkeypatch):
     validated = tmp_path / "c.pt"
-    fitted(data, validated)
+    config = tower_config(data.training, 8, [16], 8, ensemble_size=2)
+    engines.choose("local").fit(data, training_inputs(data.log, data.training, SETTINGS), config, SETTINGS, validated)
     checkpoint = read_checkpoint(validated)
     atomic_save(validated, checkpoint | {"epoch": 3})
-    plain = refit(data, validated, tmp_path / "plain.pt", "cpu").result
+    plain = engines.choose("local").refit(data, validated, tmp_path / "plain.pt", "cpu").result
     monkeypatch.setattr(fit_module, "open_inputs", partial(open_and_kill, tmp_path))
     result = engines.choose("ray", 2).refit(data, validated, tmp_path / "ray.pt", "cpu").result
     assert (tmp_path / "killed").exists()
     assert result.resumed_from == 1
     assert result.best_epoch == len(result.history) == 3
-    for found, expected in zip(result.history, plain.history, strict=True):
-        assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
-    kept, ours = weights(plain.model), weights(result.model)
-    assert ours.keys() == kept.keys()
+    losses, expected_losses = ([epoch["train_loss"] for epoch in run.history] for run in (result, plain))
+    assert losses == pytest.approx(expected_losses, rel=1e-4)
+    found, expected = weights(result.model), weights(plain.model)
+    assert found.keys() == expected.keys()
     for name in ("item_tower.towers.0.id_embedding.table.weight", "user_tower.towers.0.mlp.0.weight", "log_scale"):
-        torch.testing.assert_close(ours[name], kept[name], rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-2, atol=1e-3)
     assert read_checkpoint(tmp_path / "ray.pt").keys() == read_checkpoint(tmp_path / "plain.pt").keys()
-    assert sorted(path.name for path in tmp_path.glob("ray*")) == ["ray.pt"], "rubbish is left"
+    assert sorted(path.name for path in tmp_path.glob("ray*")) == ["ray.pt"], "temporary files are left"
 
 
 @pytest.mark.cluster
@@ -139,31 +132,20 @@ def test_the_notebook_trains_on_two_workers(ray_here, tmp_path, capsys):
     assert any(name.startswith("health: ") for name in history[0])
 
 
-def test_without_ray_it_says_what_to_install(data, tmp_path, monkeypatch):
+def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ClusterError, match="make cluster-env"):
-        fitted(data, tmp_path / "c.pt", engine="ray")
+        engines.choose("ray", 2)
 
 
-def test_an_unknown_engine_is_refused(data, tmp_path):
-    with pytest.raises(ValueError, match=r'engine must be "local" .* or "ray" .*, not \'spark\''):
-        fitted(data, tmp_path / "c.pt", engine="spark")
-    with pytest.raises(ValueError, match="num_workers must be 1 or more, not 0"):
-        fitted(data, tmp_path / "c.pt", engine="ray", num_workers=0)
-
-
-def test_a_plain_run_needs_no_ray(data, tmp_path):
-    code = """
-import sys
-sys.modules["ray"] = None  # an import of it fails
-from pathlib import Path
-from hm_utils.data.preprocessing import Preprocessed
-from hm_utils.training.refit import refit
-from tests.cluster.test_training import fitted
-data, path = Preprocessed.load(Path(sys.argv[1])), Path(sys.argv[2])
-fitted(data, path)
-refit(data, path, path.with_name("refitted.pt"), "cpu")
-"""
-    command = [sys.executable, "-c", code, str(data.directory), str(tmp_path / "c.pt")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120, stdout=subprocess.DEVNULL)
-    assert (tmp_path / "refitted.pt").exists()
+@pytest.mark.parametrize(
+    ("engine", "num_workers", "message"),
+    [
+        ("spark", 1, r'engine must be "local" .* or "ray" .*, not \'spark\''),
+        ("ray", 0, "num_workers must be 1 or more, not 0"),
+        ("local", 2, 'num_workers=2 needs engine="ray"'),
+    ],
+)
+def test_an_impossible_engine_is_refused(engine, num_workers, message):
+    with pytest.raises(ValueError, match=message):
+        engines.choose(engine, num_workers)

@@ -24,6 +24,7 @@ from hm_utils.training.loop import (
     batch_loss,
     train,
 )
+from hm_utils.training.negatives import InBatchNegatives
 from hm_utils.training.optimizer import AVERAGE_POWER, STEPS_PER_AVERAGE, RowAdam
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
 from tests.helpers.snapshots import random_towers
@@ -241,7 +242,7 @@ def test_a_checkpoint_of_other_towers_is_said(parts, tmp_path, changed):
     else:
         content["model"].pop("log_scale")
     torch.save(content, tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match=r"towers other than today's .*: train again"):
+    with pytest.raises(CheckpointError, match=r"does not fit today's towers .*: train again"):
         load_checkpoint(tmp_path / "c.pt")
 
 
@@ -314,12 +315,10 @@ def first_loss(with_a_new_article, day, categories=None, popularity=None, use_in
         batch = replace(
             batch,
             items=articles.astype(np.int32),
-            popularity=batches.share_and_popularity(training.examples.day[training.examples.day == day])[1],
+            popularity=batches._share_and_popularity(training.examples.day[training.examples.day == day])[1],
             positives=own,
-            negatives=articles,
-            log_expected_count=np.zeros(ARTICLES, dtype=np.float32),
-            collisions=own[:, None] == articles,
-            history=batch.items[batch.history].astype(np.int64),
+            negatives=InBatchNegatives(articles, np.zeros(ARTICLES, dtype=np.float32), own[:, None] == articles),
+            histories=replace(batch.histories, articles=batch.items[batch.histories.articles].astype(np.int64)),
         )
     if popularity is not None:
         batch = replace(batch, popularity=popularity(batch.popularity))
@@ -389,7 +388,7 @@ def test_each_pair_of_an_ensemble_learns_by_itself(parts, use_in_batch_negatives
 
 
 def test_every_weight_of_an_ensemble_is_trained(parts):
-    """The optimizers know the ids and the weights of names of every pair."""
+    """The optimizers know the id embeddings and the identity weights of every pair."""
     log, training = parts
     settings = TrainingSettings(batch_size=64, history_length=LENGTH, device="cpu")
     batches = BatchMaker(log, training.examples, 64, LENGTH)
@@ -414,9 +413,10 @@ def test_popularity_is_in_the_logits(with_a_new_article, use_in_batch_negatives)
     # The softmax asks which article was bought, so that a constant is nothing to it; the pairs ask whether.
     assert (shifted == pytest.approx(whole, rel=1e-5)) == use_in_batch_negatives
     # Without the cosine it is all that is left.
-    positive, negative = (LOGIT_ADJUSTMENT * batch.popularity[places] for places in (batch.positives, batch.negatives))
+    negatives = batch.negatives
+    positive, negative = (LOGIT_ADJUSTMENT * batch.popularity[places] for places in (batch.positives, negatives.places))
     if use_in_batch_negatives:
-        weight = np.where(batch.collisions, 0, np.exp(negative - batch.log_expected_count))
+        weight = np.where(negatives.collisions, 0, np.exp(negative - negatives.log_expected_count))
         expected = np.log1p(weight.sum(axis=1) / np.exp(positive)).mean()
     else:
         bias = with_a_new_article[2].pair_bias.item()

@@ -1,9 +1,9 @@
-"""When articles are on sale, and how their appeal moves from week to week.
+"""When articles are on sale, and how their appeal changes from week to week.
 
     log appeal = base appeal + season + freshness + a slow random trend        (minus infinity when not on sale)
 
-Articles are launched all along, those of a season some weeks ahead of it, and leave after a few months, marked down at
-the end. The assortment changes once a week, on the weekday after the log's last one: the log ends with a whole week.
+Articles are launched in every week. Seasonal ones come some weeks ahead of their season. Most stay on sale for a few
+months and are marked down at the end. The assortment changes once a week, so that the log ends with a whole week.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Float64
+from hm_utils.arrays import Float32, Float64, Int64
 
 LAST_DATE = np.datetime64("2020-09-22")
 _EVERGREEN = 0.06  # share of the products that stay on sale throughout
 _LIFE_WEEKS = (20.0, 0.6)  # median and spread (of the logarithm) of an article's weeks on sale
-_TREND = (0.4, 0.85)  # spread of the weekly trend, and how much of it is left a week later
+_TREND = (0.4, 0.85)  # spread of the weekly trend, and the share of it that remains a week later
 
 
-def week_of(day: npt.ArrayLike, days: int) -> npt.NDArray[np.int64]:
-    """The week that a day of a log of ``days`` days is in; the last week is whole, the first may not be."""
+def week_of(day: npt.ArrayLike, days: int) -> Int64:
+    """The week of each day in a log of ``days`` days. The last week is whole, the first may be shorter."""
     weeks = -(-days // 7)
     return (np.asarray(day, dtype=np.int64) + 7 * weeks - days) // 7
 
 
 def season_of(week: npt.ArrayLike, weeks: int) -> Float64:
-    """How summery a week of a log of ``weeks`` weeks is: 1 at the end of June, -1 at the end of December."""
+    """The season of each week in a log of ``weeks`` weeks: 1 at the end of June, -1 at the end of December."""
     dates = LAST_DATE - 7 * (weeks - 1 - np.asarray(week)) - 3
     day_of_year = (dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(int)
     return np.cos(2 * np.pi * (day_of_year - 175) / 365.25)
@@ -34,25 +34,24 @@ def season_of(week: npt.ArrayLike, weeks: int) -> Float64:
 
 def lifetimes(
     product: npt.NDArray, variant: npt.NDArray, season: Float64, weeks: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """``(launch, end)`` week of each article, ``launch <= week < end`` on sale; some launched before the log."""
+) -> tuple[Int64, Int64]:
+    """``(launch, end)`` of each article, on sale in ``launch <= week < end``. Some are launched before the log."""
     n_products = int(product.max()) + 1
     evergreen = rng.random(n_products) < _EVERGREEN
     earliest = -40
     first = np.zeros(n_products, dtype=np.int64)
     last = np.full(n_products, -1, dtype=np.int64)
     todo = np.arange(n_products)
-    while len(todo):  # draw again those that ended before the log began, or came at the wrong time of the year
+    while len(todo):  # rejection: draws that end before the log, or are launched out of season, are repeated
         start = rng.integers(earliest, weeks, size=len(todo))
         life = np.maximum(2, np.rint(_LIFE_WEEKS[0] * np.exp(rng.normal(0, _LIFE_WEEKS[1], len(todo)))).astype(int))
         start = np.where(evergreen[todo], earliest + (start - earliest) // 2, start)
         life = np.where(evergreen[todo], 3 * weeks + 80, life)
-        # Selling six weeks from now is what counts when a thing is launched.
-        ahead = season_of(start + 6, weeks) * season[todo]
+        ahead = season_of(start + 6, weeks) * season[todo]  # a launch aims at the season six weeks later
         good = (start + life > 0) & (np.log(rng.random(len(todo))) < ahead - np.abs(season[todo]))
         first[todo[good]], last[todo[good]] = start[good], (start + life)[good]
         todo = todo[~good]
-    # A fifth of the further colours come some weeks later than the first.
+    # A fifth of the further colours are launched some weeks after the first.
     late = (variant > 0) & (rng.random(len(product)) < 0.2)
     launch = first[product] + np.where(late, rng.integers(1, 12, len(product)), 0)
     launch = np.minimum(launch, np.minimum(last[product], weeks) - 1)
@@ -67,7 +66,7 @@ def weekly(
     product: npt.NDArray,
     weeks: int,
     rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+) -> tuple[Float32, Float32]:
     """``(log_appeal, markdown)``, each ``[weeks, a]``."""
     n = len(base)
     summer = season_of(np.arange(weeks), weeks)
@@ -76,17 +75,17 @@ def weekly(
     life = end - launch
     cut_at_end = rng.random(n) < 0.45
     cut = rng.choice([0.2, 0.3, 0.4, 0.5, 0.6], size=n).astype(np.float32)
-    spread, left = _TREND
+    spread, kept = _TREND
     trend = rng.normal(0, spread, int(product.max()) + 1)
     for week in range(weeks):
         on_sale = (launch <= week) & (week < end)
         age = np.maximum(week - launch, 0)
-        # Half known in the first week, then at its best, then ever less new.
+        # Appeal is low in the first week, rises to its maximum, and then declines with age.
         fresh = np.log(np.minimum(1.0, 0.35 + 0.35 * age)) - 1.1 * np.minimum(age / np.minimum(life, 60), 1.5)
         log_appeal[week] = np.where(on_sale, base + season * summer[week] + fresh + trend[product], -np.inf)
-        # Things are marked down late in their life, and in the two sales: more when they are out of season.
+        # Markdowns come late in the life of an article, and in the summer and winter sales.
         late = cut_at_end & (age > 0.7 * life)
         sale = (np.abs(summer[week]) > 0.6) & (age > 4)
         markdown[week] = np.where(late | sale, cut, 0)
-        trend = left * trend + rng.normal(0, spread * np.sqrt(1 - left**2), len(trend))
+        trend = kept * trend + rng.normal(0, spread * np.sqrt(1 - kept**2), len(trend))
     return log_appeal, markdown

@@ -1,7 +1,7 @@
-"""The customers of the sample: the seven columns of ``customers.csv``, and the traits that drive what they buy.
+"""The customers of the sample: the seven columns of ``customers.csv``, and the traits that determine their purchases.
 
-A customer's traits are a point in a latent space of styles, a level of prices, how much each part of the shop is
-theirs, and age. Age moves the other traits: that is why it says something about a customer without a history.
+The traits are a point in a latent space of styles, a price level, an affinity to each index group, and age. Age shifts
+the other traits, so it carries information about customers without a history.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.arrays import Float32
+from hm_utils.arrays import Float32, Float64, Int32
 
-# Age: share of the customers younger than that. Two peaks, at 21 and at 51.
+# Ages, and the share of customers younger than each. The density has two peaks, at 21 and at 51.
 _AGES = (16, 18, 19, 20, 21, 22, 23, 25, 27, 30, 33, 35, 40, 45, 48, 50, 52, 55, 57, 60, 62, 65, 70, 80, 99)
 _AGE_SHARES = (
     0.0, 0.018, 0.046, 0.075, 0.112, 0.150, 0.187, 0.254, 0.322, 0.421, 0.508, 0.550, 0.620, 0.689, 0.737, 0.777,
@@ -22,8 +22,8 @@ _AGE_SHARES = (
 )  # fmt: skip
 
 N_STYLE_TRAITS = 8
-N_WORLDS = 5  # Ladieswear, Divided, Menswear, Baby/Children, Sport
-N_TRAITS = N_STYLE_TRAITS + 1 + N_WORLDS + 1  # styles, price, worlds, age
+N_INDEX_GROUPS = 5  # Ladieswear, Divided, Menswear, Baby/Children, Sport
+N_TRAITS = N_STYLE_TRAITS + 1 + N_INDEX_GROUPS + 1  # styles, price, index groups, age
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Customers:
 
     Attributes:
         table: ``[c]`` rows, the 7 columns of ``customers.csv``.
-        traits: ``[c, N_TRAITS]`` what segments attract them (see :mod:`hm_utils.sample.preferences`).
-        visits: ``[c]`` how often they come in the whole log; 0 for those who never buy.
-        budget: ``[c]`` how much larger than usual (logarithm) their baskets are.
-        online: ``[c]`` share of their visits that are online.
+        traits: ``[c, N_TRAITS]``; they determine the segments (see :mod:`hm_utils.sample.preferences`).
+        visits: ``[c]`` number of visits in the whole log, 0 for customers who never buy.
+        budget: ``[c]`` log ratio of their basket sizes to the usual one.
+        online: ``[c]`` share of visits that are online.
     """
 
     table: pd.DataFrame
     traits: Float32
-    visits: npt.NDArray[np.int32]
+    visits: Int32
     budget: Float32
     online: Float32
 
@@ -53,7 +53,7 @@ def hex_ids(n: int, rng: np.random.Generator) -> npt.NDArray[np.bytes_]:
 def make_customers(n: int, rng: np.random.Generator) -> Customers:
     """Draw ``n`` customers."""
     age = np.floor(np.interp(rng.random(n), _AGE_SHARES, _AGES))
-    # The newsletter and the two club flags go together; those who have them shop a little more, and online.
+    # The newsletter and the two flags are correlated. Subscribers buy a little more often, and more of it online.
     reader = rng.random(n) < 0.352
     flagged = np.where(reader, rng.random(n) < 0.955, rng.random(n) < 0.023)
     active = flagged & (rng.random(n) < 0.98)
@@ -65,7 +65,7 @@ def make_customers(n: int, rng: np.random.Generator) -> Customers:
         np.array(["ACTIVE", "PRE-CREATE", None, "LEFT CLUB"], dtype=object), n, p=[0.927, 0.0676, 0.005, 0.0004]
     )
     postcodes = hex_ids(max(2, n // 4), rng)
-    # One in eleven gave no address that tells: they share one code, as in the real data.
+    # One customer in eleven has the postal code that stands for a missing address, as in the real data.
     where = np.where(rng.random(n) < 0.09, 0, rng.integers(1, len(postcodes), n))
     table = pd.DataFrame(
         {
@@ -78,8 +78,8 @@ def make_customers(n: int, rng: np.random.Generator) -> Customers:
             "postal_code": postcodes.astype("U64")[where],
         }
     )
-    liveliness = rng.gamma(0.40, 14.4, n) * np.where(reader, 1.15, 0.92)
-    visits = np.where(rng.random(n) < 0.007, 0, 1 + rng.poisson(liveliness)).astype(np.int32)
+    rate = rng.gamma(0.40, 14.4, n) * np.where(reader, 1.15, 0.92)
+    visits = np.where(rng.random(n) < 0.007, 0, 1 + rng.poisson(rate)).astype(np.int32)
     online = rng.beta(0.9, 0.62, n) + np.where(reader, 0.05, 0.0)
     return Customers(
         table=table,
@@ -90,15 +90,15 @@ def make_customers(n: int, rng: np.random.Generator) -> Customers:
     )
 
 
-def _traits(age: npt.NDArray[np.float64], rng: np.random.Generator) -> Float32:
-    """``[n, N_TRAITS]``: styles, price level, worlds, age in units of ten years around 36."""
+def _traits(age: Float64, rng: np.random.Generator) -> Float32:
+    """``[n, N_TRAITS]``: styles, price level, index groups, and age in decades from 36."""
     n = len(age)
     decade = (age - 36) / 10
     styles = rng.normal(0, 1, (n, N_STYLE_TRAITS))
-    # The order of vocabularies.STYLES: the young dress for the street and the night, the older tailored and cosy.
+    # In the order of vocabularies.STYLES: younger customers prefer "street" and "glam", older ones "tailored", "cosy".
     styles += np.tanh(decade)[:, None] * np.array([0.1, 0.6, 0.1, -0.8, -0.2, 0.2, -0.6, 0.5])
     price = rng.normal(0, 1, n) + 0.35 * np.tanh(decade)
     parent = np.exp(-(((age - 35) / 6) ** 2))
-    worlds = rng.normal(0, 0.9, (n, N_WORLDS))
-    worlds += np.stack([0.3 * decade, -0.7 * decade, 0.0 * age, 2.0 * parent, -0.2 * decade], axis=1)
-    return np.column_stack([styles, price, worlds, decade]).astype(np.float32)
+    groups = rng.normal(0, 0.9, (n, N_INDEX_GROUPS))
+    groups += np.stack([0.3 * decade, -0.7 * decade, 0.0 * age, 2.0 * parent, -0.2 * decade], axis=1)
+    return np.column_stack([styles, price, groups, decade]).astype(np.float32)

@@ -152,6 +152,6 @@ def _fit_appeal(catalogue: Catalogue, liking: Float32, segments: Float64) -> Flo
     return offset.astype(np.float32)
 
 
-assert len(_WORLDS) == people.N_WORLDS
+assert len(_WORLDS) == people.N_INDEX_GROUPS
 assert sum(n for n, _ in _WORLDS.values()) == N_SEGMENTS
 assert len(voc.STYLES) == people.N_STYLE_TRAITS

@@ -1,8 +1,8 @@
-"""The articles of the sample: what they are, what they look like, how well they sell.
+"""The articles of the sample: attributes, styles, prices and appeal.
 
-An article belongs to a product (colours of one design share name, description, department and price), has a share of
-each latent style, and a base appeal: of its product, of itself, of its department, colour and look. When it is on sale,
-and how its appeal moves from week to week, is said in assortment.py.
+An article belongs to a product: colours of one design share name, description, department and price. It has a share of
+each latent style. Its base appeal has parts for its product, the article itself, its department, colour and graphical
+appearance. The weeks on sale and the weekly appeal are in assortment.py.
 """
 
 from __future__ import annotations
@@ -13,64 +13,64 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.arrays import Float64
-from hm_utils.sample import departments as floor
+from hm_utils.arrays import Float32, Float64, Int32, Int64
+from hm_utils.sample import departments as department_data
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.assortment import lifetimes, weekly
 from hm_utils.sample.words import product_texts
 
-# Variants a product, from 1 up: per cent of the products (mean 2.2, a long tail).
+# Per cent of the products with 1, 2, ... variants (mean 2.2, a long tail).
 _VARIANTS = np.array([51, 25.2, 10.5, 5.0, 2.5, 1.6, 1.0, 0.7, 0.45, 0.4, 0.3, 0.25, 0.2, 0.2, 0.15, 0.15, 0.1, 0.1])
-# Prices come in steps: multiples of 1/590 of the data's unit.
+# Price points: multiples of 1/590 of the data's unit.
 _PRICE_POINTS = (
     np.array([2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 20, 25, 30, 35, 40, 50, 60, 70, 90, 120, 175]) / 590
 )
-# Departments that sell have more articles than their real share, those that do not have fewer. The sales we know are of
-# one week, and uneven; without the tilt a third of a catalogue would be children's clothes that nobody buys.
+# Departments with high sales get more articles than their real share, and those with low sales fewer. The known sales
+# are those of one week and uneven: without the tilt, a third of a catalogue would be children's clothes without sales.
 STOCK_TILT = 0.45
-_BASE_SPREAD = (1.0, 0.25)  # of the log appeal: between products, between the variants of one
+_BASE_SPREAD = (1.0, 0.25)  # of the log appeal: between products, and between the variants of a product
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The articles, sorted by id, and what the choice model knows of them (a article rows, w weeks).
+    """The articles, sorted by id, and the inputs of the choice model (a articles, w weeks).
 
     Attributes:
         table: ``[a]`` rows, the 25 columns of ``articles.csv``.
         department: ``[a]`` row in ``departments()``.
-        product: ``[a]`` product number.
+        product: ``[a]`` product number, from 0 in the order of the codes.
         styles: ``[a, len(STYLES)]`` share of each style.
         price: ``[a]`` full price.
-        log_appeal: ``[w, a]`` float32, minus infinity when not on sale.
-        markdown: ``[w, a]`` float32, share of the price taken off.
+        log_appeal: ``[w, a]`` minus infinity when not on sale.
+        markdown: ``[w, a]`` relative price reduction.
         days: length of the log.
     """
 
     table: pd.DataFrame
-    department: npt.NDArray[np.int32]
-    product: npt.NDArray[np.int32]
+    department: Int32
+    product: Int32
     styles: Float64
     price: Float64
-    log_appeal: npt.NDArray[np.float32]
-    markdown: npt.NDArray[np.float32]
+    log_appeal: Float32
+    markdown: Float32
     days: int
 
 
 def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Catalogue:
     """Draw ``n_articles`` articles for a log of ``days`` days."""
     weeks = -(-days // 7)
-    rooms, types = floor.departments(), voc.product_types().set_index("no")
+    departments, types = department_data.departments(), voc.product_types().set_index("no")
     product, variant = _products(n_articles, rng)
     n_products = int(product.max()) + 1
 
-    stock = rooms["articles"] * (rooms["sales"] / rooms["articles"]) ** STOCK_TILT
-    department = rng.choice(len(rooms), size=n_products, p=stock / stock.sum())
-    type_no = _types_of(department, floor.product_types(rooms), rng)
-    look = _looks_of(rooms["garment_group_no"].to_numpy()[department], rng)
+    stock = departments["articles"] * (departments["sales"] / departments["articles"]) ** STOCK_TILT
+    department = rng.choice(len(departments), size=n_products, p=stock / stock.sum())
+    type_no = _types_of(department, department_data.product_types(departments), rng)
+    appearance = _appearances_of(departments["garment_group_no"].to_numpy()[department], rng)
     season = types.loc[type_no, "season"].to_numpy()
     launch, end = lifetimes(product, variant, season, weeks, rng)
 
-    # Product codes rise with the launch, as they do in the real catalogue: so renumber products by it.
+    # Product codes increase with the launch, as in the real catalogue.
     first_launch = np.full(n_products, np.inf)
     np.minimum.at(first_launch, product, launch)
     rank = np.argsort(np.argsort(first_launch, kind="stable"), kind="stable")
@@ -81,7 +81,7 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
     colours = voc.colours()
     colour = _colours_of(product, variant, colours["articles"].to_numpy(), rng)
     value, master = _perceived(colour, colours["perceived"], rng)
-    styles = _styles(rooms, department[product], product, look[product], master, n_products, rng)
+    styles = _styles(departments, department[product], product, appearance[product], master, n_products, rng)
     product_styles = np.zeros((n_products, styles.shape[1]))
     np.add.at(product_styles, product, styles)
     product_styles /= np.bincount(product, minlength=n_products)[:, None]
@@ -89,8 +89,9 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
     worn = product_types["group"].str.contains("Garment|Nightwear").to_numpy()
     names, texts = product_texts(product_types["name"], worn, product_styles, rng)
 
-    all_looks = voc.looks().set_index("no")
-    room = rooms.iloc[department[product]].reset_index(drop=True)
+    appearances = voc.appearances().set_index("no")
+    own = departments.iloc[department[product]].reset_index(drop=True)  # the department of each article
+    index_group = own["index_code"].map({code: group for code, (_, group) in voc.INDEXES.items()})
     article_type = types.loc[type_no[product]].reset_index()
     code = codes[rank[product]]
     table = pd.DataFrame(
@@ -101,42 +102,40 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
             "product_type_no": article_type["no"],
             "product_type_name": article_type["name"],
             "product_group_name": article_type["group"],
-            "graphical_appearance_no": look[product],
-            "graphical_appearance_name": all_looks.loc[look[product], "name"].to_numpy(),
+            "graphical_appearance_no": appearance[product],
+            "graphical_appearance_name": appearances.loc[appearance[product], "name"].to_numpy(),
             "colour_group_code": colours["code"].to_numpy()[colour],
             "colour_group_name": colours["name"].to_numpy()[colour],
             "perceived_colour_value_id": value,
             "perceived_colour_value_name": pd.Series(value).map(voc.COLOUR_VALUES),
             "perceived_colour_master_id": master,
             "perceived_colour_master_name": pd.Series(master).map(voc.COLOUR_MASTERS),
-            "department_no": room["department_no"],
-            "department_name": room["department_name"],
-            "index_code": room["index_code"],
-            "index_name": room["index_code"].map({code: name for code, (name, _) in voc.INDEXES.items()}),
-            "index_group_no": room["index_code"].map({code: group for code, (_, group) in voc.INDEXES.items()}),
-            "index_group_name": room["index_code"].map(
-                {code: voc.INDEX_GROUPS[group] for code, (_, group) in voc.INDEXES.items()}
-            ),
-            "section_no": room["section_no"],
-            "section_name": room["section_no"].map(voc.SECTIONS),
-            "garment_group_no": room["garment_group_no"],
-            "garment_group_name": room["garment_group_no"].map(voc.GARMENT_GROUPS),
+            "department_no": own["department_no"],
+            "department_name": own["department_name"],
+            "index_code": own["index_code"],
+            "index_name": own["index_code"].map({code: name for code, (name, _) in voc.INDEXES.items()}),
+            "index_group_no": index_group,
+            "index_group_name": index_group.map(voc.INDEX_GROUPS),
+            "section_no": own["section_no"],
+            "section_name": own["section_no"].map(voc.SECTIONS),
+            "garment_group_no": own["garment_group_no"],
+            "garment_group_name": own["garment_group_no"].map(voc.GARMENT_GROUPS),
             "detail_desc": texts.to_numpy()[product],
         }
     )
-    price = _prices(room["price"].to_numpy(), product, n_products, rng)
+    price = _prices(own["price"].to_numpy(), product, n_products, rng)
     base = (
         rng.normal(0, _BASE_SPREAD[0], n_products)[product]
         + rng.normal(0, _BASE_SPREAD[1], n_articles)
-        + np.log(room["sales"].to_numpy() / stock.to_numpy()[department[product]])
+        + np.log(own["sales"].to_numpy() / stock.to_numpy()[department[product]])
         + 0.9 * _log_demand(colours)[colour]
-        + 0.5 * _log_demand(all_looks)[pd.Index(all_looks.index).get_indexer(pd.Index(look[product]))]
+        + 0.5 * _log_demand(appearances)[pd.Index(appearances.index).get_indexer(pd.Index(appearance[product]))]
     )
     log_appeal, markdown = weekly(base, article_type["season"].to_numpy(), launch, end, product, weeks, rng)
     return Catalogue(
         table=table,
         department=department[product].astype(np.int32),
-        product=product_codes(table),
+        product=pd.factorize(table["product_code"], sort=True)[0].astype(np.int32),
         styles=styles,
         price=price,
         log_appeal=log_appeal,
@@ -145,13 +144,8 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
     )
 
 
-def product_codes(table: pd.DataFrame) -> npt.NDArray[np.int32]:
-    """``[a]`` products numbered from 0 in the order of their codes."""
-    return pd.factorize(table["product_code"], sort=True)[0].astype(np.int32)
-
-
-def _products(n_articles: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The product of every article, and which of its variants it is (from 0)."""
+def _products(n_articles: int, rng: np.random.Generator) -> tuple[Int64, Int64]:
+    """``[a]`` product number and ``[a]`` variant number of every article, both from 0."""
     sizes = rng.choice(np.arange(1, len(_VARIANTS) + 1), size=n_articles, p=_VARIANTS / _VARIANTS.sum())
     ends = np.cumsum(sizes)
     product = np.searchsorted(ends, np.arange(n_articles), side="right")
@@ -159,40 +153,40 @@ def _products(n_articles: int, rng: np.random.Generator) -> tuple[npt.NDArray[np
 
 
 def _log_demand(table: pd.DataFrame) -> Float64:
-    """How much better than its number of articles a colour or look sells (logarithm)."""
+    """Log ratio of the sales to the articles of each colour or graphical appearance."""
     return np.log((table["sales"].to_numpy() + 0.5) / (table["articles"].to_numpy() + 0.5))
 
 
 def smallness(n_articles: int) -> float:
-    """0 for a catalogue of the real size, 1 for one of 5,000 articles and below."""
+    """0 for a catalogue of the real size, 1 for at most 5,000 articles."""
     return float(np.clip(np.log(105_542 / n_articles) / np.log(105_542 / 5_000), 0, 1))
 
 
-def _types_of(department: npt.NDArray, shares: pd.DataFrame, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """A product type for each product, by the shares of its department."""
+def _types_of(department: npt.NDArray, shares: pd.DataFrame, rng: np.random.Generator) -> Int64:
+    """Draw the product type of each product by the shares in its department."""
     edges = shares["department"].to_numpy() + shares.groupby("department")["share"].cumsum().to_numpy()
     at = np.searchsorted(edges, department + rng.random(len(department)) * 0.999999)
     return shares["product_type_no"].to_numpy()[at]
 
 
-def _looks_of(garment_group: npt.NDArray, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """A graphical appearance for each product; denim departments are mostly denim."""
-    looks = voc.looks()
-    other = looks["articles"].where(looks["no"] != 1010023, 0.3)
-    drawn = rng.choice(looks["no"], size=len(garment_group), p=other / other.sum())
+def _appearances_of(garment_group: npt.NDArray, rng: np.random.Generator) -> Int64:
+    """Draw the graphical appearance of each product; 90 % of trousers denim are denim."""
+    table = voc.appearances()
+    other = table["articles"].where(table["no"] != 1010023, 0.3)
+    drawn = rng.choice(table["no"], size=len(garment_group), p=other / other.sum())
     return np.where((garment_group == 1016) & (rng.random(len(garment_group)) < 0.9), 1010023, drawn)
 
 
 def _colours_of(product: npt.NDArray, variant: npt.NDArray, rates: Float64, rng: np.random.Generator) -> npt.NDArray:
-    """A colour (row of ``colours()``) for each article: the variants of a product have different ones."""
-    # Sorting log rate plus Gumbel noise draws without replacement in proportion to the rates.
+    """``[a]`` colour (row of ``colours()``); the variants of a product have different colours."""
+    # Sorting log rates plus Gumbel noise draws without replacement, in proportion to the rates.
     noise = rng.gumbel(size=(int(product.max()) + 1, len(rates))).astype(np.float32)
     ranking = np.argsort(-(np.log(rates + 1e-3).astype(np.float32) + noise), axis=1)
     return ranking[product, variant % len(rates)]
 
 
 def _perceived(colour: npt.NDArray, perceived: pd.Series, rng: np.random.Generator) -> tuple[npt.NDArray, npt.NDArray]:
-    """Perceived colour value and master of each article: one of the one or two that go with its colour."""
+    """``[a]`` perceived colour value and ``[a]`` master: one of the one or two pairs of the article's colour."""
     pairs = perceived.str.extractall(r"(-?\d+)/(-?\d+):(\d+)").astype(int)
     first = pairs.xs(0, level="match")
     last = pairs.groupby(level=0).last()
@@ -203,31 +197,31 @@ def _perceived(colour: npt.NDArray, perceived: pd.Series, rng: np.random.Generat
 
 
 def _styles(
-    rooms: pd.DataFrame,
+    departments: pd.DataFrame,
     department: npt.NDArray,
     product: npt.NDArray,
-    look: npt.NDArray,
+    appearance: npt.NDArray,
     master: npt.NDArray,
     n_products: int,
     rng: np.random.Generator,
 ) -> Float64:
-    """``[a, styles]``: a softmax of what section, garment group, look and colour say, and of the design's own turn."""
+    """``[a, styles]``: a softmax over styles of section, garment group, appearance, colour, product and article."""
     width = len(voc.STYLES)
-    room = rooms.iloc[department]
-    leaning = (
-        1.5 * voc.style_weights(room["section_no"], voc.SECTION_STYLES)
-        + 1.1 * voc.style_weights(room["garment_group_no"], voc.GARMENT_STYLES)
-        + 0.9 * voc.style_weights(pd.Series(look), voc.LOOK_STYLES)
+    own = departments.iloc[department]
+    signal = (
+        1.5 * voc.style_weights(own["section_no"], voc.SECTION_STYLES)
+        + 1.1 * voc.style_weights(own["garment_group_no"], voc.GARMENT_STYLES)
+        + 0.9 * voc.style_weights(pd.Series(appearance), voc.APPEARANCE_STYLES)
         + 0.7 * voc.style_weights(pd.Series(master), voc.MASTER_STYLES)
     ).to_numpy()
-    logits = 1.1 * leaning + rng.normal(0, 1.9, (n_products, width))[product]
+    logits = 1.1 * signal + rng.normal(0, 1.9, (n_products, width))[product]
     logits += rng.normal(0, 0.25, logits.shape)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _prices(typical: Float64, product: npt.NDArray, n_products: int, rng: np.random.Generator) -> Float64:
-    """``[a]`` full price: around the department's, on the shop's price points, the same for a product's variants."""
+    """``[a]`` full price: near the department's typical price, on a price point, the same for a product's variants."""
     wanted = np.log(1.1 * typical) + rng.normal(0, 0.38, n_products)[product]
     edges = np.log(_PRICE_POINTS[:-1] * _PRICE_POINTS[1:]) / 2
     return _PRICE_POINTS[np.searchsorted(edges, wanted)]

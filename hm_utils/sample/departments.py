@@ -1,14 +1,14 @@
-"""The shop's floor plan: which departments there are, and roughly how much each stocks and sells.
+"""The departments, with the approximate number of articles and sales of each.
 
-The names and codes are H&M's. The magnitudes are rounded: articles and sales per thousand of the whole,
-a typical price in the data's own unit, and the product types a department carries, in per cent.
+The names and codes are H&M's. The figures are rounded: articles and sales per thousand of the total, a typical price
+in the data's own unit, and the product types of a department in per cent.
 """
 
 from __future__ import annotations
 
-import io
-
 import pandas as pd
+
+from hm_utils.sample.vocabularies import parse_table
 
 # index | section | department | name | garment group | articles ‰ | sales ‰ | price | product types %
 _TABLE = """
@@ -201,27 +201,19 @@ S | 49 | 6280 | Tops Girls                   | 1001 |  2.6 |   0.2 | 0.025 | 272
 S | 49 | 6281 | Bottoms Girls                | 1001 |  2.5 | 0.067 | 0.025 | 272:39 274:26 255:22 308:14
 """
 
-_COLUMNS = [
-    "index_code",
-    "section_no",
-    "department_no",
-    "department_name",
-    "garment_group_no",
-    "articles",
-    "sales",
-    "price",
-    "types",
-]
+_COLUMNS = ["index_code", "section_no", "department_no", "department_name", "garment_group_no"]
+_COLUMNS += ["articles", "sales", "price", "types"]
 
 
 def departments() -> pd.DataFrame:
-    """One row a department, with the columns above; ``types`` is text such as ``"258:68 253:32"``."""
-    table = pd.read_csv(io.StringIO(_TABLE.strip()), sep=r"\s*\|\s*", engine="python", names=_COLUMNS, header=None)
-    return table.astype({"department_name": str, "types": str, "articles": float, "sales": float})
+    """One row per department, with the columns of ``_COLUMNS``; ``types`` is text such as ``"258:68 253:32"``."""
+    return parse_table(_TABLE, _COLUMNS).astype(
+        {"department_name": str, "types": str, "articles": float, "sales": float}
+    )
 
 
 def product_types(table: pd.DataFrame) -> pd.DataFrame:
-    """``department`` (row of ``table``), ``product_type_no`` and ``share`` (adding up to 1 a department)."""
+    """``department`` (row of ``table``), ``product_type_no`` and ``share`` (which sums to 1 per department)."""
     pairs = table["types"].str.split(" ").explode().str.split(":", expand=True).astype(int)
     share = pairs[1] / pairs.groupby(level=0)[1].transform("sum")
     return pd.DataFrame({"department": pairs.index, "product_type_no": pairs[0], "share": share}).reset_index(drop=True)

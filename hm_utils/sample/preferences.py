@@ -21,7 +21,7 @@ import pandas as pd
 
 from hm_utils.arrays import Float32, Float64
 from hm_utils.sample import customers as people
-from hm_utils.sample import departments as floor
+from hm_utils.sample import departments as department_data
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.catalogue import Catalogue
 
@@ -112,7 +112,7 @@ def _liking(
     liking += by("product_type_no", TYPE) + by("perceived_colour_master_id", COLOUR)
     liking += WORLD * (world[:, None] == table["index_group_no"].to_numpy())
     # Prices within a department are what a segment is choosy about: socks are cheap for everyone.
-    typical = floor.departments()["price"].to_numpy()[catalogue.department]
+    typical = department_data.departments()["price"].to_numpy()[catalogue.department]
     gap = np.log(catalogue.price / typical) / 0.4 - price[:, None]
     liking -= 0.5 * PRICE * np.minimum(gap**2, 9)
     return liking.astype(np.float32)
@@ -129,7 +129,7 @@ def _fit_bias(preferences: Preferences, traits: Float32, target: Float64) -> Flo
 
 def _fit_appeal(catalogue: Catalogue, liking: Float32, segments: Float64) -> Float32:
     """``[a]`` a number a department, one a colour, one a part of the shop: they bring sales near to the real shares."""
-    rooms, colours = floor.departments(), voc.colours()
+    rooms, colours = department_data.departments(), voc.colours()
     colour = pd.Index(colours["code"]).get_indexer(pd.Index(catalogue.table["colour_group_code"]))
     margins = [(catalogue.department, rooms["sales"].to_numpy(), 2.0), (colour, colours["sales"].to_numpy(), 1.5)]
     offset = np.zeros(len(colour))

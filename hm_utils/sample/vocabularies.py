@@ -1,7 +1,7 @@
-"""The small categoricals of the H&M catalogue: their codes, their names, and roughly how common each is.
+"""The categories of the H&M catalogue: codes, names, and the approximate frequency of each.
 
-Names and codes are the real ones, so that code written for the sample meets the same spellings in the
-real data. No article is copied. Rates are rounded, per thousand of all articles and of all sales.
+Names and codes are the real ones, so that code written for the sample finds the same spellings in the real data. No
+article is copied. Rates are rounded, per thousand of all articles and of all sales.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pandas as pd
 
 STYLES = ("essential", "tailored", "romantic", "street", "active", "boho", "glam", "cosy")
 
-# The style that a section, a garment group, a look or a colour leans to. This is what makes the content of an
-# article say something about its style; the words of its name and description say more (see words.py).
+# The one or two styles of a section, garment group, graphical appearance or colour. They make an article's attributes
+# informative about its style. The words of its name and description add to that (words.py).
 SECTION_STYLES: dict[int, str] = {
     2: "essential boho", 5: "active", 6: "essential boho", 8: "cosy essential", 11: "tailored", 14: "tailored glam",
     15: "essential romantic", 16: "essential", 18: "glam street", 19: "tailored cosy", 20: "tailored",
@@ -31,7 +31,7 @@ GARMENT_STYLES: dict[int, str] = {
     1016: "street", 1017: "glam", 1018: "boho", 1019: "boho", 1020: "glam", 1021: "essential", 1023: "glam",
     1025: "active",
 }  # fmt: skip
-LOOK_STYLES: dict[int, str] = {
+APPEARANCE_STYLES: dict[int, str] = {
     1010001: "boho", 1010002: "glam", 1010004: "tailored", 1010005: "active", 1010006: "romantic", 1010007: "boho",
     1010008: "street", 1010009: "glam", 1010010: "cosy", 1010011: "glam", 1010014: "street", 1010015: "glam",
     1010016: "essential", 1010017: "essential", 1010018: "street", 1010021: "romantic", 1010022: "tailored",
@@ -158,7 +158,7 @@ _TYPES = """
 """
 
 # number | name | articles ‰ | sales ‰
-_LOOKS = """
+_APPEARANCES = """
      -1 | Unknown             |  0.49 |      0
 1010001 | All over pattern    |   163 |     67
 1010002 | Application/3D      |    13 |    2.9
@@ -246,29 +246,30 @@ _COLOURS = """
 """
 
 
-def _parse(text: str, columns: list[str]) -> pd.DataFrame:
+def parse_table(text: str, columns: list[str]) -> pd.DataFrame:
+    """A table from lines of values separated by ``|``."""
     return pd.read_csv(io.StringIO(text.strip()), sep=r"\s*\|\s*", engine="python", names=columns, header=None)
 
 
 def product_types() -> pd.DataFrame:
-    """``no, name, group, season``, one row a product type."""
-    return _parse(_TYPES, ["no", "name", "group", "season"])
+    """``no, name, group, season``, one row per product type."""
+    return parse_table(_TYPES, ["no", "name", "group", "season"])
 
 
-def looks() -> pd.DataFrame:
-    """``no, name, articles, sales``, one row a graphical appearance."""
-    return _parse(_LOOKS, ["no", "name", "articles", "sales"])
+def appearances() -> pd.DataFrame:
+    """``no, name, articles, sales``, one row per graphical appearance."""
+    return parse_table(_APPEARANCES, ["no", "name", "articles", "sales"])
 
 
 def colours() -> pd.DataFrame:
     """``code, name, articles, sales, perceived``; ``perceived`` is text such as ``"1/12:71 2/12:29"``."""
-    return _parse(_COLOURS, ["code", "name", "articles", "sales", "perceived"])
+    return parse_table(_COLOURS, ["code", "name", "articles", "sales", "perceived"])
 
 
-def style_weights(codes: pd.Series, leanings: dict[int, str]) -> pd.DataFrame:
-    """``[len(codes), len(STYLES)]``: 1 for the first style a code leans to, 0.6 for the second, else 0."""
+def style_weights(codes: pd.Series, styles: dict[int, str]) -> pd.DataFrame:
+    """``[len(codes), len(STYLES)]``: 1 for the first style of a code, 0.6 for the second, else 0."""
     table = pd.DataFrame(0.0, index=sorted(set(codes)), columns=list(STYLES))
     for code in table.index:
-        for style, weight in zip(leanings.get(code, "").split(), (1.0, 0.6), strict=False):
+        for style, weight in zip(styles.get(code, "").split(), (1.0, 0.6), strict=False):
             table.loc[code, style] = weight
     return table.loc[codes].reset_index(drop=True)

@@ -1,18 +1,18 @@
-"""Product names and descriptions, put together from word lists of our own.
+"""Product names and descriptions, composed from word lists that were written for the sample.
 
-Each style has its own words, and a product's words are drawn from the styles it has: so the text says
-something about the style, but not everything, and some words belong to no style at all.
+Each style has its own words, and a product's words are drawn from its styles. Other words belong to no style. So the
+text carries some information about the style, but not all.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.arrays import Bool, Float64
 from hm_utils.sample import vocabularies
 
-# Style by style, in the order of vocabularies.STYLES.
+# One entry per style, in the order of vocabularies.STYLES.
 _NAME_WORDS = (
     "Everyday Simple Core Plain Daily Staple Pure Easy Base Classic",
     "Sharp Milano Office Mercer Crease Pinstripe Savile Formal Sterling Regent",
@@ -50,7 +50,7 @@ _DETAILS = (
         "a shawl collar",
     ),
 )
-# For what has no sleeves or seams to speak of: accessories, shoes, socks, underwear, swimwear.
+# For products without sleeves or seams: accessories, shoes, socks, underwear, swimwear.
 _SMALL_DETAILS = (
     ("a plain finish", "a simple shape", "tonal edges", "a small woven label"),
     ("a polished clasp", "a pinstriped lining", "fine pressed edges", "an engraved detail"),
@@ -92,18 +92,18 @@ _SHORT_NOUNS = {
     "Jumpsuit/Playsuit": "Jumpsuit",
 }
 
-_OWN_STYLE = 0.75  # chance that a word is drawn from the product's styles, not from those of no style
+_OWN_STYLE = 0.75  # probability that a word is drawn from the product's styles, not from the words without a style
 
 
 def product_texts(
-    type_names: pd.Series, worn: npt.NDArray[np.bool_], styles: npt.NDArray[np.float64], rng: np.random.Generator
+    type_names: pd.Series, worn: Bool, styles: Float64, rng: np.random.Generator
 ) -> tuple[pd.Series, pd.Series]:
-    """A name (at most 30 characters) and a description for each product.
+    """Names (at most 30 characters) and descriptions of p products.
 
     Args:
-        type_names: ``[p]`` product type of each.
-        worn: ``[p]`` true for garments, false for accessories, shoes, underwear ...
-        styles: ``[p, len(STYLES)]`` share of each style in a product; rows add up to 1.
+        type_names: ``[p]`` product types.
+        worn: ``[p]`` true for garments, false for accessories, shoes, underwear and so on.
+        styles: ``[p, len(STYLES)]`` share of each style in a product; rows sum to 1.
 
     Returns:
         ``(prod_name, detail_desc)``, each ``[p]``; one description in 250 is missing.
@@ -111,7 +111,7 @@ def product_texts(
     n = len(type_names)
 
     def pick(lists: tuple, plain: tuple | list | None = None) -> pd.Series:
-        """One entry a product: from the list of a style drawn from its styles, or from the plain ones."""
+        """One entry per product: from the list of one of its styles, drawn by share, or from ``plain``."""
         upto = styles.cumsum(axis=1)
         style = (upto < rng.random((n, 1)) * upto[:, -1:]).sum(axis=1)
         width = min(len(entries) for entries in lists)
@@ -142,11 +142,5 @@ def product_texts(
 
 
 assert len(_PLAIN_DETAILS) == len(_SMALL_PLAIN)
-assert (
-    len(_NAME_WORDS)
-    == len(_FABRICS)
-    == len(_DETAILS)
-    == len(_SMALL_DETAILS)
-    == len(_CLOSINGS)
-    == len(vocabularies.STYLES)
-)
+for _lists in (_NAME_WORDS, _FABRICS, _DETAILS, _SMALL_DETAILS, _CLOSINGS):
+    assert len(_lists) == len(vocabularies.STYLES)

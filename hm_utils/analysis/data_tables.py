@@ -32,11 +32,12 @@ def rules_checked(tables: RawTables) -> pd.DataFrame:
 
 def readable(frame: pd.DataFrame, text: Sequence[str], formats: dict[str, str] | None = None) -> Styler:
     """A table with the columns of ``text`` aligned left; pandas aligns every column right."""
-    text = [name for name in text if name in frame]  # a table without rows may have no columns
+    present: list[Any] = [name for name in text if name in frame]  # a table without rows may have no columns
     left: list[Any] = [
-        {"selector": f"th.col_heading.col{frame.columns.get_loc(name)}", "props": "text-align: left"} for name in text
+        {"selector": f"th.col_heading.col{frame.columns.get_loc(name)}", "props": "text-align: left"}
+        for name in present
     ]
     words = {"text-align": "left", "white-space": "normal"}
-    styled = frame.style.set_properties(subset=text, **words).set_table_styles(left)
+    styled = frame.style.set_properties(subset=present, **words).set_table_styles(left)
     cell_formats: dict[Any, Any] = dict(formats or {})
     return styled.format(cell_formats, thousands=",", na_rep="–")

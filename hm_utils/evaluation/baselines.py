@@ -1,9 +1,9 @@
-"""The rankings that a model has to beat.
+"""Baselines: the rankings that a model has to beat.
 
-Each is a function ``(log, customers, as_of, k) -> int32[n, k]``: the best k articles for each of n
-customers, best first, no article twice, -1 where there is nothing more to say. All look at purchases
-strictly before ``as_of`` and at nothing else. :data:`BASELINES` names those for the comparison table;
-:func:`popularity_by_age` makes one more out of the customers' ages, which the log does not tell.
+Each is a function ``(log, customers, as_of, k) -> int32[n, k]``: the best k articles for each of n customers, best
+first, no article twice, padded with -1. All read only purchases strictly before ``as_of``. :data:`BASELINES` names
+those for the comparison table. :func:`popularity_by_age` makes another one from the customers' ages, which are not in
+the log.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Int = npt.NDArray[np.signedinteger[Any]]
 
 Ranker = Callable[[PurchaseLog, Int32, int, int], Int32]
 
-ON_SALE_DAYS = 28  # an article that nobody bought for so long is taken to be sold out
-CHUNK = 4_096  # customers, or articles, worked on at a time: bounds memory, changes no result
+ON_SALE_DAYS = 28  # an article that nobody bought for this long counts as sold out
+CHUNK = 4_096  # customers, or articles, at a time: bounds memory, changes no result
 
-AGE_EDGES = (25, 35, 45, 55)  # each starts a band: five, each with at least 12 % of H&M's customers
+AGE_EDGES = (25, 35, 45, 55)  # first age of each band but the youngest; each has at least 12 % of H&M's customers
 AGE_BANDS = ("under 25", "25–34", "35–44", "45–54", "55 and over")
-PRIOR_SALES = 1_000.0  # what everybody's sales weigh beside a band's own; on the sample 300 and 3,000 do worse
+PRIOR_SALES = 1_000.0  # weight of all customers' sales in a band; on the sample 300 and 3,000 are worse
 
 
 def random_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
-    """k articles at random out of those on sale: the floor."""
+    """k random articles on sale: the floor."""
     rng = np.random.default_rng(as_of)
     articles = rng.permutation(np.flatnonzero(on_sale(log, as_of)))
     n = min(k, len(articles))
     ranked = np.full((len(customers), k), -1, dtype=np.int32)
     if n:
-        # Everyone reads the same shuffled circle from a place of their own: distinct, uniform and cheap.
+        # Each customer reads the same shuffled circle from a random start: distinct, uniform and cheap.
         start = rng.integers(len(articles), size=(len(customers), 1))
         ranked[:, :n] = articles[(start + np.arange(n)) % len(articles)]
     return ranked
@@ -55,8 +55,7 @@ def recent_popularity(
 ) -> Int32:
     """The best-sellers of the last ``days``, then those of all time.
 
-    A sale counts half after ``half_life`` days (``inf``: all count the same), as fashion turns over
-    quickly even inside a week.
+    A sale counts half after ``half_life`` days (``inf``: all count the same), because fashion changes even in a week.
     """
     return _for_everyone(_recent_best_sellers(log, as_of, k, days, half_life), customers)
 
@@ -64,14 +63,13 @@ def recent_popularity(
 def popularity_by_age(ages: pd.Series, prior_sales: float = PRIOR_SALES) -> Ranker:
     """A ranker of the recent best-sellers among customers of the same age band, then :func:`recent_popularity`.
 
-    Sales are weighted by recency as there. A band's sales are smoothed towards everybody's, by additive
-    (Dirichlet) smoothing: an article scores its sales in the band, plus ``prior_sales`` times its share of
-    all sales. So a band with few sales ranks nearly like :func:`recent_popularity`, and customers whose age
-    is unknown get exactly that.
+    Sales are weighted by recency as there, with additive (Dirichlet) smoothing: an article scores its sales in the
+    band plus ``prior_sales`` times its share of all sales. A band with few sales ranks nearly like
+    :func:`recent_popularity`, an unknown age exactly like it.
 
     Args:
-        ages: ``[n_customers]`` in years, NaN where unknown, in order of customer row.
-        prior_sales: how many sales of the band everybody's sales count for.
+        ages: ``[n_customers]`` in years by customer row, NaN where unknown.
+        prior_sales: weight of all customers' sales, as a number of sales in the band.
     """
     band_of = age_bands(ages)
 
@@ -79,9 +77,9 @@ def popularity_by_age(ages: pd.Series, prior_sales: float = PRIOR_SALES) -> Rank
         everyone = recent_sales(log, as_of)
         prior = prior_sales * everyone / max(everyone.sum(), 1e-9)
         recent = _recent_best_sellers(log, as_of, k)
-        of_band = [_best(recent_sales(log, as_of, among=band_of == band) + prior, k) for band in range(len(AGE_BANDS))]
-        lists = np.stack([*(chain(best[None], recent, k=k)[0] for best in of_band), recent])
-        return lists[band_of[customers]]  # -1, an unknown age, is the last list
+        bands = [_best(recent_sales(log, as_of, among=band_of == band) + prior, k) for band in range(len(AGE_BANDS))]
+        ranked = np.stack([*(chain(best[None], recent, k=k)[0] for best in bands), recent])
+        return ranked[band_of[customers]]  # -1, an unknown age, is the last row
 
     return rank
 
@@ -89,27 +87,22 @@ def popularity_by_age(ages: pd.Series, prior_sales: float = PRIOR_SALES) -> Rank
 def repurchase(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     """The customer's own articles, then :func:`recent_popularity`.
 
-    Own articles that are still on sale are ordered by :func:`history_matrix`'s weight (recent and
-    repeated first), equal ones by recent sales.
+    Own articles still on sale are ordered by the weight of :func:`history_matrix` (recent and repeated first), equal
+    ones by recent sales.
     """
-    return _in_chunks(
-        lambda part: [_own_articles(log, part, as_of, k)], customers, _recent_best_sellers(log, as_of, k), k
-    )
+    best_sellers = _recent_best_sellers(log, as_of, k)
+    return _in_chunks(lambda part: [_own_articles(log, part, as_of, k)], customers, best_sellers, k)
 
 
 def item_item(log: PurchaseLog, customers: Int32, as_of: int, k: int, weeks: int = 8) -> Int32:
-    """Articles that were bought by the same people as the customer's own, then :func:`recent_popularity`.
+    """Articles bought by the same customers as the customer's own, then :func:`recent_popularity`.
 
-    An article's score is the sum over the customer's history of weight x cosine similarity; the
-    similarities are :func:`co_purchase_similarity` over the last ``weeks``.
+    An article's score is the sum over the customer's history of weight x cosine similarity
+    (:func:`co_purchase_similarity` over the last ``weeks``).
     """
     similarity = co_purchase_similarity(log, as_of, weeks)
-    return _in_chunks(
-        lambda part: [_similar_articles(log, part, as_of, k, similarity)],
-        customers,
-        _recent_best_sellers(log, as_of, k),
-        k,
-    )
+    best_sellers = _recent_best_sellers(log, as_of, k)
+    return _in_chunks(lambda part: [_similar_articles(log, part, as_of, k, similarity)], customers, best_sellers, k)
 
 
 def repurchase_item_item(log: PurchaseLog, customers: Int32, as_of: int, k: int, weeks: int = 8) -> Int32:
@@ -137,16 +130,16 @@ BASELINES: dict[str, Ranker] = {
 
 
 def age_bands(ages: pd.Series) -> Int64:
-    """``[n]`` the place in :data:`AGE_BANDS` of each age; -1 where it is unknown (NaN)."""
+    """``[n]`` index in :data:`AGE_BANDS` of each age; -1 where it is unknown (NaN)."""
     years = ages.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isnan(years), -1, np.searchsorted(AGE_EDGES, years, side="right"))
 
 
-def chain(*lists: Int32, k: int) -> Int32:
-    """The lists one after the other, each article where it first appears, cut or padded to k.
+def chain(*rankings: Int32, k: int) -> Int32:
+    """The rankings one after the other, each article where it first appears, cut or padded to k.
 
     Args:
-        lists: ``[n, any]`` or, the same for everyone, ``[any]``; -1 is padding and may be anywhere.
+        rankings: ``[n, any]``, or ``[any]`` for all customers alike; -1 is padding and may be anywhere.
         k: length of the result.
 
     Returns:
@@ -156,8 +149,8 @@ def chain(*lists: Int32, k: int) -> Int32:
         >>> chain(np.array([[3, 5, -1], [-1, -1, -1]]), np.array([5, 9, 1]), k=3).tolist()
         [[3, 5, 9], [5, 9, 1]]
     """
-    n = max(len(ranked) for ranked in lists if ranked.ndim == 2)
-    joined = np.concatenate([np.broadcast_to(ranked, (n, ranked.shape[-1])) for ranked in lists], axis=1)
+    n = max(len(ranked) for ranked in rankings if ranked.ndim == 2)
+    joined = np.concatenate([np.broadcast_to(ranked, (n, ranked.shape[-1])) for ranked in rankings], axis=1)
     order = np.argsort(joined, axis=1, kind="stable")  # stable: of equal articles the first stays first
     articles = np.take_along_axis(joined, order, axis=1)
     drop_sorted = articles < 0
@@ -172,7 +165,7 @@ def history_rows(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> tupl
     """Every purchase of the customers before ``as_of``.
 
     Returns:
-        ``owner`` (``[m]``, ascending: index into ``customers``) and ``rows`` (``[m]``: row of the log).
+        ``owner`` (``[m]``, ascending indices into ``customers``) and ``rows`` (``[m]`` rows of the log).
     """
     customers = np.asarray(customers, dtype=np.int64)
     starts = np.asarray(log.offsets)[customers]
@@ -183,10 +176,10 @@ def history_rows(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> tupl
 
 
 def history_matrix(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> sparse.csr_array:
-    """``[n, n_articles]`` what the customers bought, each purchase weighing 1 / days since it.
+    """``[n, n_articles]`` the customers' purchases, each with weight 1 / days since.
 
-    The gaps between two purchases of one article have quartiles of 3, 8 and 49 days, about even on
-    a logarithmic scale: the chance of buying again on a day falls as one over the days since.
+    The gaps between two purchases of one article have quartiles of 3, 8 and 49 days, about even on a logarithmic
+    scale: the chance of buying again on a day falls as one over the days since.
     """
     owner, rows = history_rows(log, customers, as_of)
     weight = 1.0 / (as_of - log.day[rows].astype(np.float64))
@@ -197,14 +190,14 @@ def history_matrix(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> sp
 def co_purchase_similarity(
     log: PurchaseLog, as_of: int, weeks: int = 8, neighbours: int = 50, discount: float = 1.0
 ) -> sparse.csr_array:
-    """``[n_articles, n_articles]`` how alike articles are by who bought them.
+    """``[n_articles, n_articles]`` similarity of articles by their buyers.
 
-    The cosine ``shared / sqrt(buyers_i * buyers_j)``, a customer counting once an article, with
-    ``discount`` taken off ``shared``: the many pairs that a single customer joins are chance, and
-    would rank first among rare articles. ``discount=0`` is the plain cosine.
+    The cosine ``shared / sqrt(buyers_i * buyers_j)``, after subtracting ``discount`` from ``shared``; a customer counts
+    once an article. Most pairs with a single common customer are chance, and would rank first among rare articles.
+    ``discount=0`` is the plain cosine.
 
-    Each row keeps its ``neighbours`` most similar articles, and never the article itself. Only the
-    last ``weeks`` before ``as_of`` count, as the cost grows with the square of what a customer bought.
+    Each row keeps its ``neighbours`` most similar articles, never the article itself. Only the last ``weeks`` before
+    ``as_of`` count, because the cost grows with the square of a customer's purchases.
     """
     baskets = log.baskets_between(as_of - 7 * weeks, as_of)
     ones = np.ones(len(baskets.articles))
@@ -228,11 +221,11 @@ def co_purchase_similarity(
 
 
 def _own_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
-    """``[n, k]`` what each customer bought and is still on sale, by falling weight."""
+    """``[n, k]`` each customer's earlier articles that are still on sale, by falling weight."""
     weights = history_matrix(log, customers, as_of).tocoo()
     row, article = weights.coords
     sales = recent_sales(log, as_of)
-    # Bought on the same day, the better seller comes first: too small to matter where weights differ.
+    # Of two articles bought on one day, the better seller comes first; different weights outweigh this term.
     score = weights.data + 1e-6 * sales[article] / max(sales.max(), 1.0)
     score[~on_sale(log, as_of)[article]] = 0.0
     return _ranked(row, article, score, len(customers), k)
@@ -269,37 +262,37 @@ def _for_everyone(ranked: Int32, customers: Int32) -> Int32:
     return np.tile(ranked, (len(customers), 1))
 
 
-def _in_chunks(lists: Callable[[Int32], list[Int32]], customers: Int32, fill: Int32, k: int) -> Int32:
-    """Chain the lists of every customer with the fill, a chunk of customers at a time."""
+def _in_chunks(rankings: Callable[[Int32], list[Int32]], customers: Int32, fill: Int32, k: int) -> Int32:
+    """Chain the rankings of every customer with the fill, a chunk of customers at a time."""
     ranked = np.empty((len(customers), k), dtype=np.int32)
     for low in range(0, len(customers), CHUNK):
         part = customers[low : low + CHUNK]
-        ranked[low : low + CHUNK] = chain(*lists(part), fill, k=k)
+        ranked[low : low + CHUNK] = chain(*rankings(part), fill, k=k)
     return ranked
 
 
 def _ranked(row: Int, article: Int, score: Float64, n: int, k: int) -> Int32:
-    """``[n, k]`` each row's articles by falling score, those with a score of 0 left out."""
+    """``[n, k]`` each row's articles by falling score; those with a score of 0 are excluded."""
     order = _order(row, score)
     order = order[score[order] > 0]
     return _left_aligned(row[order], article[order], n, k)
 
 
 def _order(row: Int, score: Float64) -> Int64:
-    """What sorts entries by row and, inside a row, by falling score (0 or more)."""
-    # One float key, the row number less a score squeezed below 1, sorts 20 times faster than a lexsort.
+    """The order of the entries by row and, inside a row, by falling score (0 or more)."""
+    # One float key, the row number minus a score squeezed below 1, sorts 20 times faster than a lexsort.
     squeezed = score / (1.0001 * score.max(initial=1e-9))
     return np.argsort(row - squeezed, kind="stable")
 
 
 def _place(row: Int) -> Int64:
-    """``[m]`` for ascending row numbers: how many of the same row come before each."""
+    """``[m]`` number of earlier entries with the same row; ``row`` is ascending."""
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     return np.arange(len(row)) - np.repeat(starts, np.diff(starts, append=len(row)))
 
 
 def _left_aligned(row: Int, articles: Int, n: int, k: int) -> Int32:
-    """``[n, k]`` from entries (row ascending, in order within it); what does not fit is cut."""
+    """``[n, k]`` from entries sorted by row; entries beyond k of a row are cut."""
     place = _place(row)
     keep = place < k
     ranked = np.full((n, k), -1, dtype=np.int32)

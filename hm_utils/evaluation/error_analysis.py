@@ -1,4 +1,4 @@
-"""Where rankings find what was bought and where they miss it, and why: by depth, by customer, by article."""
+"""Hits and misses of rankings: by length of the ranking, by customer, by article, and the reasons for misses."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pandas as pd
 
 from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.purchases import Baskets, PurchaseLog
+from hm_utils.data.segments import ACTIVE_DAYS, NEW_IN_SHOP_DAYS, new_in_shop
 from hm_utils.evaluation import metrics
 from hm_utils.evaluation.baselines import history_rows
-from hm_utils.evaluation.comparison import ACTIVE_DAYS, NEW_IN_SHOP_DAYS
 
-HISTORY_EDGES = (1, 5, 20, 50)  # purchases before the test days: where the bands of recall_by_history begin
-AGE_EDGES = (0, 7, 28, 91)  # days since the first sale: where the bands of recall_by_article_age begin
-BEST_SELLERS = 0.1  # of the articles that sold in the last week, these are its best-sellers
+HISTORY_EDGES = (1, 5, 20, 50)  # first number of purchases of each band of recall_by_history
+AGE_EDGES = (0, 7, 28, 91)  # first number of days since the first sale of each band of recall_by_article_age
+BEST_SELLERS = 0.1  # share of the articles sold in the last week that are its best-sellers
 
 
 def recall_by_depth(rankings: Mapping[str, Int32], truth: Baskets) -> pd.DataFrame:
@@ -30,47 +30,43 @@ def recall_by_depth(rankings: Mapping[str, Int32], truth: Baskets) -> pd.DataFra
     return pd.DataFrame(curves, index=pd.RangeIndex(1, ranked.shape[1] + 1, name="k"))
 
 
-def recall_by_history(
-    rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int, names: list[str]
-) -> pd.DataFrame:
-    """Mean recall@100 of some rankings by how much a customer had bought: a row a band, with its ``customers``."""
+def recall_by_history(rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int) -> pd.DataFrame:
+    """Mean recall@100 by the number of the customer's earlier purchases: a row a band, with ``customers``."""
     before = log.history_ends(truth.customers, as_of) - log.offsets[truth.customers]
     band = np.searchsorted(HISTORY_EDGES, before, side="right")
-    recalls = {name: metrics.recall(metrics.hit_matrix(rankings[name], truth), truth.sizes, 100) for name in names}
-    labels = ["none", *_labels(HISTORY_EDGES)]
-    return _by_band(band, labels, recalls, "customers")
+    recalls = {
+        name: metrics.recall(metrics.hit_matrix(ranked, truth), truth.sizes, 100) for name, ranked in rankings.items()
+    }
+    return _by_band(band, ["none", *_labels(HISTORY_EDGES)], recalls, "customers")
 
 
-def recall_by_article_age(
-    rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int, names: list[str]
-) -> pd.DataFrame:
-    """Share of what was bought that is in the first 100 by the article's age: a row a band, with its ``purchases``.
+def recall_by_article_age(rankings: Mapping[str, Int32], truth: Baskets, log: PurchaseLog, as_of: int) -> pd.DataFrame:
+    """Share of purchases in the first 100 by the age of the article: a row a band, with ``purchases``.
 
-    The age is in days from the first sale to the first test day; "not yet sold" is what nobody had bought before.
+    The age is in days from the first sale to the first test day. "not yet sold" are articles without an earlier sale.
     """
     age = as_of - np.minimum(log.first_sale_day, as_of)[truth.articles]
     band = np.where(age == 0, 0, np.searchsorted(AGE_EDGES, age, side="right"))
-    shares = {name: found(rankings[name], truth).astype(float) for name in names}
-    labels = ["not yet sold", *_labels((1, *AGE_EDGES[1:]))]
-    return _by_band(band, labels, shares, "purchases")
+    shares = {name: found(ranked, truth).astype(float) for name, ranked in rankings.items()}
+    return _by_band(band, ["not yet sold", *_labels((1, *AGE_EDGES[1:]))], shares, "purchases")
 
 
 def found(ranked: Int32, truth: Baskets, k: int = 100) -> Bool:
-    """``[m]`` for each of ``truth.articles`` whether it is among the first k of its customer's list."""
+    """``[m]`` whether each of ``truth.articles`` is among the first k for its customer."""
     width = int(max(ranked.max(), truth.articles.max())) + 1
-    listed = np.where(ranked[:, :k] >= 0, ranked[:, :k] + np.arange(len(ranked), dtype=np.int64)[:, None] * width, -1)
-    owner = np.repeat(np.arange(len(truth), dtype=np.int64), truth.sizes)
-    return np.isin(owner * width + truth.articles, listed)
+    row = np.arange(len(ranked), dtype=np.int64)
+    top = np.where(ranked[:, :k] >= 0, ranked[:, :k] + row[:, None] * width, -1)
+    return np.isin(np.repeat(row, truth.sizes) * width + truth.articles, top)
 
 
 @dataclass(frozen=True)
 class Reasons:
-    """Why a purchase is hard to foresee.
+    """Reasons why purchases are hard to predict.
 
     Attributes:
-        truth: who bought what.
-        found: ``[m]`` whether the list had it.
-        true: a column a reason, ``[m]`` whether it holds for that purchase.
+        truth: the m purchases of n customers.
+        found: ``[m]`` whether the ranking has the article.
+        true: ``[m]`` rows, a column a reason: whether it is true of the purchase.
     """
 
     truth: Baskets
@@ -78,18 +74,18 @@ class Reasons:
     true: pd.DataFrame
 
     def shares(self) -> pd.DataFrame:
-        """How often each reason holds, among what the list missed and among what it found; by the difference."""
+        """The share of missed and of found purchases of which each reason is true, sorted by the difference."""
         parts = {"missed": self.true[~self.found], "found": self.true[self.found]}
         table = pd.DataFrame({name: part.mean() for name, part in parts.items()})
         return table.loc[(table["missed"] - table["found"].fillna(0)).sort_values().index]
 
     def worst(self, customers: pd.DataFrame, log: PurchaseLog, as_of: int, most: int = 5) -> pd.DataFrame:
-        """Those who bought most of which the list had nothing, with the reasons that hold for most of it."""
+        """The customers with the most purchases and no hit, with the reasons that are true of over half of these."""
         owner = np.repeat(np.arange(len(self.truth)), self.truth.sizes)
         hits = np.bincount(owner[self.found], minlength=len(self.truth))
         order = np.argsort(-np.where(hits == 0, self.truth.sizes, 0), kind="stable")[:most]
         table = {}
-        for place in (place for place in order if hits[place] == 0):
+        for place in order[hits[order] == 0]:
             row = self.truth.customers[place]
             counts = self.true[owner == place].sum()
             size = int(self.truth.sizes[place])
@@ -107,11 +103,8 @@ class Reasons:
 
 
 def reasons(ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFrame, as_of: int) -> Reasons:
-    """What holds for each purchase of the test days that makes it hard, found or not."""
+    """The reasons that are true of each purchase of the test days, found or missed."""
     past = log.sales_between(0, as_of)
-    since = as_of - NEW_IN_SHOP_DAYS
-    # A log that begins hardly before these days cannot tell what is new in the shop: see evaluation.
-    old = log.sales_between(0, since) if since >= NEW_IN_SHOP_DAYS else past
     week = log.sales_between(as_of - 7, as_of)
     sold = np.sort(week[week > 0])[::-1]
     enough = sold[int(len(sold) * BEST_SELLERS)] if len(sold) else 1
@@ -121,7 +114,7 @@ def reasons(ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFr
     owner, bought = np.repeat(np.arange(len(truth)), truth.sizes), truth.articles
     true = {
         "not yet sold": past[bought] == 0,
-        f"first sold in the last {NEW_IN_SHOP_DAYS} days": (old[bought] == 0) & (past[bought] > 0),
+        f"first sold in the last {NEW_IN_SHOP_DAYS} days": new_in_shop(log, as_of)[bought] & (past[bought] > 0),
         "not sold in the last week": (week[bought] == 0) & (past[bought] > 0),
         f"not a best-seller (first {BEST_SELLERS:.0%} of the week)": week[bought] < enough,
         "customer never bought before": new[owner],
@@ -134,7 +127,7 @@ def reasons(ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFr
 
 
 def _new_to_customer(truth: Baskets, log: PurchaseLog, as_of: int, codes: Int64, owner: Int64) -> Bool:
-    """``[m]`` whether the customer had bought nothing with the same code as what they bought now."""
+    """``[m]`` whether no earlier purchase of the customer has the article's code (``codes``, ``[n_articles]``)."""
     size = int(codes.max()) + 2
     of_past, rows = history_rows(log, truth.customers, as_of)
     known = of_past * size + codes[log.article[rows]] + 1
@@ -147,7 +140,7 @@ def _labels(edges: tuple[int, ...]) -> list[str]:
 
 
 def _by_band(band: Int64, labels: list[str], values: dict[str, npt.NDArray[np.float64]], what: str) -> pd.DataFrame:
-    """Means of the values (``[n]`` each) by band, bands without anything left out."""
+    """Means of the values (``[n]`` each) by band, and their number in column ``what``; empty bands are excluded."""
     frame = pd.DataFrame(values).groupby(band).agg("mean")
     frame.insert(0, what, np.bincount(band, minlength=len(labels))[frame.index])
     frame.index = pd.Index([labels[place] for place in frame.index])

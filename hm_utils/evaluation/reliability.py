@@ -1,4 +1,4 @@
-"""Is a score a probability? What the model predicts against what happens (notebook 04)."""
+"""Reliability of scores as probabilities: predicted probability against observed frequency (notebook 04)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from hm_utils.model.snapshot import Snapshot
 
 Float = npt.NDArray[np.floating]
 
-PAIRS = 50_000_000  # customers x articles that are looked at
+PAIRS = 50_000_000  # pairs of a customer and an article to score
 MIN_CUSTOMERS = 300
 CHUNK = 128  # customers at a time
 PER_DECADE = 3  # bins of predicted probability
-LOWEST = -9  # decades below 1; less likely ones fall into the last bin
-TEMPERATURES = np.linspace(0.5, 1.5, 11)  # that best_temperature tries
-MIN_PURCHASES = 20  # of a bin, for its frequency to say anything
+LOWEST = -9  # decades below 1; less likely pairs fall into the last bin
+TEMPERATURES = np.linspace(0.5, 1.5, 11)  # the candidates of best_temperature
+MIN_PURCHASES = 20  # a bin with fewer has too uncertain a frequency
 
 
 def best_temperature(snapshot: Snapshot, scoring: Scoring, truth: Baskets, seed: int = 0) -> float:
-    """The temperature, of :data:`TEMPERATURES`, with which a softmax over the whole catalogue explains best what was
-    bought (Guo et al., ICML 2017). ``calibrate``'s own is for its candidates, a few hundred articles a customer."""
+    """The one of :data:`TEMPERATURES` whose softmax over the whole catalogue has the lowest log loss on the purchases.
+
+    Guo et al., ICML 2017. The temperature of ``calibrate`` differs: it belongs to a few hundred candidates a customer.
+    """
     losses = np.zeros(len(TEMPERATURES))
     for scores, owner, bought, share in _scores(snapshot, scoring, truth, seed):
         for place, temperature in enumerate(TEMPERATURES):
@@ -42,43 +44,40 @@ def reliability(
 ) -> pd.DataFrame:
     """Predicted probability against observed frequency, over the whole catalogue, for a part of the customers.
 
-    The prediction is a softmax over the catalogue of temperature x score: the probability that something which the
-    customer buys is this article. The frequency is the article's share of what they bought.
+    The prediction is a softmax over the catalogue of temperature x score: the probability that a purchase of the
+    customer is this article. The observed frequency is the article's share of the customer's purchases.
 
     Args:
-        temperatures: by the name of the curve; 1 takes the learned scale as it is.
-        truth: who bought what, from the day of the snapshot on.
+        temperatures: by the name of the curve; 1 keeps the learned scale.
+        truth: the purchases from the day of the snapshot on.
 
     Returns:
-        Columns ``curve``, ``predicted``, ``observed`` (means of a bin), ``purchases`` (expected in it).
+        Columns ``curve``, ``predicted`` and ``observed`` (means of a bin), ``purchases`` (expected in it).
     """
     bins = -LOWEST * PER_DECADE + 1
     totals = {name: np.zeros((3, bins)) for name in temperatures}  # pairs, sum of predictions, sum of frequencies
     for scores, owner, bought, share in _scores(snapshot, scoring, truth, seed):
         for name, temperature in temperatures.items():
             predicted = softmax(temperature * scores, axis=1)
-            of_bin = _bin(predicted)
-            totals[name][0] += np.bincount(of_bin.ravel(), minlength=bins)
-            totals[name][1] += np.bincount(of_bin.ravel(), weights=predicted.ravel(), minlength=bins)
-            totals[name][2] += np.bincount(of_bin[owner, bought], weights=share, minlength=bins)
+            bin_of = _bin(predicted)
+            totals[name][0] += np.bincount(bin_of.ravel(), minlength=bins)
+            totals[name][1] += np.bincount(bin_of.ravel(), weights=predicted.ravel(), minlength=bins)
+            totals[name][2] += np.bincount(bin_of[owner, bought], weights=share, minlength=bins)
     parts = []
     for name, (pairs, predicted_sum, observed_sum) in totals.items():
         keep = (pairs > 0) & (observed_sum >= MIN_PURCHASES)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "curve": name,
-                    "predicted": predicted_sum[keep] / pairs[keep],
-                    "observed": observed_sum[keep] / pairs[keep],
-                    "purchases": predicted_sum[keep],
-                }
-            ).sort_values("predicted")
-        )
+        curve = {
+            "curve": name,
+            "predicted": predicted_sum[keep] / pairs[keep],
+            "observed": observed_sum[keep] / pairs[keep],
+            "purchases": predicted_sum[keep],
+        }
+        parts.append(pd.DataFrame(curve).sort_values("predicted"))
     return pd.concat(parts, ignore_index=True)
 
 
 def mean_ratio(curve: pd.DataFrame) -> float:
-    """How many times the predictions are off, a geometric mean over bins weighted by their purchases: 1 is perfect."""
+    """Mean factor between prediction and frequency: geometric, bins weighted by purchases; 1 is perfect."""
     if curve.empty:
         return float("nan")
     off = np.abs(np.log(curve["predicted"] / curve["observed"]))
@@ -88,10 +87,14 @@ def mean_ratio(curve: pd.DataFrame) -> float:
 def _scores(
     snapshot: Snapshot, scoring: Scoring, truth: Baskets, seed: int
 ) -> Iterator[tuple[Float, Int64, Int32, Float]]:
-    """For some customers at a time: their scores ``[n, n_articles]``, and of each purchase the customer's place among
-    them, the article, and its share of what the customer bought."""
+    """Chunks of a sample of the customers.
+
+    Yields:
+        Scores ``[n, n_articles]``; then for each purchase the customer's row in them, the article, and 1 / the number
+        of articles that the customer bought.
+    """
     truth = truth.sample(max(MIN_CUSTOMERS, PAIRS // snapshot.log.n_articles), seed)
-    # What popularity is to newcomers was fitted for their order, on a scale of its own, and not for probabilities.
+    # The cold-start popularity weight was fitted for the order of articles, on a scale of its own.
     scoring = replace(scoring, cold_start=1.0)
     scorer = snapshot.scorer(scoring)
     for start in range(0, len(truth), CHUNK):
@@ -103,6 +106,6 @@ def _scores(
         yield scores, owner, bought, 1 / truth.sizes[places][owner]
 
 
-def _bin(predicted: Float) -> npt.NDArray[np.int64]:
+def _bin(predicted: Float) -> Int64:
     decades = np.log10(np.maximum(predicted, 10.0**LOWEST))
     return np.minimum(-decades * PER_DECADE, -LOWEST * PER_DECADE).astype(np.int64)

@@ -1,17 +1,13 @@
-"""Was it right? Lists of the held-out model beside what some test customers then bought, kept for the demo page.
+"""Rankings of the held-out model beside the purchases that followed, for the demo page.
 
-The published model has been refitted on the test days, so asked about them it would remember rather than
-predict. What is stored are the lists that the evaluation scored.
-
-The customers are drawn uniformly at random among all who bought in the test days, whatever the model did for them:
-the shares of hits and misses are, up to the draw, those of the evaluation.
+The published model was refitted on the test days, so for these days it would remember, not predict. Therefore the
+rankings that the evaluation scored are stored. The customers are drawn uniformly from all buyers of the test days,
+regardless of hits, so the shares of hits and misses are those of the evaluation, up to chance.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +17,8 @@ from hm_utils.arrays import Int32
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation.metrics import average_precision, hit_matrix
 
-FILE = "replay.json"
 MOST = 300  # customers
-SHOWN = 12  # of each list: what MAP@12 looks at
+SHOWN = 12  # of each ranking: those that MAP@12 counts
 BEFORE = 20  # latest purchases before the test
 
 
@@ -37,17 +32,18 @@ def replay(
     seed: int = 0,
     most: int = MOST,
 ) -> dict[str, Any]:
-    """Plain values, fit for JSON.
+    """Rankings and purchases of random test customers, as plain values for a JSON file.
 
     Args:
-        rankings: the lists to lay side by side by name, ``[n, 12 or more]`` article rows, -1 where a list is short;
-            row i is for ``truth.customers[i]``.
-        truth: what was bought in the test days.
-        log: tells what was bought before.
+        rankings: by name, ``[n, 12 or more]`` article rows, -1 where a ranking is short; row i is for
+            ``truth.customers[i]``.
+        truth: the purchases of the test days.
+        log: the source of the purchases before them.
         as_of: first test day.
-        customer_ids: of every customer row; ``article_ids`` of every article row.
-        seed: of the draw.
-        most: customers that are drawn; all of them if there are no more.
+        customer_ids: ``[all customers]`` by customer row.
+        article_ids: ``[n_articles]`` by article row.
+        seed: seeds the draw.
+        most: number of customers to draw; all of them if there are no more.
     """
     customers, articles = customer_ids.to_numpy(), article_ids.to_numpy(dtype="U10")
     places = np.arange(len(truth))
@@ -85,12 +81,3 @@ def replay(
         "rankings": list(rankings),
         "customers": [one(int(place)) for place in places],
     }
-
-
-def write_replay(folder: Path, found: Mapping[str, Any]) -> None:
-    (folder / FILE).write_text(json.dumps(found, separators=(",", ":"), allow_nan=False))
-
-
-def read_replay(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / FILE).read_text())
-    return found

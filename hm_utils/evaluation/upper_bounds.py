@@ -1,23 +1,22 @@
-"""How far simple ideas can reach (notebook 01): rankings that know the future, but may only use it in one way.
+"""Upper bounds of simple ideas (notebook 01): rankings that know the future, but use it in one way only.
 
-What a perfect repurchase or a perfect list of best-sellers leaves on the table is what a model is for.
+The gap between them and a perfect ranking is what a model can add.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.arrays import Int32, Int64
+from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation import metrics
 from hm_utils.evaluation.baselines import recent_popularity, repurchase
-from hm_utils.evaluation.comparison import bought_before
+from hm_utils.evaluation.slices import bought_before
 
-SHORT_LOG = 28  # days; of a shorter log only the last day is asked about
+SHORT_LOG = 28  # days; of a shorter log only the last day is ranked
 MOST_CUSTOMERS = 20_000
-LISTED = 100
+LENGTH = 100  # of a ranking
 
 KNOWN = {
     "best-sellers of the days before": recent_popularity,
@@ -29,25 +28,25 @@ BOTH = "both, perfect"
 
 
 def last_days(log: PurchaseLog, seed: int = 0) -> tuple[int, Baskets]:
-    """The first of the days asked about, the last week of the log, and who bought what then (20,000 at most)."""
+    """The first day of the log's last week, and the purchases of that week (of 20,000 customers at most)."""
     days = 7 if log.last_day + 1 >= SHORT_LOG else 1
     as_of = log.last_day + 1 - days
     return as_of, log.baskets_between(as_of, log.last_day + 1).sample(MOST_CUSTOMERS, seed)
 
 
 def reach(log: PurchaseLog, as_of: int, truth: Baskets) -> pd.DataFrame:
-    """MAP@12 and recall@100 of two lists that were known on the morning of ``as_of``, and of three that know more.
+    """MAP@12 and recall@100 of two rankings known on the morning of ``as_of``, and of three that know the future.
 
-    *Perfect best-sellers* show everybody one list, the best one in hindsight: for recall@100 no list for everybody is
-    better, for MAP@12 hardly one. *Perfect repurchase* shows of what the customer had bought before exactly what they
-    buy again, and nothing else. *Both* show what is right in either.
+    *Perfect best-sellers* is the best single ranking for everybody in hindsight: no other has a higher recall@100,
+    hardly another a higher MAP@12. *Perfect repurchase* ranks exactly the earlier articles that the customer buys
+    again. *Both* ranks the hits of either.
 
     Returns:
-        A row a list, columns ``MAP@12``, ``recall@100`` and ``perfect`` (whether it knows the future).
+        A row a ranking, columns ``MAP@12``, ``recall@100`` and ``perfect`` (whether it knows the future).
     """
     rows = {}
     for name, ranker in KNOWN.items():
-        rows[name] = (*_scores(ranker(log, truth.customers, as_of, LISTED), truth), False)
+        rows[name] = (*_scores(ranker(log, truth.customers, as_of, LENGTH), truth), False)
     best = best_in_hindsight(truth, log.n_articles)
     rows[PERFECT_POPULARITY] = (*_scores(np.tile(best, (len(truth), 1)), truth), True)
     again = bought_before(truth, log, as_of)
@@ -56,23 +55,23 @@ def reach(log: PurchaseLog, as_of: int, truth: Baskets) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["MAP@12", "recall@100", "perfect"])
 
 
-def best_in_hindsight(truth: Baskets, n_articles: int, k: int = LISTED) -> Int32:
-    """``[k]`` the articles with which one list for everybody finds the largest mean share of a customer's purchases."""
+def best_in_hindsight(truth: Baskets, n_articles: int, k: int = LENGTH) -> Int32:
+    """``[k]`` the single ranking for everybody that finds the largest mean share of a customer's purchases."""
     weight = np.bincount(truth.articles, weights=np.repeat(1 / truth.sizes, truth.sizes), minlength=n_articles)
     best = np.argsort(-weight, kind="stable")[:k]
-    listed = np.where(weight[best] > 0, best, -1).astype(np.int32)
-    return np.pad(listed, (0, k - len(listed)), constant_values=-1)
+    ranked = np.where(weight[best] > 0, best, -1).astype(np.int32)
+    return np.pad(ranked, (0, k - len(ranked)), constant_values=-1)
 
 
 def _scores(ranked: Int32, truth: Baskets) -> tuple[float, float]:
     hits = metrics.hit_matrix(ranked, truth)
-    precision, recall = metrics.average_precision(hits, truth.sizes), metrics.recall(hits, truth.sizes, LISTED)
+    precision, recall = metrics.average_precision(hits, truth.sizes), metrics.recall(hits, truth.sizes, LENGTH)
     return float(precision.mean()), float(recall.mean())
 
 
-def _if_found(found: npt.NDArray[np.bool_], truth: Baskets) -> tuple[float, float]:
-    """The scores of lists that begin with what is ``found`` (``[m]`` of ``truth.articles``) and hold nothing else."""
+def _if_found(found: Bool, truth: Baskets) -> tuple[float, float]:
+    """The scores of rankings with exactly the ``found`` ones (``[m]``) of ``truth.articles``."""
     owner = np.repeat(np.arange(len(truth)), truth.sizes)
     right: Int64 = np.bincount(owner[found], minlength=len(truth))
     precision = np.minimum(right, 12) / np.minimum(truth.sizes, 12)
-    return float(precision.mean()), float((np.minimum(right, LISTED) / truth.sizes).mean())
+    return float(precision.mean()), float((np.minimum(right, LENGTH) / truth.sizes).mean())

@@ -1,4 +1,4 @@
-"""Baselines against slow loops, and none of them sees the day itself or later."""
+"""Baselines against slow loops; none of them sees the day itself or later."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_ranks_each_customer_alone(log: PurchaseLog, ranker: Ranker) -> None:
 
 
 @pytest.mark.parametrize("ranker", [item_item, repurchase, repurchase_item_item])
-def test_newcomers_get_best_sellers(log: PurchaseLog, ranker: Ranker) -> None:
+def test_cold_start_customers_get_best_sellers(log: PurchaseLog, ranker: Ranker) -> None:
     cold_start = np.array(COLD_START, dtype=np.int32)
     np.testing.assert_array_equal(ranker(log, cold_start, AS_OF, K), recent_popularity(log, cold_start, AS_OF, K))
 
@@ -282,13 +282,6 @@ def test_chain_is_the_first_of_each_in_order() -> None:
             unique = [a for a in dict.fromkeys(joined) if a >= 0][:k]
             expected.append(unique + [-1] * (k - len(unique)))
         assert chain(*lists, everyone, k=k).tolist() == expected
-
-
-def test_order_is_a_lexsort() -> None:
-    rng = np.random.default_rng(3)
-    row = rng.integers(500, size=20_000)
-    score = rng.exponential(size=20_000) * 10.0 ** rng.integers(-4, 3, size=20_000)
-    np.testing.assert_array_equal(baselines._order(row, score), np.lexsort((-score, row)))
 
 
 def test_nothing_is_similar_when_nobody_bought_two_things() -> None:

@@ -1,4 +1,4 @@
-"""What notebook 04 says of hits and misses, against loops over customers; and that all of it can be drawn."""
+"""Hits and misses against loops over customers, reliability, and the decision; all of it can be drawn."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from hm_utils.analysis.list_tables import lists_table, some_customers
 from hm_utils.evaluation import error_analysis
 from hm_utils.evaluation.baselines import BASELINES
 from hm_utils.evaluation.comparison import evaluate
-from hm_utils.evaluation.decision import compared, headline, in_words
+from hm_utils.evaluation.decision import PUBLISHED, TWO_TOWER, compared, decide, headline, in_words
 from hm_utils.evaluation.reliability import best_temperature, mean_ratio, reliability
 from hm_utils.model.scoring import Scoring
 from hm_utils.plotting import evaluation_figures
 from hm_utils.retrieval.index import ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import search_curve
-from hm_utils.serving.publishing import PUBLISHED, TWO_TOWER, decide
 from tests.analysis.test_eda import check_figure
 from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.snapshots import random_snapshot
@@ -45,12 +44,11 @@ def snapshot(log):
 
 @pytest.fixture(scope="module")
 def rankings(log, truth, snapshot):
-    lists = {name: BASELINES[name](log, truth.customers, AS_OF, 100) for name in ("popularity", "recent popularity")}
-    lists[TWO_TOWER] = snapshot.rank(truth.customers)
-    # Of 40 articles a list of 100 finds all: these are cut short.
-    lists = {name: np.where(np.arange(100) < 20, ranked, -1) for name, ranked in lists.items()}
-    lists[PUBLISHED] = np.where(np.arange(100) < 20, snapshot.rank(truth.customers, scoring=SCORING), -1)
-    return lists
+    rankings = {name: BASELINES[name](log, truth.customers, AS_OF, 100) for name in ("popularity", "recent popularity")}
+    rankings[TWO_TOWER] = snapshot.rank(truth.customers)
+    rankings[PUBLISHED] = snapshot.rank(truth.customers, scoring=SCORING)
+    # A ranking of 100 would find all 40 articles.
+    return {name: np.where(np.arange(100) < 20, ranked, -1) for name, ranked in rankings.items()}
 
 
 def baskets(truth):
@@ -70,9 +68,9 @@ def test_recall_by_depth(rankings, truth):
 
 
 def test_recall_by_history_and_by_age(rankings, truth, log):
-    names = [PUBLISHED, "popularity"]
-    by_history = error_analysis.recall_by_history(rankings, truth, log, AS_OF, names)
-    by_age = error_analysis.recall_by_article_age(rankings, truth, log, AS_OF, names)
+    some = {name: rankings[name] for name in (PUBLISHED, "popularity")}
+    by_history = error_analysis.recall_by_history(some, truth, log, AS_OF)
+    by_age = error_analysis.recall_by_article_age(some, truth, log, AS_OF)
     assert by_history["customers"].sum() == len(truth)
     assert by_age["purchases"].sum() == len(truth.articles)
     found = error_analysis.found(rankings[PUBLISHED], truth)
@@ -124,13 +122,13 @@ def test_probabilities_add_up_and_a_better_temperature_is_found(snapshot, truth,
     assert flat["predicted"].tolist() == pytest.approx([1 / 40])
     assert flat["observed"].tolist() == pytest.approx([1 / 40])
     assert mean_ratio(flat) == pytest.approx(1)
-    assert best_temperature(snapshot, SCORING, truth) == 0.5, "random towers are best not listened to"
+    assert best_temperature(snapshot, SCORING, truth) == 0.5, "the scores of random towers mean nothing"
     check_figure(evaluation_figures.reliability(curves))
     check_figure(evaluation_figures.reliability(curves.head(0)))
     assert np.isnan(mean_ratio(curves.head(0)))
 
 
-def test_probabilities_are_on_one_scale_for_newcomers_too(snapshot, truth, monkeypatch):
+def test_probabilities_of_cold_start_customers_are_on_the_same_scale(snapshot, truth, monkeypatch):
     monkeypatch.setattr("hm_utils.evaluation.reliability.MIN_PURCHASES", 0)
     hidden = snapshot.without_histories()
     usual, strong = (
@@ -139,7 +137,7 @@ def test_probabilities_are_on_one_scale_for_newcomers_too(snapshot, truth, monke
     pd.testing.assert_frame_equal(usual, strong)
 
 
-def test_lists_to_read(rankings, truth, log):
+def test_rankings_to_read(rankings, truth, log):
     articles = article_table()
     articles.loc[:, "prod_name"] = "<b>Shirt & co"
     places = some_customers(truth, log, AS_OF, customers=4)
@@ -153,7 +151,7 @@ def test_lists_to_read(rankings, truth, log):
     assert sum(cell.count("✓") for cell in middle) == hits
 
 
-def test_the_map_and_who_is_near(snapshot):
+def test_the_map_and_the_nearest_articles(snapshot):
     groups = article_table()["index_group_name"]
     places = embedding_pca(snapshot, groups)
     assert 0 < places.attrs["shown"] <= 1
@@ -192,4 +190,4 @@ def test_the_decision_in_words(rankings, truth, log):
     gain = pd.Series({"mean": 0.01, "low": 0.002, "high": 0.02})
     assert compared(gain, "x") == "above that of *x*, by +0.0100 [+0.0020, +0.0200]"
     assert compared(-gain.rename({"low": "high", "high": "low"}), "x").startswith("below")
-    assert compared(gain - 0.005, "x").startswith("not surely different")
+    assert compared(gain - 0.005, "x").startswith("not significantly different")

@@ -1,4 +1,4 @@
-"""The articles as a shop shows them: what each is, which ones a filter leaves, which ones words find."""
+"""The articles as a shop shows them: their details, filters, and a text search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import new_in_shop
 
-# What can be asked for, and the raw table's column that has it.
+# Public names of filters and details, and the columns of the table.
 FILTERS = {
     "index_group": "index_group_name",
     "product_group": "product_group_name",
@@ -43,7 +43,7 @@ COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recen
 
 
 def with_sales(articles: pd.DataFrame, log: PurchaseLog) -> pd.DataFrame:
-    """The raw table and each article's mean price, recent sales and whether it is new, the day after the log's last."""
+    """The raw table with columns ``price`` (mean), ``recent_sales`` and ``new_in_shop``, as of the end of the log."""
     as_of = log.last_day + 1
     return articles.assign(
         price=mean_prices(log, as_of),
@@ -53,7 +53,7 @@ def with_sales(articles: pd.DataFrame, log: PurchaseLog) -> pd.DataFrame:
 
 
 class Catalogue:
-    """The articles of :func:`with_sales`, in order of article row. Nothing in it changes."""
+    """The articles of :func:`with_sales`, in order of article row; immutable."""
 
     def __init__(self, table: pa.Table) -> None:
         for column in FILTERS.values():
@@ -62,23 +62,23 @@ class Catalogue:
         self._table = table.combine_chunks()
         self.ids: npt.NDArray[np.str_] = table["article_id"].to_numpy().astype("U10")
         self.price: npt.NDArray[np.float32] = table["price"].to_numpy()
-        # Best-sellers first, then by row: the order of what words find.
+        # The order of search results: best-sellers first, then by row.
         self._rank = np.argsort(np.argsort(-table["recent_sales"].to_numpy(), kind="stable"))
         parts = [pc.coalesce(pc.cast(table[name], pa.string()), "") for name in SEARCHED]
-        # Every word begins after a blank, so " dre" finds dresses and not address labels.
+        # Every word follows a blank, so " dre" finds dresses and not address labels.
         self._text = pc.utf8_lower(pc.binary_join_element_wise("", *parts, " ")).combine_chunks()
-        numbers = self.ids.astype(np.int64)  # compared more quickly than texts
+        numbers = self.ids.astype(np.int64)  # faster to compare than texts
         self._order = np.argsort(numbers)
         self._numbers = numbers[self._order]
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
-        """Read a Parquet file of such a table."""
+        """Read the table of :func:`with_sales` from a Parquet file."""
         return cls(pq.read_table(path, columns=COLUMNS))
 
     @classmethod
     def of(cls, articles: pd.DataFrame, log: PurchaseLog) -> Catalogue:
-        """From the raw table and the purchase log."""
+        """The catalogue of the raw table and the purchase log."""
         return cls(pa.Table.from_pandas(with_sales(articles, log)[COLUMNS]))
 
     def __len__(self) -> int:
@@ -86,12 +86,12 @@ class Catalogue:
 
     def rows(self, ids: Sequence[str]) -> Int64:
         """``[n]`` rows of the articles with these ids, -1 where an id is unknown."""
-        wanted = np.array([int(each) if ARTICLE_ID.fullmatch(each) else -1 for each in ids], dtype=np.int64)
+        wanted = np.array([int(text) if ARTICLE_ID.fullmatch(text) else -1 for text in ids], dtype=np.int64)
         places = np.minimum(np.searchsorted(self._numbers, wanted), len(self) - 1)
         return np.where(self._numbers[places] == wanted, self._order[places], -1)
 
     def details(self, row: int) -> dict[str, Any]:
-        """Name, kind, colour, price and so on of an article; None for what the table does not say."""
+        """The values of ``DETAILS`` for an article; None where the table has none."""
         found = {name: self._table[column][row].as_py() for name, column in DETAILS.items()}
         price = found["price"]
         return found | {"price": None if price is None or np.isnan(price) else round(price, 6)}
@@ -103,8 +103,9 @@ class Catalogue:
     def matching(
         self, values: Mapping[str, Sequence[str]], lowest: float | None = None, highest: float | None = None
     ) -> Int32:
-        """Rows, ascending, of the articles that have one of the ``values`` of each name of ``FILTERS``, and cost
-        ``lowest`` to ``highest``. A value that no article has leaves none; an article never sold has no price.
+        """Rows of the articles that pass every filter and cost ``lowest`` to ``highest``, ascending.
+
+        An article passes a filter if it has one of the filter's ``values``. An article never sold has no price.
         """
         kept = np.ones(len(self), dtype=bool)
         for name, wanted in values.items():
@@ -118,9 +119,12 @@ class Catalogue:
         return np.flatnonzero(kept).astype(np.int32)
 
     def search(self, words: str, limit: int) -> Int32:
-        """The best-selling articles in whose name, type, colour, department or section every word begins a word."""
+        """The best-selling articles that match every word.
+
+        A word matches the start of a word in the article's name, type, colour, department or section.
+        """
         found = np.ones(len(self), dtype=bool)
-        for word in dict.fromkeys(words.lower().split()):
+        for word in set(words.lower().split()):
             found &= pc.match_substring(self._text, f" {word}").to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(found)
         return rows[np.argsort(self._rank[rows], kind="stable")][:limit].astype(np.int32)

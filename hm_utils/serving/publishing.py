@@ -19,8 +19,7 @@ from hm_utils.model.towers import TOWER_SIZES
 from hm_utils.retrieval.index import Index, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import Choice, choose_leaves
 from hm_utils.serving import bundle
-from hm_utils.serving.article_map import pack
-from hm_utils.serving.layout import layout
+from hm_utils.serving.article_map import layout, pack
 from hm_utils.serving.model_folder import write_model
 from hm_utils.serving.recommender import Recommender
 

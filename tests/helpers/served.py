@@ -16,9 +16,8 @@ from hm_utils.model.checkpoint import FORMAT, plain, save_checkpoint
 from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.retrieval.index import build_index
-from hm_utils.serving.article_map import pack
+from hm_utils.serving.article_map import layout, pack
 from hm_utils.serving.bundle import publish
-from hm_utils.serving.layout import layout
 from hm_utils.serving.model_folder import ModelContent, write_model
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log

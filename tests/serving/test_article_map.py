@@ -1,4 +1,4 @@
-"""The map: what is alike lies together, and the file says where every article is."""
+"""The map puts similar articles close together, and the file has the place of every article."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.serving.article_map import EXTENT, NO_GROUP, pack
-from hm_utils.serving.layout import layout
+from hm_utils.serving.article_map import EXTENT, NO_GROUP, layout, pack, repulsion
 from tests.helpers.vectors import clustered_vectors, needs_scann
 
 
@@ -76,12 +75,10 @@ def test_few_articles_and_equal_ones_have_places_too(n):
     assert layout(np.eye(max(n, 2), dtype=np.float32)[:n]).shape == (n, 2)
 
 
-def test_the_push_is_that_of_all_on_all():
-    from hm_utils.serving.layout import _push
-
+def test_the_repulsion_is_that_of_all_on_all():
     places = np.random.default_rng(1).normal(scale=6, size=(300, 2))
     apart = places[:, None] - places[None]
     weight = 1 / (1 + (apart**2).sum(axis=2))
     np.fill_diagonal(weight, 0)
     exact = (weight[:, :, None] ** 2 * apart).sum(axis=1) / weight.sum()
-    assert np.linalg.norm(_push(places) - exact) < 0.03 * np.linalg.norm(exact)
+    assert np.linalg.norm(repulsion(places) - exact) < 0.03 * np.linalg.norm(exact)

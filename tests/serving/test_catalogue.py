@@ -1,4 +1,4 @@
-"""The catalogue as the service shows it: details, filters and search, against the table itself."""
+"""Details, filters and search of the catalogue, against the table itself."""
 
 from __future__ import annotations
 
@@ -27,14 +27,8 @@ def test_a_saved_catalogue_is_the_same(catalogue, tmp_path):
 
 def test_ids_are_found_whole(catalogue):
     ids = article_table()["article_id"].tolist()
-    assert catalogue.rows([ids[7], ids[0], "9999999999", ids[0] + "1", ids[0][:9], ""]).tolist() == [
-        7,
-        0,
-        -1,
-        -1,
-        -1,
-        -1,
-    ]
+    unknown = ["9999999999", ids[0] + "1", ids[0][:9], ""]
+    assert catalogue.rows([ids[7], ids[0], *unknown]).tolist() == [7, 0, -1, -1, -1, -1]
     assert catalogue.rows([]).tolist() == []
 
 
@@ -99,8 +93,8 @@ def test_an_article_without_a_value_fits_no_filter_of_it():
     table = article_table()
     table.loc[4, "colour_group_name"] = None
     catalogue = Catalogue.of(table, random_log())
-    both = catalogue.matching({"colour_group": ["Black", "White"]})
-    assert both.tolist() == [row for row in range(ARTICLES) if row != 4]
+    rows = catalogue.matching({"colour_group": ["Black", "White"]})
+    assert rows.tolist() == [row for row in range(ARTICLES) if row != 4]
     assert catalogue.values("colour_group") == ["Black", "White"]
 
 

@@ -1,22 +1,22 @@
-"""What customers choose: the choice model of the sample.
+"""The choice model of the sample: the articles of every basket.
 
-Taste. A visit is in the mood of a segment z, drawn from the customer's (tastes.py). An anchor is drawn from what z
-likes among the articles on sale this week; each further line is drawn from what z likes *among the articles that share
-something with the anchor*: the product, the type, the department ... or nothing (``SHARED``). What is shared is drawn
-independently of the anchor, so every line, not only the anchor, has the probabilities of z: over the blocks B of
-articles that share it, sum of P(B) P(a | B) = P(a), and the step away from the anchor itself (``_Draws.draw_like``)
-keeps them too. That is what makes the truth simple (truth.py).
+Preference. Each visit draws a segment z from the customer's segments (preferences.py). The first line, the anchor, is
+drawn by the probabilities of z over the articles on sale this week. Each further line is drawn by the probabilities of
+z *among the articles that share an attribute with the anchor*: product, type, department and so on, or none
+(``SHARED``). The attribute is drawn independently of the anchor, so that every line has the probabilities of z: over
+the blocks B of articles with the same value, sum of P(B) P(a | B) = P(a). The step away from the anchor
+(``_Draws.draw_like``) keeps them too. This keeps the truth simple (truth.py).
 
-Owned. A line that falls on an article that the customer bought before this day is drawn again, from all that z likes,
-up to ``TRIES`` times: people look for something new, and mostly find it.
+Owned. A line with an article that the customer bought before this day is drawn again from all articles by the
+probabilities of z, up to ``TRIES`` times: customers prefer articles that they do not own.
 
-Repurchases. Then each line may be replaced by something bought before this day. A past purchase ``delta`` days old has
+Repurchases. Then each line may be replaced by an earlier purchase. A purchase ``delta`` days before this day has
 
     recall = (1 + delta / RECALL_DAYS) ** -RECALL_POWER      if its article is still on sale, else 0,
 
 and with R the sum of the recalls of all past pieces, a line is a repurchase with probability
-``REPURCHASE * R / (R + RECALL_HALF)``: of a past piece drawn in proportion to its recall or, once in a while
-(``VARIANT``), of a variant of its product that is on sale, drawn by appeal.
+``REPURCHASE * R / (R + RECALL_HALF)``. The past piece is drawn in proportion to its recall. With probability
+``VARIANT`` it is replaced by a variant of its product that is on sale, drawn by appeal.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from hm_utils.arrays import Float64, Int32, Int64
+from hm_utils.arrays import Float32, Float64, Int32, Int64
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue
 from hm_utils.sample.customers import Customers
 from hm_utils.sample.preferences import Preferences, softmax
 from hm_utils.sample.visits import Visits, spans
 
-# What a further line of a basket shares with the anchor, and how often; otherwise nothing.
+# Probability that a further line of a basket shares these attributes with the anchor; otherwise it shares none.
 SHARED: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.10, ("product_code",)),
     (0.12, ("product_type_no",)),
@@ -44,15 +44,15 @@ SHARED: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.05, ("index_group_no",)),
 )
 TRIES = 3
-GOLDEN = 0.6180339887498949  # steps of the golden ratio, modulo 1, fill the unit interval evenly
+GOLDEN = 0.6180339887498949  # multiples of the golden ratio, modulo 1, fill the unit interval evenly
 REPURCHASE, RECALL_DAYS, RECALL_POWER, RECALL_HALF, VARIANT = 0.16, 1.5, 1.2, 1.0, 0.1
 
 
 class _Draws:
-    """Draws from one week's table of probabilities, within blocks of articles, by inverting the cumulative."""
+    """Draws from one week's table of probabilities, within blocks of articles, by inverse transform sampling."""
 
     def __init__(self, chance: Float64, on_sale: Int64, codes: npt.NDArray) -> None:
-        """``chance [z, n]`` of the articles ``on_sale [n]``; ``codes [all articles]`` say which block each is in."""
+        """``chance [z, n]`` of the articles ``on_sale [n]``; ``codes [all articles]`` is the block of each article."""
         order = np.argsort(codes[on_sale], kind="stable")
         self.article = on_sale[order]
         self.codes = codes
@@ -63,21 +63,21 @@ class _Draws:
         np.cumsum(upto, axis=1, out=upto)
         upto /= upto[:, -1:].copy()
         self.width = len(on_sale)
-        # Row z lies between z and z + 1, so one search over all of it finds row and column.
+        # The values of row z lie between z and z + 1, so one search over all rows finds row and column.
         upto += np.arange(len(upto))[:, None]
         self.upto = upto.reshape(-1)
 
     def draw(self, segment: Int64, u: Float64) -> Int64:
-        """An article for each, by the probabilities of ``segment``; ``u`` is uniform from 0 to 1."""
+        """``[n]`` articles by the probabilities of ``segment [n]``; ``u [n]`` is uniform from 0 to 1."""
         at = np.searchsorted(self.upto, segment + u, side="right") - segment * self.width
         return self.article[np.clip(at, 0, self.width - 1)]
 
     def draw_like(self, segment: Int64, like: Int64, u: Float64, rng: np.random.Generator) -> Int64:
-        """An article for each from the block that ``like`` is in, another one than ``like`` where that can be.
+        """``[n]`` articles from the blocks of ``like [n]``, different from ``like`` where the block has another.
 
-        If ``like`` has the probabilities P of the segment, so has what is drawn. It would have if drawn from the block
-        by P, but then often be ``like`` itself. Drawing b among the others by P, and taking it with probability
-        ``min(1, (1 - P(like)) / (1 - P(b)))``, leaves P as it is too (Liu's Metropolised Gibbs step).
+        If ``like`` has the probabilities P of the segment, so has the result. A draw by P from the block would have
+        them too, but would often be ``like`` itself. This draws b among the others by P and accepts it with probability
+        ``min(1, (1 - P(like)) / (1 - P(b)))``, which keeps P (Liu's Metropolised Gibbs step).
         """
         begin = np.searchsorted(self.sorted_codes, self.codes[like], side="left")
         end = np.searchsorted(self.sorted_codes, self.codes[like], side="right")
@@ -105,14 +105,17 @@ def choose_articles(
     rng: np.random.Generator,
     progress: bool = False,
 ) -> Int32:
-    """``[lines]`` the article of every line. A week at a time by taste, and then its days, one after another, because
-    what is bought on one day is owned on the next."""
+    """``[lines]`` the article of every line.
+
+    Preferences are drawn a week at a time. Then the days of the week follow in order, because a purchase of one day is
+    owned on the next.
+    """
     week = week_of(visits.day, catalogue.days)
     by_day = np.argsort(visits.day, kind="stable")
     weeks = len(catalogue.log_appeal)
     starts = np.searchsorted(week[by_day], np.arange(weeks + 1))
     table = catalogue.table
-    everything = np.zeros(len(table), dtype=np.int8)
+    one_block = np.zeros(len(table), dtype=np.int8)
     codes = [table.groupby(list(columns), sort=False).ngroup().to_numpy() for _, columns in SHARED]
     upto = np.cumsum([share for share, _ in SHARED])
 
@@ -124,59 +127,59 @@ def choose_articles(
             continue
         on_sale = np.flatnonzero(np.isfinite(catalogue.log_appeal[w]))
         chance = softmax(preferences.liking[:, on_sale] + catalogue.log_appeal[w, on_sale]).astype(np.float64)
-        anything = _Draws(chance, on_sale, everything)
+        draws_all = _Draws(chance, on_sale, one_block)
         segment = _draw_rows(preferences.segments(customers.traits[visits.customer[here]]), rng)
 
         lengths = np.diff(visits.lines)[here]
         lines = spans(visits.lines[here], lengths)
-        mood = np.repeat(segment, lengths)
-        # Each line's u is uniform, but within a basket they keep apart: so a basket seldom has one article twice. The
-        # steps away from the anchor have their own, because they must not depend on what drew the anchor.
+        line_segment = np.repeat(segment, lengths)
+        # Each line's u is uniform, but spread out within a basket, so that a basket seldom has an article twice. Steps
+        # away from the anchor have their own u, because they must not depend on the draw of the anchor.
         step = lines - np.repeat(visits.lines[here], lengths)
         u, u_like = (np.repeat(rng.random((2, len(here))), lengths, axis=1) + step * GOLDEN) % 1.0
-        chosen = anything.draw(mood, u)
+        chosen = draws_all.draw(line_segment, u)
         like = chosen[np.repeat(np.cumsum(lengths) - lengths, lengths)]  # the anchor: the first line
-        kind = np.searchsorted(upto, rng.random(len(lines)), side="right")
-        kind[step == 0] = len(codes)
+        attribute = np.searchsorted(upto, rng.random(len(lines)), side="right")
+        attribute[step == 0] = len(codes)
         for number, blocks in enumerate(codes):
-            of_kind = np.flatnonzero(kind == number)
+            rows = np.flatnonzero(attribute == number)
             draws = _Draws(chance, on_sale, blocks)
-            chosen[of_kind] = draws.draw_like(mood[of_kind], like[of_kind], u_like[of_kind], rng)
+            chosen[rows] = draws.draw_like(line_segment[rows], like[rows], u_like[rows], rng)
         article[lines] = chosen
 
         first = np.flatnonzero(np.diff(visits.day[here], prepend=-1))
         offsets = np.append(0, np.cumsum(lengths))
         for begin, end in zip(first, np.append(first[1:], len(here)), strict=True):
             today = slice(offsets[begin], offsets[end])
-            past.revise(here[begin:end], lines[today], mood[today], anything, w, rng)
+            past.revise(here[begin:end], lines[today], line_segment[today], draws_all, w, rng)
     return article
 
 
-def _draw_rows(chances: npt.NDArray[np.float32], rng: np.random.Generator) -> Int64:
-    """``[n]`` one column drawn from each row of ``chances`` (``[n, k]``, rows add up to 1)."""
+def _draw_rows(chances: Float32, rng: np.random.Generator) -> Int64:
+    """``[n]`` one column drawn from each row of ``chances [n, k]``, whose rows sum to 1."""
     upto = np.cumsum(chances, axis=1, dtype=np.float64)
     draw = rng.random(len(chances)) * upto[:, -1]
     return (upto <= draw[:, None]).sum(axis=1).clip(max=chances.shape[1] - 1)
 
 
 def recall(age_days: npt.NDArray) -> Float64:
-    """How well a purchase of so many days ago is remembered."""
+    """The recall of a purchase ``age_days`` ago, from 1 down to 0."""
     return (1.0 + age_days / RECALL_DAYS) ** -RECALL_POWER
 
 
 class _Past:
-    """What customers bought before, and what it changes: new things wanted, old ones bought again."""
+    """Earlier purchases and their effect: owned articles are drawn again, and some are repurchased."""
 
     def __init__(self, visits: Visits, article: Int32, catalogue: Catalogue) -> None:
         self.visits, self.article, self.catalogue = visits, article, catalogue
         self.line_day = np.repeat(visits.day, np.diff(visits.lines))
         first_visit = np.searchsorted(visits.customer, visits.customer, side="left")
-        self.first_line = visits.lines[first_visit]  # of the customer of each visit
+        self.first_line = visits.lines[first_visit]  # first line of each visit's customer
 
     def revise(
-        self, today: Int64, lines: Int64, mood: Int64, anything: _Draws, week: int, rng: np.random.Generator
+        self, today: Int64, lines: Int64, line_segment: Int64, draws_all: _Draws, week: int, rng: np.random.Generator
     ) -> None:
-        """Revise the ``lines`` (of the visits ``today``, all of one day) in the light of the days before, in place."""
+        """Revise in place the ``lines`` of the visits ``today``, all of one day, by purchases of earlier days."""
         article, product, visits = self.article, self.catalogue.product, self.visits
         begin = self.first_line[today]
         length = visits.lines[today] - begin
@@ -188,11 +191,11 @@ class _Past:
 
         n_articles = len(product)
         owned = np.sort(np.repeat(np.arange(len(today)), length) * n_articles + bought)
-        doubtful = np.arange(len(lines))
+        pending = np.arange(len(lines))
         for _ in range(TRIES):
-            key = which[doubtful] * n_articles + article[lines[doubtful]]
-            doubtful = doubtful[owned[np.minimum(np.searchsorted(owned, key), len(owned) - 1)] == key]
-            article[lines[doubtful]] = anything.draw(mood[doubtful], rng.random(len(doubtful)))
+            key = which[pending] * n_articles + article[lines[pending]]
+            pending = pending[owned[np.minimum(np.searchsorted(owned, key), len(owned) - 1)] == key]
+            article[lines[pending]] = draws_all.draw(line_segment[pending], rng.random(len(pending)))
 
         appeal = self.catalogue.log_appeal[week]
         age = visits.day[today[0]] - self.line_day[past]
@@ -203,9 +206,9 @@ class _Past:
         remembered = upto[stop] - upto[start]
         chance = REPURCHASE * remembered / (remembered + RECALL_HALF)
         again = np.flatnonzero(rng.random(len(lines)) < chance[which])
-        whose = which[again]
-        target = upto[start[whose]] + rng.random(len(again)) * remembered[whose]
-        at = np.clip(np.searchsorted(upto, target, side="right") - 1, start[whose], stop[whose] - 1)
+        visit = which[again]
+        target = upto[start[visit]] + rng.random(len(again)) * remembered[visit]
+        at = np.clip(np.searchsorted(upto, target, side="right") - 1, start[visit], stop[visit] - 1)
         same = bought[at]
         variant = rng.random(len(again)) < VARIANT
         same[variant] = _variants(same[variant], product, appeal, rng)
@@ -213,8 +216,8 @@ class _Past:
 
 
 def _variants(bought: Int32, product: Int32, appeal: npt.NDArray, rng: np.random.Generator) -> Int32:
-    """For each article a variant of its product that is on sale, drawn by appeal (perhaps the article itself)."""
-    # Products are neighbours in the table, because articles are sorted by id and the id begins with the product.
+    """``[n]`` a variant of each product that is on sale, drawn by appeal; it may be the article itself."""
+    # The variants of a product are adjacent, because articles are sorted by id and the id begins with the product.
     upto = np.cumsum(np.exp(appeal, dtype=np.float64))
     begin = np.searchsorted(product, product[bought])
     end = np.searchsorted(product, product[bought], side="right")

@@ -207,9 +207,7 @@ _COLUMNS += ["articles", "sales", "price", "types"]
 
 def departments() -> pd.DataFrame:
     """One row per department, with the columns of ``_COLUMNS``; ``types`` is text such as ``"258:68 253:32"``."""
-    return parse_table(_TABLE, _COLUMNS).astype(
-        {"department_name": str, "types": str, "articles": float, "sales": float}
-    )
+    return parse_table(_TABLE, _COLUMNS)
 
 
 def product_types(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,14 +1,13 @@
-"""Preferences: the segments that shoppers move between, and what each segment likes.
+"""Preferences: the segments of customers, and the articles that each segment likes.
 
-A visit is made in the mood of one of ``N_SEGMENTS`` segments. With traits x of the customer (customers.py),
+Every visit belongs to one of ``N_SEGMENTS`` segments. With the traits x of the customer (customers.py),
 
     P(segment z | customer)      = softmax_z( bias[z] + x . attraction[:, z] )
     P(article a | segment z, week) = softmax_a( liking[z, a] + log_appeal[week, a] )    over the articles on sale
 
-so a customer's probability of an article is a mixture of softmaxes: no single dot product writes it down, yet it is
-exact, and a table per week and segment is all that drawing from it needs. The liking of a segment for an article
-adds up style, section, department, garment group, type, colour, part of the shop, and how far the price is from the one
-it favours.
+so a customer's probability of an article is a mixture of softmaxes. A single dot product cannot express it, yet it is
+exact, and drawing from it needs only one table per week and segment. The liking of a segment for an article is a sum
+over style, section, department, garment group, type, colour, index group, and the distance to the preferred price.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.arrays import Float32, Float64
-from hm_utils.sample import customers as people
 from hm_utils.sample import departments as department_data
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.catalogue import Catalogue
+from hm_utils.sample.customers import N_INDEX_GROUPS, N_STYLE_TRAITS
 
 N_SEGMENTS = 64
-# Segments a part of the shop is home to, and its share of all sales (the last week of the real data).
-_WORLDS = {1: (36, 0.626), 2: (15, 0.243), 3: (5, 0.057), 4: (4, 0.020), 26: (4, 0.055)}
+# By index group: number of segments, and share of all sales (in the last week of the real data).
+_INDEX_GROUPS = {1: (36, 0.626), 2: (15, 0.243), 3: (5, 0.057), 4: (4, 0.020), 26: (4, 0.055)}
 _AGE_CENTRES = {1: (38, 11), 2: (23, 5), 3: (33, 9), 4: (35, 4), 26: (30, 8)}  # mean and spread over the segments
 
-# What a liking is made of.
-STYLE, SECTION, DEPARTMENT, GARMENT, TYPE, COLOUR, WORLD, PRICE = 5.0, 1.0, 0.5, 0.7, 0.4, 0.5, 1.8, 0.6
-CONCENTRATION = 4.0  # how strongly traits decide the segment: higher means fewer segments a customer
-_AGE_WIDTH = 7.5  # years; segments attract people around their age
+# Scales of the parts of a liking.
+STYLE, SECTION, DEPARTMENT, GARMENT, TYPE, COLOUR, INDEX_GROUP, PRICE = 5.0, 1.0, 0.5, 0.7, 0.4, 0.5, 1.8, 0.6
+CONCENTRATION = 4.0  # effect of traits on the segment: higher means fewer segments per customer
+_AGE_WIDTH = 7.5  # years; segments attract customers around their age
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """See the module's formulas (t traits, z segments, a articles).
+    """The parameters of the formulas above (t traits, z segments, a articles).
 
     Attributes:
-        attraction: ``[t, z]`` float32.
-        bias: ``[z]`` float32.
-        liking: ``[z, a]`` float32.
+        attraction: ``[t, z]``.
+        bias: ``[z]``.
+        liking: ``[z, a]``.
     """
 
     attraction: Float32
@@ -51,7 +50,7 @@ class Preferences:
     liking: Float32
 
     def segments(self, traits: Float32) -> Float32:
-        """``[n, z]`` probability of each segment for customers with ``traits`` (``[n, t]``)."""
+        """``[n, z]`` probability of each segment for customers with ``traits [n, t]``."""
         return softmax(traits @ self.attraction + self.bias)
 
 
@@ -62,34 +61,34 @@ def softmax(logits: Float32) -> Float32:
 
 
 def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Generator) -> tuple[Preferences, Float32]:
-    """Draw the segments, and fit their sizes, and the appeal of departments and colours, to the real shares of sales.
+    """Draw the segments. Fit their sizes and the appeal of departments and colours to the real shares of sales.
 
     Returns:
-        The tastes, and ``[a]`` what to add to every week's log appeal.
+        The preferences, and ``[a]`` the offset to add to every week's log appeal.
     """
-    world = np.repeat(list(_WORLDS), [n for n, _ in _WORLDS.values()])
+    index_group = np.repeat(list(_INDEX_GROUPS), [n for n, _ in _INDEX_GROUPS.values()])
     style = rng.dirichlet(np.full(len(voc.STYLES), 0.35), N_SEGMENTS)
-    # Half of a segment's pull on a customer is its style, half nothing that the catalogue shows.
+    # The attraction of a segment depends on its style, and on noise that no attribute of an article shows.
     pull = style - style.mean(axis=0) + 0.25 * rng.normal(size=style.shape)
     pull /= np.linalg.norm(pull, axis=1, keepdims=True)
     price = rng.normal(0, 1, N_SEGMENTS)
-    centre = np.array([rng.normal(*_AGE_CENTRES[w]) for w in world])
-    own = world[:, None] == np.array(list(_WORLDS))
+    centre = np.array([rng.normal(*_AGE_CENTRES[group]) for group in index_group])
+    own = index_group[:, None] == np.array(list(_INDEX_GROUPS))
     attraction = np.column_stack(
         [
             CONCENTRATION * pull,
             0.5 * CONCENTRATION * price,
             0.8 * CONCENTRATION * own,
-            10 * (centre - 36) / _AGE_WIDTH**2 / 1.0,
+            10 * (centre - 36) / _AGE_WIDTH**2,
         ]
     ).T
     target = rng.dirichlet(np.full(N_SEGMENTS, 4.0))
-    for group, (_, share) in _WORLDS.items():
-        target[world == group] *= share / target[world == group].sum()
+    for group, (_, share) in _INDEX_GROUPS.items():
+        target[index_group == group] *= share / target[index_group == group].sum()
     preferences = Preferences(
         attraction=attraction.astype(np.float32),
         bias=np.zeros(N_SEGMENTS, dtype=np.float32),
-        liking=_liking(catalogue, world, style, price, rng),
+        liking=_liking(catalogue, index_group, style, price, rng),
     )
     bias = _fit_bias(preferences, traits[:: max(1, len(traits) // 20_000)], target)
     preferences = Preferences(preferences.attraction, bias, preferences.liking)
@@ -97,21 +96,21 @@ def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Gener
 
 
 def _liking(
-    catalogue: Catalogue, world: npt.NDArray, style: Float64, price: Float64, rng: np.random.Generator
+    catalogue: Catalogue, index_group: npt.NDArray, style: Float64, price: Float64, rng: np.random.Generator
 ) -> Float32:
-    """``[z, a]``."""
+    """``[z, a]`` liking of each segment for each article."""
     table = catalogue.table
 
     def by(column: str, scale: float) -> Float64:
-        """A taste of each segment for each value of a column."""
+        """``[z, a]`` a random liking of each segment for each value of a column."""
         codes, values = pd.factorize(table[column], sort=True)
         return scale * rng.normal(size=(N_SEGMENTS, len(values)))[:, codes]
 
     liking = STYLE * (style @ catalogue.styles.T)
     liking += by("section_no", SECTION) + by("department_no", DEPARTMENT) + by("garment_group_no", GARMENT)
     liking += by("product_type_no", TYPE) + by("perceived_colour_master_id", COLOUR)
-    liking += WORLD * (world[:, None] == table["index_group_no"].to_numpy())
-    # Prices within a department are what a segment is choosy about: socks are cheap for everyone.
+    liking += INDEX_GROUP * (index_group[:, None] == table["index_group_no"].to_numpy())
+    # The preferred price is relative to the department: socks are cheap for every segment.
     typical = department_data.departments()["price"].to_numpy()[catalogue.department]
     gap = np.log(catalogue.price / typical) / 0.4 - price[:, None]
     liking -= 0.5 * PRICE * np.minimum(gap**2, 9)
@@ -119,7 +118,7 @@ def _liking(
 
 
 def _fit_bias(preferences: Preferences, traits: Float32, target: Float64) -> Float32:
-    """The bias that makes the average customer's segments equal to ``target``."""
+    """``[z]`` the bias with which the mean probabilities of the segments equal ``target``."""
     bias = np.log(target)
     for _ in range(30):
         share = softmax(traits @ preferences.attraction + bias.astype(np.float32)).mean(axis=0)
@@ -128,30 +127,30 @@ def _fit_bias(preferences: Preferences, traits: Float32, target: Float64) -> Flo
 
 
 def _fit_appeal(catalogue: Catalogue, liking: Float32, segments: Float64) -> Float32:
-    """``[a]`` a number a department, one a colour, one a part of the shop: they bring sales near to the real shares."""
-    rooms, colours = department_data.departments(), voc.colours()
+    """``[a]`` the sum of offsets per department, colour and index group that bring sales near the real shares."""
+    departments, colours = department_data.departments(), voc.colours()
     colour = pd.Index(colours["code"]).get_indexer(pd.Index(catalogue.table["colour_group_code"]))
-    margins = [(catalogue.department, rooms["sales"].to_numpy(), 2.0), (colour, colours["sales"].to_numpy(), 1.5)]
     offset = np.zeros(len(colour))
-    # Half of the weight for the last weeks, the time that the real figures are of, half for the whole log.
-    weeks = [
-        *catalogue.log_appeal[:: -max(1, len(catalogue.log_appeal) // 8)],
-        *catalogue.log_appeal[-4:],
-        *catalogue.log_appeal[-4:],
+    # Half of the weight is on the last four weeks (the real figures are recent), half on the whole log.
+    log_appeal = catalogue.log_appeal
+    weeks = [*log_appeal[:: -max(1, len(log_appeal) // 8)], *log_appeal[-4:], *log_appeal[-4:]]
+    group = pd.Index(list(_INDEX_GROUPS)).get_indexer(pd.Index(catalogue.table["index_group_no"]))
+    margins = [  # group of each article, target shares, limit of a step
+        (catalogue.department, departments["sales"].to_numpy(), 2.0),
+        (colour, colours["sales"].to_numpy(), 1.5),
+        (group, np.array([share for _, share in _INDEX_GROUPS.values()]), 2.0),
     ]
-    group = pd.Index(list(_WORLDS)).get_indexer(pd.Index(catalogue.table["index_group_no"]))
-    margins.append((group, np.array([share for _, share in _WORLDS.values()]), 2.0))
     for codes, rates, limit in margins * 6:
         sold = np.full(len(rates), 1e-6)
         for appeal in weeks:
             on_sale = np.flatnonzero(np.isfinite(appeal))
             shares = softmax(liking[:, on_sale] + (appeal + offset).astype(np.float32)[on_sale])
             sold += np.bincount(codes[on_sale], weights=segments @ shares, minlength=len(rates)) / len(weeks)
-        # One with next to nothing on sale cannot reach its share: the limit keeps it from trying.
+        # The limit bounds each step, because a group with almost nothing on sale cannot reach its share.
         offset += 0.8 * np.clip(np.log((rates / rates.sum() + 1e-6) / sold), -limit, limit)[codes]
     return offset.astype(np.float32)
 
 
-assert len(_WORLDS) == people.N_INDEX_GROUPS
-assert sum(n for n, _ in _WORLDS.values()) == N_SEGMENTS
-assert len(voc.STYLES) == people.N_STYLE_TRAITS
+assert len(_INDEX_GROUPS) == N_INDEX_GROUPS
+assert sum(n for n, _ in _INDEX_GROUPS.values()) == N_SEGMENTS
+assert len(voc.STYLES) == N_STYLE_TRAITS

@@ -1,10 +1,10 @@
-"""A synthetic H&M: articles, customers and purchases at any size, in the real schema, with their ground truth.
+"""A synthetic H&M: articles, customers and purchases of any size, in the real schema, with their ground truth.
 
     sample = generate("tiny", seed=1)      # tables in memory
-    write_sample("data/sample")            # Kaggle's three files, and truth/ beside them
+    write_sample("data/sample")            # Kaggle's three files, and truth/
 
-How customers choose is said in :mod:`.behaviour` and :mod:`.preferences`; which figures of
-the real data the result is held to, in tests/test_sample.py.
+The choice model is described in :mod:`.behaviour` and :mod:`.preferences`. tests/sample/test_sample.py has the figures
+of the real data that the sample is calibrated to.
 """
 
 from hm_utils.sample.files import write_sample

@@ -1,10 +1,8 @@
-"""Write a sample as Kaggle's three CSV files, with its truth beside them."""
+"""Write a sample as Kaggle's three CSV files, together with its ground truth."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +10,26 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from tqdm import tqdm
 
+from hm_utils.files import atomic_replace
 from hm_utils.sample.sampling import DEFAULT_SEED, Sample, SampleSize, generate
 
-_CHUNK = 1_000_000  # transactions written at a time
+_CHUNK = 1_000_000  # transactions per write
 
 
 def write_sample(
     out_dir: Path | str, size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progress: bool = False
 ) -> Path:
-    """Make a sample and write it into ``out_dir``, replacing a sample that is there.
+    """Generate a sample and write it into ``out_dir``; a sample that exists there is replaced atomically.
 
-    ``articles.csv``, ``customers.csv``, ``transactions_train.csv`` are in Kaggle's format; ``truth/`` is what
-    :meth:`Truth.load` reads; ``sample.json`` says how it was made. All of it is written into a folder beside
-    ``out_dir``, which then takes its place by a rename: a folder with that name is a complete sample.
+    ``articles.csv``, ``customers.csv`` and ``transactions_train.csv`` are in Kaggle's format. :meth:`Truth.load` reads
+    ``truth/``. ``sample.json`` has the size and the seed.
 
     Returns:
         ``out_dir``.
 
     Raises:
         ValueError: for an unknown size.
-        FileExistsError: if ``out_dir`` holds something else than a sample.
+        FileExistsError: if ``out_dir`` is a file, or a folder with other content than a sample.
     """
     out_dir = Path(out_dir)
     if out_dir.exists() and not out_dir.is_dir():
@@ -39,14 +37,12 @@ def write_sample(
     if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / "sample.json").exists():
         raise FileExistsError(f"{out_dir} holds something that is not a sample: refusing to replace it")
     sample = generate(size, seed, progress)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
-    try:
-        work.chmod(0o755)
+    with atomic_replace(out_dir) as work:
+        work.mkdir()
         sample.articles.to_csv(work / "articles.csv", index=False)
         sample.customers.to_csv(work / "customers.csv", index=False)
         _write_transactions(sample, work / "transactions_train.csv", progress)
-        sample.truth.save(work / "truth")
+        sample.truth.save(work)
         facts = {
             "made_by": "hm_utils.sample",
             "seed": seed,
@@ -56,16 +52,11 @@ def write_sample(
             "transactions": len(sample.article),
         }
         (work / "sample.json").write_text(json.dumps(facts, indent=2))
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        work.replace(out_dir)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return out_dir
 
 
 def _write_transactions(sample: Sample, path: Path, progress: bool) -> None:
-    """By date, then customer, the pieces of a basket in the order in which they were drawn."""
+    """Write the transactions sorted by date, then customer; the pieces of a basket stay in the order of their draws."""
     order = np.argsort(sample.day, kind="stable")
     customer_ids = pa.array(sample.customers["customer_id"].astype(object), type=pa.string())
     article_ids = pa.array(sample.articles["article_id"].astype(object), type=pa.string())
@@ -75,7 +66,7 @@ def _write_transactions(sample: Sample, path: Path, progress: bool) -> None:
         file.write(b"t_dat,customer_id,article_id,price,sales_channel_id\n")
         for start in range(0, len(order), _CHUNK):
             rows = order[start : start + _CHUNK]
-            # The price is a float32: written with the digits of its float64, rounded, it reads back the same.
+            # The float32 price is written as a rounded float64, which reads back as the same float32.
             columns = [
                 dates.take(pa.array(sample.day[rows])),
                 customer_ids.take(pa.array(sample.customer[rows])),

@@ -1,14 +1,14 @@
-"""Putting a sample together: sizes, the tables in memory, and ``generate``."""
+"""Sizes of samples, the tables in memory, and ``generate``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.arrays import Float32, Int32
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.sample.assortment import LAST_DATE
 from hm_utils.sample.behaviour import choose_articles
@@ -23,7 +23,7 @@ DEFAULT_SEED = 20200922
 
 @dataclass(frozen=True)
 class SampleSize:
-    """How large a sample is. The log ends on 2020-09-22; a customer buys as often however long it is."""
+    """The size of a sample. The log ends on 2020-09-22. Purchases per customer do not depend on ``days``."""
 
     customers: int
     articles: int
@@ -52,33 +52,19 @@ class Sample:
         customers: ``customers.csv``, sorted by ``customer_id``.
         customer, article: ``[n]`` row of each transaction in those tables; sorted by customer, then day.
         day: ``[n]`` days since the first date of the log.
-        price: ``[n]``.
+        price: ``[n]`` price paid, in the unit of the real data.
         channel: ``[n]`` 1 store, 2 online.
-        truth: what made it.
+        truth: the probabilities that generated it.
     """
 
     articles: pd.DataFrame
     customers: pd.DataFrame
-    customer: npt.NDArray[np.int32]
-    article: npt.NDArray[np.int32]
+    customer: Int32
+    article: Int32
     day: npt.NDArray[np.int16]
-    price: npt.NDArray[np.float32]
+    price: Float32
     channel: npt.NDArray[np.int8]
     truth: Truth
-
-    @cached_property
-    def transactions(self) -> pd.DataFrame:
-        """``transactions_train.csv``, sorted by date, then customer; the two ids are categoricals."""
-        order = np.argsort(self.day, kind="stable")
-        return pd.DataFrame(
-            {
-                "t_dat": (self.truth.first_date + self.day[order].astype(int)).astype("datetime64[s]"),
-                "customer_id": pd.Categorical.from_codes(self.customer[order], pd.Index(self.customers["customer_id"])),
-                "article_id": pd.Categorical.from_codes(self.article[order], pd.Index(self.articles["article_id"])),
-                "price": self.price[order],
-                "sales_channel_id": self.channel[order],
-            }
-        )
 
     def log(self) -> PurchaseLog:
         """The transactions as a purchase log."""
@@ -94,28 +80,22 @@ class Sample:
         return PurchaseLog.from_transactions(table, len(self.customers), len(self.articles))
 
 
-def resolve_size(size: str | SampleSize) -> SampleSize:
-    """The numbers that a name stands for."""
-    if isinstance(size, SampleSize):
-        return size
-    if size not in SIZES:
-        raise ValueError(f"unknown sample size {size!r}: use one of {', '.join(SIZES)}, or a SampleSize")
-    return SIZES[size]
-
-
 def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progress: bool = False) -> Sample:
-    """Make a sample. The same size and seed give the same sample.
+    """Generate a sample. The same size and seed give the same sample.
 
     Args:
-        size: a name in ``SIZES``, or numbers of your own.
+        size: a name in ``SIZES``, or a custom size.
         seed: any whole number from 0.
         progress: show progress bars.
 
     Raises:
-        ValueError: for a name that is not in ``SIZES``.
+        ValueError: if the name is not in ``SIZES``.
     """
-    size = resolve_size(size)
-    # One stream a part: a change in one part leaves the draws of the others as they were.
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise ValueError(f"unknown sample size {size!r}: use one of {', '.join(SIZES)}, or a SampleSize")
+        size = SIZES[size]
+    # One stream of random numbers per part, so that a change in one part does not change the draws of the others.
     streams = [np.random.default_rng([seed, part]) for part in range(6)]
     catalogue = make_catalogue(size.articles, size.days, streams[0])
     customers = make_customers(size.customers, streams[1])
@@ -125,8 +105,9 @@ def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progre
     lines = choose_articles(visits, catalogue, preferences, customers, streams[4], progress)
 
     pieces = visits.quantity
-    visit = np.repeat(visits.line_visit(), pieces)
-    paid = paid_prices(lines, visits.day[visits.line_visit()], catalogue, streams[5])
+    line_visit = np.repeat(np.arange(len(visits.customer), dtype=np.int32), np.diff(visits.lines))
+    visit = np.repeat(line_visit, pieces)
+    paid = paid_prices(lines, visits.day[line_visit], catalogue, streams[5])
     return Sample(
         articles=catalogue.table,
         customers=customers.table,

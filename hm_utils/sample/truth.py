@@ -1,11 +1,11 @@
-"""The sample's own truth: the probability that what a customer buys on a day is each article.
+"""The ground truth of a sample: the probability that a piece bought by a customer on a day is a given article.
 
-It is exact for the model that made the sample (behaviour.py). On a day, for a customer who comes,
+It is exact for the choice model of the sample (behaviour.py). For a visit of a customer on a day,
 
-    P(a) = (1 - r) * sum_z P(z | customer) P(a | z, week) new(a, z)  +  r * P(a is what they buy again)
+    P(a) = (1 - r) * sum_z P(z | customer) P(a | z, week) new(a, z)  +  r * P(a | repurchase)
 
-where r is the chance of a repurchase, given what they bought strictly before that day. With O the probability under z
-of the articles they own, and T the tries at finding another, new(a, z) is O^T for an article that they own, and
+where r is the probability of a repurchase, given the purchases strictly before that day. With O the probability under z
+of the owned articles, and T the number of tries to draw another, new(a, z) is O^T for an owned article and
 1 + O + ... + O^T for any other.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.arrays import Bool, Float32, Int32, Int64
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
@@ -33,15 +33,15 @@ _ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product")
 
 @dataclass(frozen=True)
 class _Today:
-    """What is on sale on a day: m articles, and what does not depend on who comes.
+    """The m articles on sale on a day, and the values that do not depend on the customer.
 
     Attributes:
         day: days since the truth's ``first_date``.
         articles: ``[m]`` article rows.
-        column: ``[articles]`` place of each article among these, -1 where it is not on sale.
-        chances: ``[z, m]`` of each under the moods z.
-        product: ``[m]`` numbers of their products, from 0 without a gap.
-        pull: ``[m]`` each article's share of its product's appeal.
+        column: ``[articles]`` position of each article in ``articles``, -1 if it is not on sale.
+        chances: ``[z, m]`` probability of each article under the segments z.
+        product: ``[m]`` product numbers, from 0 without gaps.
+        appeal_share: ``[m]`` share of each article in the appeal of its product.
     """
 
     day: int
@@ -49,12 +49,12 @@ class _Today:
     column: Int64
     chances: Float32
     product: Int64
-    pull: Float32
+    appeal_share: Float32
 
 
 @dataclass(frozen=True)
 class _Past:
-    """``owned [n, m]`` 0 or 1; ``chance [n, 1]`` of a repurchase, and ``again [n, m]`` of what, of those on sale."""
+    """``owned [n, m]`` 0 or 1, ``chance [n, 1]`` of a repurchase, and ``again [n, m]`` probabilities of its article."""
 
     owned: Float32
     chance: Float32
@@ -63,13 +63,13 @@ class _Past:
 
 @dataclass(frozen=True)
 class Truth:
-    """What it takes to know every probability. Customers and articles are rows of the sorted tables.
+    """The parameters of every probability. Customers and articles are rows of the sorted tables.
 
     Attributes:
         traits: ``[customers, t]``.
         attraction, bias, liking: see :class:`hm_utils.sample.preferences.Preferences`.
         log_appeal: ``[weeks, articles]``, minus infinity when not on sale.
-        product: ``[articles]``.
+        product: ``[articles]`` product numbers.
         first_date: date of day 0.
         days: length of the log.
     """
@@ -87,21 +87,24 @@ class Truth:
     def n_articles(self) -> int:
         return self.log_appeal.shape[1]
 
-    def on_sale(self, day: int) -> npt.NDArray[np.bool_]:
+    def on_sale(self, day: int) -> Bool:
         """``[articles]`` whether each article is on sale on the day."""
         return np.isfinite(self._appeal(day))
 
     def probabilities(self, customers: npt.ArrayLike, day: int, log: PurchaseLog | None) -> Float32:
-        """The probability of each article being what a customer buys, if they come on ``day``.
+        """The probability of each article for a piece bought by a customer on ``day``.
 
         Args:
             customers: ``[n]`` customer rows.
             day: days since the truth's ``first_date``.
-            log: the purchases that histories are read from, strictly before ``day``; its own day 0 may be another
-                date. None for customers without any: taste alone.
+            log: the source of the histories, of which only purchases strictly before ``day`` are used. Its own day 0
+                may be another date. None means without histories: by preference alone.
 
         Returns:
-            ``[n, articles]`` float32, rows adding up to 1.
+            ``[n, articles]``, rows sum to 1.
+
+        Raises:
+            ValueError: if the day is outside the sample.
         """
         customers, today = np.asarray(customers), self._today(day)
         result = np.zeros((len(customers), self.n_articles), dtype=np.float32)
@@ -109,15 +112,15 @@ class Truth:
         return result
 
     def _chances(self, customers: npt.NDArray, today: _Today, log: PurchaseLog | None) -> Float32:
-        """``[n, m]`` :meth:`probabilities` of what is on sale; the others are 0."""
-        moods = Preferences(self.attraction, self.bias, self.liking).segments(self.traits[customers])
+        """``[n, m]`` :meth:`probabilities` of the articles on sale; those of other articles are 0."""
+        segments = Preferences(self.attraction, self.bias, self.liking).segments(self.traits[customers])
         if log is None:
-            return moods @ today.chances
+            return segments @ today.chances
         past = self._past(customers, today, log)
         known = np.minimum(past.owned @ today.chances.T, 1.0)  # [n, z]
         last = known**behaviour.TRIES
         tries = sum((known**i for i in range(1, behaviour.TRIES)), start=np.ones_like(known))
-        new = ((moods * tries) @ today.chances) * (1 - past.owned) + (moods * last) @ today.chances
+        new = ((segments * tries) @ today.chances) * (1 - past.owned) + (segments * last) @ today.chances
         return (1 - past.chance) * new + past.chance * past.again
 
     def _today(self, day: int) -> _Today:
@@ -126,10 +129,10 @@ class Truth:
         column = np.full(self.n_articles, -1)
         column[articles] = np.arange(len(articles))
         product = np.unique(self.product[articles], return_inverse=True)[1]
-        pull = np.exp(appeal[articles], dtype=np.float64)
-        pull /= np.bincount(product, pull)[product]
+        appeal_share = np.exp(appeal[articles], dtype=np.float64)
+        appeal_share /= np.bincount(product, appeal_share)[product]
         chances = softmax(self.liking[:, articles] + appeal[articles])
-        return _Today(day, articles, column, chances, product, pull.astype(np.float32))
+        return _Today(day, articles, column, chances, product, appeal_share.astype(np.float32))
 
     def _appeal(self, day: int) -> Float32:
         if not 0 <= day < self.days:
@@ -137,32 +140,33 @@ class Truth:
         return self.log_appeal[int(week_of(day, self.days))]
 
     def _past(self, customers: npt.NDArray, today: _Today, log: PurchaseLog) -> _Past:
-        """What the purchases before the day say."""
+        """The effect of the purchases before the day."""
         n, m = len(customers), len(today.articles)
         day = today.day - int((log.first_date - self.first_date).astype(int))
         begin = log.offsets[customers]
         length = log.history_ends(customers, day) - begin
         rows = spans(begin, length)
-        who, bought = np.repeat(np.arange(n), length), today.column[log.article[rows]]
-        there = bought >= 0
-        rows, who, bought = rows[there], who[there], bought[there]
+        customer, bought = np.repeat(np.arange(n), length), today.column[log.article[rows]]
+        on_sale = bought >= 0
+        rows, customer, bought = rows[on_sale], customer[on_sale], bought[on_sale]
         owned = np.zeros((n, m), dtype=np.float32)
-        owned[who, bought] = 1
+        owned[customer, bought] = 1
 
         weight = behaviour.recall(day - log.day[rows].astype(np.int64))
-        total = np.bincount(who, weight, minlength=n)
+        total = np.bincount(customer, weight, minlength=n)
         chance = behaviour.REPURCHASE * total / (total + behaviour.RECALL_HALF)
-        weight /= np.maximum(total, 1e-300)[who]
-        itself = np.bincount(who * m + bought, weight, minlength=n * m).reshape(n, m)
+        weight /= np.maximum(total, 1e-300)[customer]
+        itself = np.bincount(customer * m + bought, weight, minlength=n * m).reshape(n, m)
         n_products = int(today.product.max(initial=-1)) + 1
-        family = np.bincount(who * n_products + today.product[bought], weight, minlength=n * n_products)
-        variants = family.astype(np.float32).reshape(n, n_products)[:, today.product] * today.pull
+        of_product = np.bincount(customer * n_products + today.product[bought], weight, minlength=n * n_products)
+        variants = of_product.astype(np.float32).reshape(n, n_products)[:, today.product] * today.appeal_share
         again = (1 - behaviour.VARIANT) * itself.astype(np.float32) + np.float32(behaviour.VARIANT) * variants
         return _Past(owned, chance.astype(np.float32)[:, None], again.astype(np.float32))
 
     def save(self, directory: Path) -> None:
-        """Write one ``.npy`` an array and ``truth.json``."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """Write ``truth/`` into the sample's folder: one ``.npy`` per array, and ``truth.json``."""
+        directory = directory / "truth"
+        directory.mkdir(parents=True)
         for name in _ARRAYS:
             np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
         facts = {"first_date": str(self.first_date), "days": self.days}
@@ -170,34 +174,31 @@ class Truth:
 
     @classmethod
     def load(cls, directory: Path) -> Truth:
-        """Read what :meth:`save` wrote; ``directory`` is the ``truth`` folder, or the sample's that holds it.
+        """Read the truth that :meth:`save` wrote into the sample's folder.
 
         Raises:
-            FileNotFoundError: if there is no truth there (real data has none).
+            FileNotFoundError: if the folder has no truth (real data has none).
         """
-        directory = Path(directory)
-        if (directory / "truth" / "truth.json").exists():
-            directory = directory / "truth"
-        if not (directory / "truth.json").exists():
+        if not (directory / "truth" / "truth.json").exists():
             raise FileNotFoundError(f"no ground truth in {directory}: only a generated sample has one")
-        facts = json.loads((directory / "truth.json").read_text())
-        arrays = {name: np.load(directory / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+        facts = json.loads((directory / "truth" / "truth.json").read_text())
+        arrays = {name: np.load(directory / "truth" / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
         return cls(**arrays, first_date=np.datetime64(facts["first_date"]), days=facts["days"])
 
 
 class NoTruthError(RuntimeError):
-    """There is no ground truth of this data; the message says why, in one line."""
+    """The data has no ground truth; the message gives the reason in one line."""
 
 
 def truth_of(data_dir: Path, raw_fingerprint: str) -> Truth:
-    """The truth beside the raw tables, if these are the ones that the preprocessed data was made from.
+    """The truth of the sample in ``data_dir``, if its tables are the ones that were preprocessed.
 
     Args:
         data_dir: folder of the raw tables.
-        raw_fingerprint: of the tables that were preprocessed, from the preprocessed folder's manifest.
+        raw_fingerprint: fingerprint of the preprocessed tables, from the manifest of the preprocessed folder.
 
     Raises:
-        NoTruthError: no truth there (real data has none), or it is that of other tables.
+        NoTruthError: if the folder has no truth (real data has none), or has other tables.
     """
     try:
         truth = Truth.load(data_dir)
@@ -210,17 +211,17 @@ def truth_of(data_dir: Path, raw_fingerprint: str) -> Truth:
 
 
 def oracle_ranking(truth: Truth, log: PurchaseLog, customers: npt.ArrayLike, as_of: int, k: int) -> Int32:
-    """The best ranking there is of what customers buy on day ``as_of`` (and, nearly, in the days after it).
+    """The best possible ranking of purchases on day ``as_of``, and nearly the best for the days after it.
 
     Args:
-        truth: the sample's truth.
-        log: the purchases; only those strictly before ``as_of`` are used.
+        truth: ground truth of the sample.
+        log: purchases, of which only those strictly before ``as_of`` are used.
         customers: ``[n]`` customer rows.
         as_of: days since the *log's* first date.
         k: length of the ranking.
 
     Returns:
-        ``[n, k]`` article rows, best first, padded with -1 where fewer are on sale.
+        ``[n, k]`` article rows, best first, padded with -1 if fewer than ``k`` are on sale.
     """
     customers = np.asarray(customers)
     today = truth._today(as_of + int((log.first_date - truth.first_date).astype(int)))

@@ -45,10 +45,6 @@ class Visits:
     lines: Int64
     quantity: npt.NDArray[np.int8]
 
-    def line_visit(self) -> Int32:
-        """``[l]`` the visit of each line."""
-        return np.repeat(np.arange(len(self.customer), dtype=np.int32), np.diff(self.lines))
-
 
 def spans(starts: Int64, lengths: Int64) -> Int64:
     """The concatenated ranges ``starts[i], ..., starts[i] + lengths[i] - 1``."""

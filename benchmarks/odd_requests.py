@@ -53,7 +53,7 @@ def odd_requests(customers: Sequence[str], articles: Sequence[str], seed: int = 
             text = text[: draw.randrange(len(text))]
         else:
             text[draw.randrange(len(text))] = draw.randrange(256)
-        return b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+        return b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(text), bytes(text))
 
     def get() -> bytes:
         word = quote(draw.choice(["dress", "black", "trouser", *GARBAGE]))

@@ -94,7 +94,7 @@ def hide_ids(categories: Tensor) -> Tensor:
 
 
 def hide_content(categories: Tensor) -> Tensor:
-    return torch.cat([categories[:, :ID_COLUMNS], torch.full_like(categories[:, ID_COLUMNS:], MISSING)], dim=1)
+    return F.pad(categories[:, :ID_COLUMNS], (0, categories.shape[1] - ID_COLUMNS), value=MISSING)
 
 
 def hide_identity_codes(items: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def hide_identity_codes(items: Tensor) -> Tensor:
 
 
 # The patches, in training and afterwards, and the fields of BatchMaker.
-ABLATIONS: dict[str, tuple[Sequence[Patch], Mapping[str, float]]] = {
+ABLATIONS: dict[str, tuple[Sequence[Patch], dict[str, Any]]] = {
     "without identity codes": ([blank(UserTower, "forward", items=hide_identity_codes)], {}),
     "without ids": ([blank(ItemTower, "forward", categories=hide_ids)], {}),
     "without categories and price": ([blank(ItemTower, "forward", categories=hide_content)], {}),
@@ -267,31 +267,29 @@ def peer_python() -> Path:
     return path
 
 
+def cells(frame: pd.DataFrame, spread: str, sign: str = "") -> dict[str, str]:
+    """Each column's mean ± its ``spread`` (a method of DataFrame), where there are several rows."""
+    means, spreads = frame.mean().to_dict(), frame.agg(spread).to_dict()
+    shown = {column: f"{mean:{sign}.4f}" if mean == mean else "–" for column, mean in means.items()}
+    more = len(frame) > 1
+    return {str(column): text + (f" ± {spreads[column]:.4f}" if more else "") for column, text in shown.items()}
+
+
 def comparison(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """A line a row: mean over the seeds ± their standard deviation, where there are several."""
-    lines = {}
-    for name, runs in rows.items():
-        means, spread = (pd.DataFrame(runs)[[*COLUMNS, "seconds"]].agg(how) for how in ("mean", "std"))
-        lines[name] = {
-            column: ("–" if np.isnan(means[column]) else f"{means[column]:.4f}")
-            + ("" if np.isnan(spread[column]) else f" ± {spread[column]:.4f}")
-            for column in means.index
-        }
+    """A line a row: mean over the seeds ± their standard deviation."""
+    lines = {name: cells(pd.DataFrame(runs)[[*COLUMNS, "seconds"]], "std") for name, runs in rows.items()}
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """A line an ablation: itself minus the whole model of the same seed, mean and standard error over its seeds."""
-    columns = [*COLUMNS, ALONE, *AS_IF_NEW]
-    whole = pd.DataFrame(list(rows[PUBLISHED])).set_index("seed")[columns]
-    lines = {}
-    for name in (name for name in ABLATIONS if name in rows):
-        without = pd.DataFrame(list(rows[name])).set_index("seed")[columns]
-        less = without - whole.loc[without.index]
-        mean, error = less.mean(), less.sem()  # nan for a single seed
-        lines[name] = {
-            column: f"{mean[column]:+.4f}" + (f" ± {error[column]:.4f}" if len(less) > 1 else "") for column in columns
-        }
+    """A line an ablation: itself minus the whole model of the same seed, mean ± standard error over its seeds."""
+    frames = {
+        name: pd.DataFrame(list(rows[name])).set_index("seed")[[*COLUMNS, ALONE, *AS_IF_NEW]]
+        for name in (PUBLISHED, *ABLATIONS)
+        if name in rows
+    }
+    whole = frames.pop(PUBLISHED)
+    lines = {name: cells(frame - whole.loc[frame.index], "sem", "+") for name, frame in frames.items()}
     return pd.DataFrame.from_dict(lines, orient="index")
 
 

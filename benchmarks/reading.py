@@ -26,7 +26,7 @@ import inspect
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -44,26 +44,22 @@ from hm_utils.files import resolve
 
 FILES = ("articles.csv", "customers.csv", "transactions_train.csv")
 RAY_PARTS = 16  # files of purchases
+COUNTS = ("customers", "articles", "purchases", "training purchases", "examples", "negatives")
 
 Integers = npt.NDArray[np.integer]
 Settings = dict[str, Any]
 
 
 class Clock:
-    """Wall seconds of one stage after another."""
+    """Wall seconds of reading and of the rest."""
 
     def __init__(self) -> None:
-        self.stages: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self.start = self.read = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
-        """The stage ends now, and the next begins."""
-        now = time.perf_counter()
-        self.stages[f"{stage}, s"], self._last = now - self._last, now
-
-    def run(self, counts: Mapping[str, int], **facts: Any) -> Run:
-        seconds = sum(self.stages.values())
-        return {"seconds": seconds, **self.stages, "counts": dict(counts), **facts}
+    def run(self) -> Run:
+        end = time.perf_counter()
+        stages = {"reading, s": self.read - self.start, "the rest, s": end - self.read}
+        return {"seconds": end - self.start, **stages}
 
 
 def ours(folder: Path, out: Path, settings: Settings, workers: int = 0) -> Run:
@@ -78,19 +74,15 @@ def ours(folder: Path, out: Path, settings: Settings, workers: int = 0) -> Run:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, object_store_memory=4 << 30)
     clock = Clock()
     tables = engine.read_raw(folder)
-    clock.lap("reading")
+    clock.read = time.perf_counter()
     data = engine.preprocess(tables, out / "preprocessed", **{name: settings[name] for name in names})
-    clock.lap("the rest")
+    run = clock.run()
     log, examples = data.log, data.training.examples
-    counts = {
-        "customers": log.n_customers,
-        "articles": log.n_articles,
-        "purchases": len(log),
-        "training purchases": int((log.day < data.split.train_end).sum()),
-        "examples": len(examples),
-        "negatives": 0 if examples.negatives is None else examples.negatives.size,
-    }
-    return clock.run(counts, files={name: entry["sha256"] for name, entry in data.manifest["files"].items()})
+    training = int((log.day < data.split.train_end).sum())
+    negatives = 0 if examples.negatives is None else examples.negatives.size
+    counts = (log.n_customers, log.n_articles, len(log), training, len(examples), negatives)
+    files = {name: entry["sha256"] for name, entry in data.manifest["files"].items()}
+    return {**run, "counts": dict(zip(COUNTS, counts, strict=True)), "files": files}
 
 
 def in_parts(folder: Path, out: Path) -> Path:
@@ -109,16 +101,15 @@ def in_parts(folder: Path, out: Path) -> Path:
 
 
 def draw_negatives(
-    days: Integers, weeks: Integers, articles: Integers, per_positive: int, seed: int,
-    bought: Callable[[Integers], Integers],
-) -> Integers:  # fmt: skip
+    columns: Sequence[Any], per_positive: int, seed: int, bought: Callable[[Integers], Integers]
+) -> Integers:
     """``[n, per_positive]`` articles on sale in each example's week; a bought one is drawn once more.
 
     Args:
-        days: ``[n]`` of the examples.
-        weeks, articles: distinct pairs on sale, in order of week.
+        columns: days ``[n]`` of the examples; weeks and articles on sale, distinct pairs in order of week.
         bought: from ``[n x per_positive]`` articles, the places of those that the example's customer had bought.
     """
+    days, weeks, articles = (column.to_numpy() for column in columns)
     rng, sizes = np.random.default_rng(seed), np.bincount(weeks)
     starts = np.cumsum(sizes) - sizes
     asked = np.repeat(days // 7, per_positive)
@@ -157,7 +148,7 @@ def with_pandas(folder: Path, out: Path, settings: Settings, encoder: str, engin
     customers = customers.sort_values("customer_id", ignore_index=True)
     log["customer"] = row_numbers(log.pop("customer_id"), customers["customer_id"])
     log["article"] = row_numbers(log.pop("article_id"), articles["article_id"])
-    clock.lap("reading")
+    clock.read = time.perf_counter()
 
     dates = log.pop("t_dat")
     log["day"] = (dates - dates.min()).dt.days.astype(np.int16)
@@ -179,17 +170,17 @@ def with_pandas(folder: Path, out: Path, settings: Settings, encoder: str, engin
     pairs = pd.unique(train["customer"].astype(np.int64) * len(articles) + train["article"])
     per_positive = settings["negatives_per_positive"]
     buyers = np.repeat(examples["customer"].to_numpy(np.int64), per_positive) * len(articles)
+    columns = (examples["day"], sold["week"], sold["article"])
     negatives = draw_negatives(
-        *(column.to_numpy() for column in (examples["day"], sold["week"], sold["article"])), per_positive,
-        settings["seed"], lambda drawn: np.flatnonzero(pd.Series(buyers + drawn).isin(pairs)),
-    )  # fmt: skip
+        columns, per_positive, settings["seed"], lambda drawn: np.flatnonzero(pd.Series(buyers + drawn).isin(pairs))
+    )
     names = [f"negative_{number}" for number in range(per_positive)]
     examples = examples.join(pd.DataFrame(negatives, columns=names, index=examples.index))
     frames = {"articles": articles, "customers": customers, "log": log, "article_codes": article_codes}
     for name, frame in (frames | {"customer_codes": customer_codes, "examples": examples}).items():
         frame.to_parquet(out / f"{name}.parquet", index=False)
-    clock.lap("the rest")
-    return clock.run(counts_of(customers, articles, log, train, examples, negatives))
+    counts = [*map(len, (customers, articles, log, train, examples)), negatives.size]
+    return clock.run() | {"counts": dict(zip(COUNTS, counts, strict=True))}
 
 
 def with_polars(folder: Path, out: Path, settings: Settings) -> Run:
@@ -213,7 +204,7 @@ def with_polars(folder: Path, out: Path, settings: Settings) -> Run:
         .select("customer", "article", "t_dat", "price", "sales_channel_id")
         .collect(engine="streaming")
     )
-    clock.lap("reading")
+    clock.read = time.perf_counter()
 
     log = log.with_columns(day=(pl.col("t_dat") - pl.col("t_dat").min()).dt.total_days().cast(pl.Int16)).drop("t_dat")
     log = log.sort("customer", "day")
@@ -239,20 +230,14 @@ def with_polars(folder: Path, out: Path, settings: Settings) -> Run:
         found: Integers = pairs.join(train, on=["customer", "article"], how="semi")["place"].to_numpy()
         return found
 
-    columns = (column.to_numpy() for column in (examples["day"], sold["week"], sold["article"]))
-    negatives = draw_negatives(*columns, per_positive, settings["seed"], bought)
+    columns = (examples["day"], sold["week"], sold["article"])
+    negatives = draw_negatives(columns, per_positive, settings["seed"], bought)
     examples = examples.with_columns(pl.Series("negatives", negatives))
     frames = {"articles": articles, "customers": customers, "log": log, "article_codes": article_codes}
     for name, frame in (frames | {"customer_codes": customer_codes, "examples": examples}).items():
         frame.write_parquet(out / f"{name}.parquet")
-    clock.lap("the rest")
-    return clock.run(counts_of(customers, articles, log, train, examples, negatives))
-
-
-def counts_of(*frames: Any) -> dict[str, int]:
-    *tables, negatives = frames
-    names = ("customers", "articles", "purchases", "training purchases", "examples")
-    return dict(zip(names, map(len, tables), strict=True)) | {"negatives": negatives.size}
+    counts = [*map(len, (customers, articles, log, train, examples)), negatives.size]
+    return clock.run() | {"counts": dict(zip(COUNTS, counts, strict=True))}
 
 
 # The part of each row, its function with further arguments, and the package that it needs.

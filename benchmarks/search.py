@@ -108,8 +108,9 @@ def faiss_of(kind: str, size: int, vectors: Float32, queries: Float32, target: f
         found: Ids = index.search(query[None], K)[1][0]
         return found
 
-    sweeps = {"Flat": [[()]], "IVF": [steps(1, getattr(index, "nlist", 1))], "HNSW": [graph_steps(vectors)]}
-    return Built(ask, sweeps[kind])
+    if kind == "Flat":
+        return Built(ask)
+    return Built(ask, [steps(1, index.nlist) if kind == "IVF" else graph_steps(vectors)])
 
 
 def graph_steps(vectors: Float32) -> list[tuple[int]]:
@@ -197,7 +198,9 @@ def choose(
 def compare(vectors: Float32, queries: Float32, target: float, repeats: int, path: Path | None = None) -> Run:
     """Build and time every row whose package is installed, in this process."""
     report: Run = {"machine": machine("torch", "numpy"), "missing": []}
-    recall, built, facts = recall_of(vectors, queries), {}, {}
+    recall = recall_of(vectors, queries)
+    built: dict[str, Built] = {}
+    facts: dict[str, Any] = {}
     for name, build in ROWS.items():
         start = time.perf_counter()
         try:

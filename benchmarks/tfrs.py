@@ -145,7 +145,7 @@ def run(folder: Path, seconds: float, threads: int, once: bool) -> dict[str, Any
     batch_size = min(settings["batch_size"], len(arrays["customer"]))
     ends: list[float] = []
 
-    class Clock(tf.keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+    class Clock(tf.keras.callbacks.Callback):  # type: ignore[name-defined]
         def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
             if batch + 1 >= WARM_UP:
                 ends.append(time.perf_counter())

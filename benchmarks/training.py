@@ -84,6 +84,16 @@ class Task:
     def config(self, data: Preprocessed) -> TowerConfig:
         return tower_config(data.training, **{name: self.parameters[name] for name in TOWER_SIZES})
 
+    def setup(self) -> Setup:
+        """As in notebook 03, with the caches filled that an epoch fills."""
+        torch.set_num_threads(self.threads)
+        data, settings = Preprocessed.load(self.folder), self.settings
+        inputs = training_inputs(data.log, data.training, settings)
+        for day in np.unique(data.training.examples.day).tolist():
+            inputs.state.as_of(day)
+        torch.manual_seed(settings.seed)
+        return Setup(TwoTower(self.config(data)).train(), inputs, settings)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -96,17 +106,6 @@ class Setup:
     @property
     def batches(self) -> BatchMaker:
         return self.inputs.batches
-
-    @classmethod
-    def of(cls, task: Task) -> Setup:
-        """As in notebook 03, with the caches filled that an epoch fills."""
-        torch.set_num_threads(task.threads)
-        data, settings = Preprocessed.load(task.folder), task.settings
-        inputs = training_inputs(data.log, data.training, settings)
-        for day in np.unique(data.training.examples.day).tolist():
-            inputs.state.as_of(day)
-        torch.manual_seed(settings.seed)
-        return cls(TwoTower(task.config(data)).train(), inputs, settings)
 
     def epochs(self) -> Iterator[Batch]:
         """Epoch after epoch, as training's first pass begins."""
@@ -145,13 +144,13 @@ def train_steps(setup: Setup, feed: Iterable[Batch], seconds: float, warm_up: in
 
 
 def ours(task: Task) -> Run:
-    setup = Setup.of(task)
+    setup = task.setup()
     with fast_matmul():
         return train_steps(setup, setup.epochs(), task.seconds)
 
 
 def ceiling(task: Task) -> Run:
-    setup = Setup.of(task)
+    setup = task.setup()
     made = list(islice(setup.epochs(), min(MADE_BEFORE, len(setup.batches))))
     with fast_matmul():
         return train_steps(setup, cycle(made), task.seconds)
@@ -257,7 +256,7 @@ def _seed_worker(worker: int) -> None:
 
 
 def dataloader(task: Task, workers: int, our_step: bool) -> Run:
-    setup = Setup.of(task)
+    setup = task.setup()
     collated, size = Collated(setup.batches, our_step), setup.settings.batch_size
     loader = DataLoader(
         ArrayDataset(setup.batches), size, shuffle=True, num_workers=workers, worker_init_fn=_seed_worker,
@@ -270,7 +269,7 @@ def dataloader(task: Task, workers: int, our_step: bool) -> Run:
 
 def naive(task: Task) -> Run:
     """Look single examples up for ``seconds``, then train on batches of them for a quarter as long."""
-    setup = Setup.of(task)
+    setup = task.setup()
     dataset, size, collated = ScanDataset(setup.batches), setup.settings.batch_size, Collated(setup.batches, False)
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
     items = [dataset[order[0]]]  # the warm-up

@@ -31,7 +31,7 @@ def task(tmp_path_factory) -> training.Task:
 
 @pytest.fixture
 def setup(task) -> training.Setup:
-    return training.Setup.of(task)
+    return task.setup()
 
 
 class ConstantDraws:
@@ -61,14 +61,14 @@ def test_every_row_is_measured_and_written(task, tmp_path, monkeypatch):
 def test_the_steps_are_those_of_an_epoch_of_training(task, setup, tmp_path, monkeypatch):
     settings = replace(task.settings, num_epochs=1, device="cpu")
     expected = train(setup.model.config, setup.inputs, settings, tmp_path / "c.pt", "")
-    made, averaged_model = [], training.averaged_model
-    monkeypatch.setattr(training, "averaged_model", lambda model: made.append(averaged_model(model)) or made[0])
+    made = training.averaged_model(setup.model)
+    monkeypatch.setattr(training, "averaged_model", lambda model: made)
     epoch = list(setup.batches.epoch(np.random.default_rng([settings.seed, 1])))
     with training.fast_matmul():
         found = training.train_steps(setup, epoch, float("inf"), warm_up=0)
     assert found["steps"] == len(epoch) > 3
     assert found["train_loss"] == pytest.approx(expected.history[0]["train_loss"])
-    state = made[0].module.state_dict()
+    state = made.module.state_dict()
     for name, tensor in expected.model.state_dict().items():
         assert torch.equal(state[name], tensor), name
 

@@ -1,7 +1,7 @@
-"""What happens from a day on reaches nothing that is made for that day.
+"""Purchases from a day on affect nothing that is computed as of that day.
 
-Two ways to look: shuffle the future, and nothing may change, bit for bit; move one purchase from the
-future into the past, and only what it is a part of may change.
+Two tests: after shuffling the future, nothing may change, bit for bit. After moving one purchase from the future into
+the past, only its own customer, article and totals may change.
 """
 
 from dataclasses import fields
@@ -37,20 +37,20 @@ def day_of(frame: pd.DataFrame) -> pd.Series:
 
 
 def shuffled_from(frame: pd.DataFrame, day: int) -> pd.DataFrame:
-    """The purchases from ``day`` on given other customers, articles, days, prices and channels, each column alone."""
+    """The frame with each column shuffled, on its own, among the purchases from ``day`` on."""
     rng = np.random.default_rng(9)
     late = (day_of(frame) >= day).to_numpy()
     frame = frame.copy()
     for name in frame.columns:
         frame.loc[late, name] = rng.permutation(frame.loc[late, name].to_numpy())
-    # Cold-start customers and articles never sold before too.
+    # Some go to a cold-start customer, and some to an article never sold before.
     frame.loc[np.flatnonzero(late)[:4], "customer"] = CUSTOMERS - 1
     frame.loc[np.flatnonzero(late)[2:6], "article"] = ARTICLES - 1
     return frame
 
 
 def customers() -> pd.DataFrame:
-    """The last customer, who buys nothing before CUT, is the only one with a certain status."""
+    """The last customer, who buys nothing before CUT, is the only one with the status "LEFT CLUB"."""
     table = customer_table()
     table.loc[CUSTOMERS - 1, "club_member_status"] = "LEFT CLUB"
     return table
@@ -65,7 +65,7 @@ def maker_of(log: PurchaseLog, training: TrainingData, use_in_batch_negatives: b
 
 
 def assert_same(first: Any, second: Any) -> None:
-    """Equal bit for bit, dataclasses by their fields."""
+    """Assert equality bit for bit, of dataclasses field by field."""
     if hasattr(first, "__dataclass_fields__"):
         for field in fields(first):
             assert_same(getattr(first, field.name), getattr(second, field.name))
@@ -83,7 +83,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def logs(frame) -> tuple[PurchaseLog, PurchaseLog]:
-    """The log, and the same with everything from CUT on shuffled."""
+    """The log, and the log with everything from CUT on shuffled."""
     return log_of(frame), log_of(shuffled_from(frame, CUT))
 
 
@@ -122,24 +122,24 @@ def test_shuffling_the_future_changes_no_batch_and_no_step(logs, use_in_batch_ne
 
 
 def test_shuffling_the_future_changes_nothing_of_a_snapshot(frame):
-    as_of = 43  # later than CUT: the towers' vocabularies are older than what they look at
-    first, second = (
-        random_snapshot(log_of(each), as_of, train_end=CUT) for each in (frame, shuffled_from(frame, as_of))
+    as_of = 43  # later than CUT: the vocabularies of the towers are older than the catalogue
+    first, second, other = (
+        random_snapshot(log_of(purchases), as_of, train_end=CUT)
+        for purchases in (frame, shuffled_from(frame, as_of), shuffled_from(frame, as_of - 1))
     )
     np.testing.assert_array_equal(first.article_vectors, second.article_vectors)
     np.testing.assert_array_equal(first.popularity, second.popularity)
     np.testing.assert_array_equal(first.customers(EVERYBODY), second.customers(EVERYBODY))
     scoring = Scoring(0.8, 2.0, -0.5)
     assert_same(first.score(EVERYBODY, 12, scoring)[0], second.score(EVERYBODY, 12, scoring)[0])
-    # That it does look at the days up to its own.
-    before = random_snapshot(log_of(shuffled_from(frame, as_of - 1)), as_of, train_end=CUT)
-    assert (before.article_vectors != first.article_vectors).any()
-    assert (before.popularity != first.popularity).any()
-    assert (before.customers(EVERYBODY) != first.customers(EVERYBODY)).any()
+    # The day before its own does change it.
+    assert (other.article_vectors != first.article_vectors).any()
+    assert (other.popularity != first.popularity).any()
+    assert (other.customers(EVERYBODY) != first.customers(EVERYBODY)).any()
 
 
 class Moved:
-    """Two worlds: a purchase is after the cut in the first, and on day MOVED_TO in the second."""
+    """Two logs with one more purchase: after the cut in the first, on day MOVED_TO in the second."""
 
     def __init__(self, customer: int, article: int) -> None:
         base = random_transactions()
@@ -157,7 +157,7 @@ class Moved:
 
 @pytest.fixture(scope="module", params=["known", "new"])
 def moved(request) -> Moved:
-    """A purchase by a customer, and of an article, that are known before the cut, or new."""
+    """A purchase whose customer and article are either both known before the cut or both new."""
     return Moved(29, 2) if request.param == "known" else Moved(CUSTOMERS - 1, ARTICLES - 1)
 
 
@@ -165,7 +165,7 @@ def is_new(moved: Moved) -> bool:
     return moved.article == ARTICLES - 1
 
 
-def test_a_moved_purchase_is_one_example_more(moved):
+def test_a_moved_purchase_is_one_more_example(moved):
     before, after = (
         set(zip(t.examples.customer.tolist(), t.examples.article.tolist(), t.examples.day.tolist(), strict=True))
         for t in moved.trainings
@@ -175,7 +175,7 @@ def test_a_moved_purchase_is_one_example_more(moved):
     assert len(moved.trainings[1].examples) == len(moved.trainings[0].examples) + 1
 
 
-def test_a_moved_purchase_adds_to_the_vocabulary_its_own_article_and_customer_alone(moved):
+def test_a_moved_purchase_adds_only_its_article_and_customer_to_the_vocabularies(moved):
     before, after = (training.encoders for training in moved.trainings)
     article, customer = article_table().iloc[moved.article], customers().iloc[moved.customer]
     for names, row, kind in ((ARTICLE_COLUMNS, article, "article"), (CUSTOMER_COLUMNS[1:], customer, "customer")):
@@ -191,20 +191,20 @@ def test_a_moved_purchase_adds_to_the_vocabulary_its_own_article_and_customer_al
 
 
 def decoded(training: TrainingData, column: int) -> np.ndarray:
-    """What the codes of a column stand for: "" is missing, "?" is unknown."""
+    """``[n_articles]`` the values of a column's codes: "" is missing, "?" is unknown."""
     name = ARTICLE_COLUMNS[column]
     values = np.array(["", "?", *training.encoders.article[name].values])  # noqa: PD011
     return values[training.categories[:, column]]
 
 
-def test_a_moved_purchase_changes_the_features_of_its_article_alone(moved):
-    """But for the edges of the price buckets, which are quantiles of everything sold."""
+def test_a_moved_purchase_changes_only_the_features_of_its_article(moved):
+    """And the edges of the price buckets, which are quantiles of all purchases."""
     before, after = moved.trainings
     shares_a_value = False
     for column, name in enumerate(ARTICLE_COLUMNS):
         old, new = decoded(before, column), decoded(after, column)
         changed = np.flatnonzero(old != new)
-        # A value that was unknown is known now, for whoever has it: its own id, and what it shares with none sold.
+        # An unknown value is known now, for every article that has it.
         own = article_table()[name].astype("str")
         assert (own[changed] == own[moved.article]).all()
         assert (old[changed] == "?").all()
@@ -219,8 +219,8 @@ def test_a_moved_purchase_changes_the_features_of_its_article_alone(moved):
         np.testing.assert_array_equal(before.attributes, after.attributes)
 
 
-def test_a_moved_purchase_changes_the_state_of_its_article_alone(moved):
-    """But for ``log_share_*``, shares of a total that has one sale more while the day is in the window."""
+def test_a_moved_purchase_changes_only_the_state_of_its_article(moved):
+    """And ``log_share_*`` of all articles while the day is in the window: the total has one more sale."""
     states = [CatalogueState(log) for log in moved.logs]
     first_sale = [log.day[log.article == moved.article].min() for log in moved.logs]
     for day in range(CUT + 1):
@@ -229,7 +229,7 @@ def test_a_moved_purchase_changes_the_state_of_its_article_alone(moved):
             if not MOVED_TO < day <= MOVED_TO + window:
                 np.testing.assert_array_equal(before[name], after[name])
                 continue
-            # The same sales of the others out of one more, and one more of its own.
+            # One more sale in the total, and one more of the article itself.
             total = moved.logs[0].sales_between(day - window, day).sum() + ARTICLES
             ratio = np.exp(after[name] - before[name]) * (total + 1) / total
             np.testing.assert_allclose(ratio[moved.others], 1, rtol=1e-5)
@@ -242,8 +242,8 @@ def test_a_moved_purchase_changes_the_state_of_its_article_alone(moved):
     assert (first_sale[0] != first_sale[1]) == is_new(moved)
 
 
-def test_a_moved_purchase_changes_the_popularity_of_its_article_alone(moved):
-    """``recent_sales`` of it alone; ``log_popularity`` of everybody, a share of a total."""
+def test_a_moved_purchase_changes_only_the_popularity_of_its_article(moved):
+    """``recent_sales`` of its article only; ``log_popularity``, a share of a total, of all articles."""
     for day in range(CUT + 1):
         before, after = (recent_sales(log, day) for log in moved.logs)
         np.testing.assert_array_equal(before[moved.others], after[moved.others])
@@ -253,7 +253,7 @@ def test_a_moved_purchase_changes_the_popularity_of_its_article_alone(moved):
         np.testing.assert_allclose(shares[0][moved.others], shares[1][moved.others], rtol=1e-4)
 
 
-def test_a_moved_purchase_changes_the_history_of_its_customer_alone(moved):
+def test_a_moved_purchase_changes_only_the_history_of_its_customer(moved):
     for day in range(CUT + 1):
         before, after = (histories_as_of(log, EVERYBODY, day, HISTORY_LENGTH) for log in moved.logs)
         for name in ("articles", "days_since", "mask"):
@@ -266,15 +266,15 @@ def test_a_moved_purchase_changes_the_history_of_its_customer_alone(moved):
 
 
 def added(before: Histories, after: Histories, customer: int) -> list[tuple[int, int]]:
-    """The (article, days since) that a customer's history has more of; the oldest may have made room."""
+    """The (article, days since) that a customer's history gained; it may have lost its oldest."""
     old, new = (
         list(zip(h.articles[customer].tolist(), h.days_since[customer].tolist(), strict=True)) for h in (before, after)
     )
     return [pair for pair in new if new.count(pair) > old.count(pair) and pair != (0, 0)]
 
 
-def test_a_moved_purchase_changes_no_batch_but_by_its_own_history_and_the_shares_of_its_week(moved):
-    """The examples that both worlds have, in the same batches: what each of them sees."""
+def test_a_moved_purchase_changes_only_its_own_history_and_the_shares_of_its_week_in_batches(moved):
+    """Batches of the examples that both logs have."""
     makers = [maker_of(log, training) for log, training in zip(moved.logs, moved.trainings, strict=True)]
     extra = np.flatnonzero(
         (makers[1].examples.customer == moved.customer)
@@ -294,12 +294,11 @@ def test_a_moved_purchase_changes_no_batch_but_by_its_own_history_and_the_shares
         np.testing.assert_array_equal(before.negatives.collisions, after.negatives.collisions)
         np.testing.assert_array_equal(*(b.items[b.positives] for b in (before, after)))
         np.testing.assert_array_equal(*(b.items[b.negatives.places] for b in (before, after)))
-        its_own = (before.customers == moved.customer) & (days >= MOVED_TO)
+        own = (before.customers == moved.customer) & (days >= MOVED_TO)
         for name in ("days_since", "mask"):
-            old, new = (getattr(b.histories, name)[~its_own] for b in (before, after))
-            np.testing.assert_array_equal(old, new)
+            np.testing.assert_array_equal(*(getattr(b.histories, name)[~own] for b in (before, after)))
         seen = [b.items[b.histories.articles] * b.histories.mask for b in (before, after)]
-        np.testing.assert_array_equal(seen[0][~its_own], seen[1][~its_own])
+        np.testing.assert_array_equal(seen[0][~own], seen[1][~own])
         changed_histories += (seen[0] != seen[1]).any(axis=1).sum()
         weeks_ago = (makers[0].examples.day[-1] - np.append(days, MOVED_TO)) // 7
         shares_its_week = (weeks_ago[:-1] == weeks_ago[-1]).any()

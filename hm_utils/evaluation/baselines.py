@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import sparse
 
 from hm_utils.arrays import Float64, Int32, Int64
-from hm_utils.data.popularity import HALF_LIFE, RECENT_DAYS, recent_sales
+from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
 
 Int = npt.NDArray[np.signedinteger[Any]]
@@ -25,6 +25,7 @@ Int = npt.NDArray[np.signedinteger[Any]]
 Ranker = Callable[[PurchaseLog, Int32, int, int], Int32]
 
 ON_SALE_DAYS = 28  # an article that nobody bought for this long counts as sold out
+CO_PURCHASE_WEEKS = 8  # the last weeks that item-item reads: the cost grows with the square of a customer's purchases
 CHUNK = 4_096  # customers, or articles, at a time: bounds memory, changes no result
 
 AGE_EDGES = (25, 35, 45, 55)  # first age of each band but the youngest; each has at least 12 % of H&M's customers
@@ -50,14 +51,9 @@ def popularity(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     return _for_everyone(_best(log.sales_between(0, as_of).astype(np.float64), k), customers)
 
 
-def recent_popularity(
-    log: PurchaseLog, customers: Int32, as_of: int, k: int, days: int = RECENT_DAYS, half_life: float = HALF_LIFE
-) -> Int32:
-    """The best-sellers of the last ``days``, then those of all time.
-
-    A sale counts half after ``half_life`` days (``inf``: all count the same), because fashion changes even in a week.
-    """
-    return _for_everyone(_recent_best_sellers(log, as_of, k, days, half_life), customers)
+def recent_popularity(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
+    """The best-sellers of the last days by :func:`recent_sales`, then those of all time."""
+    return _for_everyone(_recent_best_sellers(log, as_of, k), customers)
 
 
 def popularity_by_age(ages: pd.Series, prior_sales: float = PRIOR_SALES) -> Ranker:
@@ -94,20 +90,19 @@ def repurchase(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     return _in_chunks(lambda part: [_own_articles(log, part, as_of, k)], customers, best_sellers, k)
 
 
-def item_item(log: PurchaseLog, customers: Int32, as_of: int, k: int, weeks: int = 8) -> Int32:
+def item_item(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     """Articles bought by the same customers as the customer's own, then :func:`recent_popularity`.
 
-    An article's score is the sum over the customer's history of weight x cosine similarity
-    (:func:`co_purchase_similarity` over the last ``weeks``).
+    An article's score is the sum over the customer's history of weight x :func:`co_purchase_similarity`.
     """
-    similarity = co_purchase_similarity(log, as_of, weeks)
+    similarity = co_purchase_similarity(log, as_of)
     best_sellers = _recent_best_sellers(log, as_of, k)
     return _in_chunks(lambda part: [_similar_articles(log, part, as_of, k, similarity)], customers, best_sellers, k)
 
 
-def repurchase_item_item(log: PurchaseLog, customers: Int32, as_of: int, k: int, weeks: int = 8) -> Int32:
+def repurchase_item_item(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     """The customer's own articles, then similar ones, then recent best-sellers."""
-    similarity = co_purchase_similarity(log, as_of, weeks)
+    similarity = co_purchase_similarity(log, as_of)
     return _in_chunks(
         lambda part: [_own_articles(log, part, as_of, k), _similar_articles(log, part, as_of, k, similarity)],
         customers,
@@ -187,19 +182,14 @@ def history_matrix(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> sp
     return sparse.coo_array((weight, (owner, log.article[rows])), shape=shape).tocsr()  # repeats are summed
 
 
-def co_purchase_similarity(
-    log: PurchaseLog, as_of: int, weeks: int = 8, neighbours: int = 50, discount: float = 1.0
-) -> sparse.csr_array:
-    """``[n_articles, n_articles]`` similarity of articles by their buyers.
+def co_purchase_similarity(log: PurchaseLog, as_of: int, neighbours: int = 50) -> sparse.csr_array:
+    """``[n_articles, n_articles]`` similarity of articles by their buyers of the last :data:`CO_PURCHASE_WEEKS`.
 
-    The cosine ``shared / sqrt(buyers_i * buyers_j)``, after subtracting ``discount`` from ``shared``; a customer counts
-    once an article. Most pairs with a single common customer are chance, and would rank first among rare articles.
-    ``discount=0`` is the plain cosine.
-
-    Each row keeps its ``neighbours`` most similar articles, never the article itself. Only the last ``weeks`` before
-    ``as_of`` count, because the cost grows with the square of a customer's purchases.
+    The cosine with one shared buyer less, ``(shared - 1) / sqrt(buyers_i * buyers_j)``; a customer counts once an
+    article. Most pairs with a single shared buyer are chance, and would rank first among rare articles. Each row keeps
+    its ``neighbours`` most similar articles, never the article itself.
     """
-    baskets = log.baskets_between(as_of - 7 * weeks, as_of)
+    baskets = log.baskets_between(as_of - 7 * CO_PURCHASE_WEEKS, as_of)
     ones = np.ones(len(baskets.articles))
     bought = sparse.csr_array((ones, baskets.articles, baskets.offsets), shape=(len(baskets), log.n_articles))
     bought_by = bought.T.tocsr()
@@ -210,9 +200,9 @@ def co_purchase_similarity(
         part = sold[low : low + CHUNK]
         pairs = (bought_by[part] @ bought).tocoo()
         row, article, shared = part[pairs.coords[0]], pairs.coords[1], pairs.data
-        keep = (row != article) & (shared > discount)
+        keep = (row != article) & (shared > 1)
         row, article, shared = row[keep], article[keep], shared[keep]
-        cosine = (shared - discount) / np.sqrt(buyers[row] * buyers[article])
+        cosine = (shared - 1) / np.sqrt(buyers[row] * buyers[article])
         order = _order(row, cosine)
         order = order[_place(row[order]) < neighbours]
         entries = (cosine[order], (row[order], article[order]))
@@ -238,10 +228,8 @@ def _similar_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int, si
     return _ranked(row, article, scores.data, len(customers), k)
 
 
-def _recent_best_sellers(
-    log: PurchaseLog, as_of: int, k: int, days: int = RECENT_DAYS, half_life: float = HALF_LIFE
-) -> Int32:
-    recent = _best(recent_sales(log, as_of, days, half_life), k)
+def _recent_best_sellers(log: PurchaseLog, as_of: int, k: int) -> Int32:
+    recent = _best(recent_sales(log, as_of), k)
     ever = _best(log.sales_between(0, as_of).astype(np.float64), k)
     return chain(recent[None], ever[None], k=k)[0]
 

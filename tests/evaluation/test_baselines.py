@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from hm_utils.data.popularity import HALF_LIFE, recent_sales
+from hm_utils.data.popularity import HALF_LIFE, RECENT_DAYS, recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.evaluation import baselines
 from hm_utils.evaluation.baselines import (
@@ -126,13 +126,12 @@ def test_popularity_is_the_order_of_sales(log: PurchaseLog) -> None:
     assert popularity(log, CUSTOMERS, AS_OF, K).tolist() == [expected] * N_CUSTOMERS
 
 
-@pytest.mark.parametrize(("days", "half_life"), [(7, 3.0), (7, float("inf")), (3, 1.0)])
-def test_recent_popularity_is_the_order_of_decayed_sales(log: PurchaseLog, days: int, half_life: float) -> None:
+def test_recent_popularity_is_the_order_of_decayed_sales(log: PurchaseLog) -> None:
     sales: dict[int, float] = defaultdict(float)
     for article, day in zip(log.article.tolist(), log.day.tolist(), strict=True):
-        if AS_OF - days <= day < AS_OF:
-            sales[article] += 0.5 ** ((AS_OF - day) / half_life)
-    ranked = recent_popularity(log, CUSTOMERS[:2], AS_OF, N_ARTICLES, days=days, half_life=half_life)
+        if AS_OF - RECENT_DAYS <= day < AS_OF:
+            sales[article] += 0.5 ** ((AS_OF - day) / HALF_LIFE)
+    ranked = recent_popularity(log, CUSTOMERS[:2], AS_OF, N_ARTICLES)
     np.testing.assert_array_equal(ranked[0], ranked[1])
     recent, rest = np.split(ranked[0], [len(sales)])
     assert set(recent.tolist()) == set(sales)
@@ -227,27 +226,20 @@ def test_repurchase_puts_recent_repeated_and_popular_first() -> None:
     assert repurchase(log, np.array([0], np.int32), 20, 6).tolist() == [[5, 2, 4, 3, 1, -1]]
 
 
-def slow_similarity(log: PurchaseLog, weeks: int, discount: float) -> np.ndarray:
+def test_similarity_is_the_cosine_with_one_shared_buyer_less(log: PurchaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "CO_PURCHASE_WEEKS", 2)
     buyers: dict[int, set[int]] = defaultdict(set)
     for article, day, customer in zip(log.article.tolist(), log.day.tolist(), log.customer.tolist(), strict=True):
-        if AS_OF - 7 * weeks <= day < AS_OF:
+        if AS_OF - 14 <= day < AS_OF:
             buyers[article].add(customer)
-    similarity = np.zeros((N_ARTICLES, N_ARTICLES))
+    expected = np.zeros((N_ARTICLES, N_ARTICLES))
     for i in buyers:
-        for j in buyers:
-            shared = len(buyers[i] & buyers[j]) - discount
-            if i != j and shared > 0:
-                similarity[i, j] = shared / np.sqrt(len(buyers[i]) * len(buyers[j]))
-    return similarity
-
-
-@pytest.mark.parametrize("discount", [0.0, 1.0])
-@pytest.mark.parametrize("weeks", [2, 8, 52])
-def test_similarity_is_the_cosine_over_buyers(log: PurchaseLog, weeks: int, discount: float) -> None:
-    expected = slow_similarity(log, weeks, discount)
-    everything = co_purchase_similarity(log, AS_OF, weeks, neighbours=N_ARTICLES, discount=discount)
+        for j in set(buyers) - {i}:
+            shared = len(buyers[i] & buyers[j]) - 1
+            expected[i, j] = max(shared, 0) / np.sqrt(len(buyers[i]) * len(buyers[j]))
+    everything = co_purchase_similarity(log, AS_OF, neighbours=N_ARTICLES)
     np.testing.assert_allclose(everything.toarray(), expected, atol=1e-12)
-    few = co_purchase_similarity(log, AS_OF, weeks, neighbours=5, discount=discount).toarray()
+    few = co_purchase_similarity(log, AS_OF, neighbours=5).toarray()
     np.testing.assert_allclose(-np.sort(-few, axis=1)[:, :5], -np.sort(-expected, axis=1)[:, :5], atol=1e-12)
     assert (few > 0).sum(axis=1).max() == 5
 

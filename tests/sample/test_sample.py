@@ -1,8 +1,9 @@
-"""The sample: does it look like H&M (within the tolerances of a table), and is its truth the truth?"""
+"""The sample has the figures of the real data within tolerances, and its truth is the truth of its purchases."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from hm_utils.arrays import Int32
+from hm_utils.data import schema
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.data.raw import fingerprint
+from hm_utils.evaluation.metrics import average_precision, hit_matrix
 from hm_utils.sample import (
     SIZES,
     NoTruthError,
     Sample,
     SampleSize,
     Truth,
-    files,
     generate,
     oracle_ranking,
     truth_of,
@@ -28,10 +31,11 @@ from hm_utils.sample.__main__ import main
 from hm_utils.sample.seasons import MONTHS
 
 WEEK, RECENT = 7, 28
+TRANSACTION_FIELDS = ("customer", "day", "article", "price", "channel")
 
-# What is measured -> (the real figure, lowest, highest) that pass. Tolerances are a few standard errors of the
-# sample plus what the model is allowed to miss. The real figures of baskets, groups and prices are of the last week;
-# a week of the sample has a fiftieth of its baskets, so those are measured on the last four ("recent").
+# Figure -> (value in the real data, lowest, highest value that passes). A tolerance is a few standard errors of the
+# sample plus an allowed error of the model. The real figures of baskets, groups and prices are those of the last week.
+# A week of the sample has a fiftieth of its baskets, so they are measured on the last four weeks ("recent").
 CALIBRATION: dict[str, tuple[float, float, float]] = {
     # customers
     "age empty": (0.012, 0.009, 0.015),
@@ -48,7 +52,7 @@ CALIBRATION: dict[str, tuple[float, float, float]] = {
     "news Regularly": (0.352, 0.337, 0.367),
     "news empty": (0.011, 0.008, 0.014),
     "never buy": (0.007, 0.005, 0.011),
-    # how often and how much, over the whole log
+    # visits and transactions per customer, over the whole log
     "transactions mean": (23.2, 21, 26),
     "transactions sd": (39.5, 33, 47),
     "transactions 10 %": (1, 1, 2),
@@ -79,7 +83,7 @@ CALIBRATION: dict[str, tuple[float, float, float]] = {
     "online": (0.69, 0.64, 0.74),
     "never bought before": (0.081, 0.055, 0.11),
     "never sold before": (0.037, 0.02, 0.09),
-    # what two articles of a basket share
+    # attributes shared by two articles of a basket
     "share product_code": (0.041, 0.030, 0.052),
     "share product_type_no": (0.208, 0.175, 0.24),
     "share department_name": (0.179, 0.145, 0.21),
@@ -88,24 +92,24 @@ CALIBRATION: dict[str, tuple[float, float, float]] = {
     "share product_group_name": (0.450, 0.39, 0.49),
     "share index_group_no": (0.642, 0.60, 0.68),
     "share colour_group_code": (0.213, 0.165, 0.25),
-    # coming back
+    # repurchases
     "repurchase article": (0.046, 0.038, 0.056),
     "repurchase product": (0.081, 0.065, 0.108),
     "repurchase gap 25 %": (3, 2, 7),
     "repurchase gap 50 %": (8, 6, 24),
     "repurchase gap 75 %": (49, 30, 80),
-    # popularity: at the same share of the catalogue as in the real data, so 5,000 articles are comparable
+    # popularity, at the same share of the catalogue as in the real data, so that 5,000 articles are comparable
     "gini": (0.759, 0.69, 0.80),
     "top 0.096 % of the articles": (0.046, 0.02, 0.06),
     "top 0.96 % of the articles": (0.182, 0.14, 0.22),
     "top 9.6 % of the articles": (0.596, 0.54, 0.65),
     "median / mean sales": (0.214, 0.15, 0.34),
-    "articles never sold": (0.0094, 0.0, 0.08),  # an article has a third of the sales it has in the real data
+    "articles never sold": (0.0094, 0.0, 0.08),  # an article has a third of its sales in the real data
     "week articles sold": (0.170, 0.10, 0.22),
     "week top 0.56 %": (0.134, 0.08, 0.17),
     "week top 5.6 %": (0.502, 0.38, 0.55),
     "week top 28 %": (0.856, 0.76, 0.90),
-    # when, what and for how much
+    # days, groups and prices
     "busiest day": (4.59, 3.5, 5.5),
     "month correlation": (1.0, 0.93, 1.0),
     "recent Ladieswear": (0.626, 0.57, 0.68),
@@ -128,15 +132,7 @@ CALIBRATION: dict[str, tuple[float, float, float]] = {
 
 def measure(sample: Sample) -> dict[str, float]:
     """Every figure of the table."""
-    log = pd.DataFrame(
-        {
-            "customer": sample.customer,
-            "day": sample.day.astype(int),
-            "article": sample.article,
-            "price": sample.price,
-            "channel": sample.channel,
-        }
-    )
+    log = pd.DataFrame({name: getattr(sample, name) for name in TRANSACTION_FIELDS}).astype({"day": int})
     week = log[log["day"] >= sample.truth.days - WEEK]
     recent = log[log["day"] >= sample.truth.days - RECENT]
     return {
@@ -146,7 +142,7 @@ def measure(sample: Sample) -> dict[str, float]:
         **_coherence(recent, sample),
         **_repurchases(log, sample),
         **_popularity(log, week, sample),
-        **_what(log, recent, sample),
+        **_groups_and_prices(log, recent, sample),
     }
 
 
@@ -206,7 +202,7 @@ def _baskets(log: pd.DataFrame, week: pd.DataFrame, recent: pd.DataFrame, sample
 
 
 def _coherence(recent: pd.DataFrame, sample: Sample) -> dict[str, float]:
-    """Share of the pairs of different articles in one basket that have the same value."""
+    """Share of the pairs of different articles in a basket that have the same value."""
     lines = recent.drop_duplicates(["customer", "day", "article"])
     basket = lines.groupby(["customer", "day"]).ngroup()
     size = basket.value_counts()
@@ -230,7 +226,7 @@ def _repurchases(log: pd.DataFrame, sample: Sample) -> dict[str, float]:
     return {
         "repurchase article": earlier.mean(),
         "repurchase product": (lines["day"] > first_of_product).mean(),
-        **_quantiles("repurchase gap", span[span > 0], (25, 50, 75, 90)),
+        **_quantiles("repurchase gap", span[span > 0], (25, 50, 75)),
     }
 
 
@@ -242,7 +238,7 @@ def _popularity(log: pd.DataFrame, week: pd.DataFrame, sample: Sample) -> dict[s
     rank = np.arange(1, n + 1)
 
     def top(counts: npt.NDArray, share: float) -> float:
-        """Share of sales of the top ``share`` of the articles, a fraction of an article counted as such."""
+        """Share of sales of the top ``share`` of the articles, interpolated between whole articles."""
         upto = np.append(0, counts.cumsum()) / counts.sum()
         return float(np.interp(share * len(counts), np.arange(len(upto)), upto))
 
@@ -260,20 +256,20 @@ def _popularity(log: pd.DataFrame, week: pd.DataFrame, sample: Sample) -> dict[s
     }
 
 
-def _what(log: pd.DataFrame, recent: pd.DataFrame, sample: Sample) -> dict[str, float]:
-    a_day = np.bincount(log["day"], minlength=sample.truth.days)
+def _groups_and_prices(log: pd.DataFrame, recent: pd.DataFrame, sample: Sample) -> dict[str, float]:
+    per_day = np.bincount(log["day"], minlength=sample.truth.days)
     month = (sample.truth.first_date + log["day"].to_numpy()).astype("datetime64[M]").astype(int)
     months = np.bincount(month - month.min())
     bought = sample.articles.iloc[recent["article"]]
     groups = bought["index_group_name"].value_counts(normalize=True)
-    kinds = bought["product_group_name"].value_counts(normalize=True)
+    product_groups = bought["product_group_name"].value_counts(normalize=True)
     return {
-        "busiest day": a_day.max() / a_day.mean(),
+        "busiest day": per_day.max() / per_day.mean(),
         "month correlation": float(np.corrcoef(months, MONTHS)[0, 1]) if len(months) == len(MONTHS) else np.nan,
         **{f"recent {name}": groups.get(name, 0.0) for name in groups.index},
-        "recent Upper body": kinds["Garment Upper body"],
-        "recent Lower body": kinds["Garment Lower body"],
-        **_quantiles("price", recent["price"], (1, 10, 25, 50, 75, 90, 99)),
+        "recent Upper body": product_groups["Garment Upper body"],
+        "recent Lower body": product_groups["Garment Lower body"],
+        **_quantiles("price", recent["price"], (10, 25, 50, 75, 90)),
         "log price mean": log["price"].mean(),
         "articles a product": len(sample.articles) / sample.articles["product_code"].nunique(),
         "detail_desc empty": sample.articles["detail_desc"].isna().mean(),
@@ -310,44 +306,30 @@ def test_last_week_has_a_thousand_buyers(log: PurchaseLog, sample: Sample) -> No
     assert len(log.baskets_between(sample.truth.days - WEEK, sample.truth.days)) >= 1_000
 
 
-def test_tiny_is_tiny_but_has_a_test_week() -> None:
+def test_tiny_has_a_test_week() -> None:
     tiny = generate("tiny", seed=3)
     assert 10_000 < len(tiny.article) < 25_000
     assert len(tiny.log().baskets_between(tiny.truth.days - WEEK, tiny.truth.days)) >= 100
 
 
-def test_one_seed_one_sample() -> None:
+def test_same_seed_same_sample() -> None:
     one, two, other = (generate("tiny", seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one.articles, two.articles)
     pd.testing.assert_frame_equal(one.customers, two.customers)
-    pd.testing.assert_frame_equal(one.transactions, two.transactions)
-    assert len(one.article) != len(other.article) or (one.article != other.article).any()
+    for field in TRANSACTION_FIELDS:
+        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
+    assert not np.array_equal(one.article, other.article)
 
 
 # ----------------------------------------------------------------------------------------------------------- files
 
-ARTICLE_COLUMNS = (
-    "article_id,product_code,prod_name,product_type_no,product_type_name,product_group_name,graphical_appearance_no,"
-    "graphical_appearance_name,colour_group_code,colour_group_name,perceived_colour_value_id,"
-    "perceived_colour_value_name,perceived_colour_master_id,perceived_colour_master_name,department_no,"
-    "department_name,index_code,index_name,index_group_no,index_group_name,section_no,section_name,garment_group_no,"
-    "garment_group_name,detail_desc"
-)
-CUSTOMER_COLUMNS = "customer_id,FN,Active,club_member_status,fashion_news_frequency,age,postal_code"
-TRANSACTION_COLUMNS = "t_dat,customer_id,article_id,price,sales_channel_id"
-
 
 def test_files_are_in_the_format_of_the_competition(tiny: Path) -> None:
-    tables = {}
-    for name, header in (
-        ("articles", ARTICLE_COLUMNS),
-        ("customers", CUSTOMER_COLUMNS),
-        ("transactions_train", TRANSACTION_COLUMNS),
-    ):
-        path = tiny / f"{name}.csv"
-        assert path.open(encoding="utf-8").readline().rstrip("\n") == header
-        tables[name] = pd.read_csv(path, dtype=str, keep_default_na=False)
-    articles, customers, rows = tables.values()
+    names = ("articles", "customers", "transactions_train")
+    articles, customers, rows = (pd.read_csv(tiny / f"{n}.csv", dtype=str, keep_default_na=False) for n in names)
+    assert list(articles) == list(schema.ARTICLE_COLUMNS)
+    assert list(customers) == list(schema.CUSTOMER_COLUMNS)
+    assert list(rows) == list(schema.TRANSACTION_COLUMNS)
     assert len(articles) == SIZES["tiny"].articles
     assert len(customers) == SIZES["tiny"].customers
     assert articles["article_id"].str.fullmatch(r"0\d{9}").all()
@@ -393,21 +375,22 @@ def test_a_code_has_one_name_and_a_product_one_department(sample: Sample) -> Non
 def test_written_and_read_back(tiny: Path) -> None:
     made, facts = generate("tiny", seed=5), json.loads((tiny / "sample.json").read_text())
     rows = pd.read_csv(tiny / "transactions_train.csv", dtype={"article_id": str}, parse_dates=["t_dat"])
-    assert facts["transactions"] == len(rows) == len(made.transactions)
-    assert (rows["article_id"] == made.transactions["article_id"].astype(str)).all()
-    assert (rows["t_dat"] == made.transactions["t_dat"]).all()
-    np.testing.assert_array_equal(rows["price"].astype(np.float32), made.transactions["price"])
-    truth, customers = Truth.load(tiny / "truth"), np.arange(50)
-    assert Truth.load(tiny).first_date == truth.first_date == rows["t_dat"].min().to_datetime64().astype("M8[D]")
+    order = np.argsort(made.day, kind="stable")
+    assert facts["transactions"] == len(rows) == len(order)
+    truth, customers = Truth.load(tiny), np.arange(50)
+    np.testing.assert_array_equal(rows["article_id"], made.articles["article_id"].to_numpy()[made.article[order]])
+    np.testing.assert_array_equal(rows["customer_id"], made.customers["customer_id"].to_numpy()[made.customer[order]])
+    assert (rows["t_dat"].to_numpy().astype("M8[D]") == truth.first_date + made.day[order].astype(int)).all()
+    np.testing.assert_array_equal(rows["price"].astype(np.float32), made.price[order])
     mine, loaded = (t.probabilities(customers, 150, made.log()) for t in (made.truth, truth))
     np.testing.assert_array_equal(mine, loaded)
 
 
-def test_a_sample_that_was_not_finished_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "_write_transactions", fail)
+    monkeypatch.setattr(Truth, "save", fail)
     with pytest.raises(OSError, match="disk full"):
         write_sample(tmp_path / "sample", "tiny")
     assert list(tmp_path.iterdir()) == []
@@ -437,12 +420,12 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         generate("huge")
 
 
-def test_a_truth_is_only_that_of_the_tables_beside_it(tmp_path: Path) -> None:
-    write_sample(tmp_path / "one", "tiny", seed=1)
-    own = fingerprint(tmp_path / "one")
-    assert truth_of(tmp_path / "one", own).days == Truth.load(tmp_path / "one").days
+def test_a_truth_belongs_to_the_tables_of_its_folder(tmp_path: Path, tiny: Path) -> None:
+    own = fingerprint(tiny)
+    assert truth_of(tiny, own).days == SIZES["tiny"].days
     with pytest.raises(NoTruthError, match="are not those that were preprocessed"):
-        truth_of(tmp_path / "one", "of other tables")
+        truth_of(tiny, "of other tables")
+    shutil.copytree(tiny, tmp_path / "one")
     (tmp_path / "one" / "articles.csv").unlink()
     with pytest.raises(NoTruthError, match=r"has none of articles\.csv"):
         truth_of(tmp_path / "one", own)
@@ -455,12 +438,12 @@ def test_a_truth_is_only_that_of_the_tables_beside_it(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def visits() -> tuple[Truth, PurchaseLog, list[tuple[int, npt.NDArray, npt.NDArray]]]:
-    """Of a small shop with many customers: for each of the last days, who came, and a piece that they bought."""
+    """From a small catalogue with many customers: day, customers and one piece of each basket, for the last 40 days."""
     small = generate(SampleSize(customers=20_000, articles=400, days=200), seed=3)
     log, days = small.log(), []
     for day in range(160, 200):
         rows = log.rows_between(day, day + 1)
-        # Of the pieces of a basket now the first, now the last: the truth must hold for every one.
+        # The first piece of a basket on odd days, the last on even days: the truth must hold for every piece.
         rows = rows if day % 2 else rows[::-1]
         customers, first = np.unique(log.customer[rows], return_index=True)
         days.append((day, customers, log.article[rows][first]))
@@ -486,7 +469,7 @@ def test_probabilities_are_the_frequencies(visits: tuple) -> None:
     assert enough.sum() >= 12
     z = (observed - expected)[enough] / np.sqrt(expected[enough])
     assert np.abs(z).max() < 4, f"observed {observed[enough]}, expected {expected[enough]}"
-    assert observed.sum() == pytest.approx(expected.sum(), rel=1e-4)  # rows add up to 1
+    assert observed.sum() == pytest.approx(expected.sum(), rel=1e-4)  # rows sum to 1
 
 
 def test_every_article_has_the_frequency_of_its_probability(visits: tuple) -> None:
@@ -496,13 +479,13 @@ def test_every_article_has_the_frequency_of_its_probability(visits: tuple) -> No
     enough = expected > 5
     z = (observed - expected)[enough] / np.sqrt(expected[enough])
     assert enough.sum() > 100
-    assert (z**2).mean() < 1.4  # 1 if the truth is true, plus chance
+    assert (z**2).mean() < 1.4  # 1 on average if the probabilities are right
 
 
 def test_probabilities_of_owned_and_remembered_articles(visits: tuple) -> None:
     truth, log, days = visits
 
-    def kind(_: npt.NDArray, day: int, customers: npt.NDArray) -> npt.NDArray:
+    def age_class(_: npt.NDArray, day: int, customers: npt.NDArray) -> npt.NDArray:
         """0 never bought, 1 bought in the last week, 2 in the last month, 3 earlier."""
         result = np.zeros((len(customers), truth.n_articles), dtype=np.int64)
         ends = log.history_ends(customers, day)
@@ -511,14 +494,14 @@ def test_probabilities_of_owned_and_remembered_articles(visits: tuple) -> None:
             result[row, log.article[past]] = 3 - (log.day[past] >= day - 30) - (log.day[past] >= day - 7)
         return result
 
-    observed, expected = _tally(truth, log, days, kind)
+    observed, expected = _tally(truth, log, days, age_class)
     assert (np.abs(observed - expected)[:4] < 4 * np.sqrt(expected[:4])).all(), f"{observed[:4]}, {expected[:4]}"
-    # The test can tell: without the past the same frequencies are far off.
-    _, without = _tally(truth, None, days, kind)
+    # Without histories the same expectations are wrong, which shows that the test is sensitive.
+    _, without = _tally(truth, None, days, age_class)
     assert np.abs(observed - without)[1] > 6 * np.sqrt(without[1])
 
 
-def test_truth_looks_at_the_past_only(log: PurchaseLog, sample: Sample) -> None:
+def test_truth_uses_only_the_past(log: PurchaseLog, sample: Sample) -> None:
     customers = np.arange(200)
     whole = sample.truth.probabilities(customers, 700, log)
     np.testing.assert_array_equal(whole, sample.truth.probabilities(customers, 700, log.before(700)))
@@ -533,45 +516,40 @@ def test_only_what_is_on_sale_is_sold(sample: Sample) -> None:
         assert sample.truth.on_sale(day)[sample.article[sample.day == day]].all()
 
 
-# ------------------------------------------------------------------------------------------- something to be learned
+# ------------------------------------------------------------------------------------------- signals to learn from
 
 
-def mean_average_precision(ranked: npt.NDArray, bought: Baskets, k: int = 12) -> float:
-    customer = np.repeat(np.arange(len(bought)), bought.sizes)
-    hits = np.zeros((len(bought), k))
-    for rank in range(k):
-        hits[:, rank] = np.bincount(customer, ranked[customer, rank] == bought.articles, minlength=len(bought))
-    precision = hits.cumsum(axis=1) / np.arange(1, k + 1)
-    return float(((precision * hits).sum(axis=1) / np.minimum(bought.sizes, k)).mean())
+def mean_average_precision(ranked: Int32, bought: Baskets) -> float:
+    return average_precision(hit_matrix(ranked, bought), bought.sizes).mean()
 
 
 def test_oracle_is_far_ahead_of_popularity(log: PurchaseLog, sample: Sample) -> None:
     as_of = sample.truth.days - WEEK
     bought = log.baskets_between(as_of, as_of + WEEK)
     popular = np.argsort(-log.sales_between(as_of - WEEK, as_of), kind="stable")[:12]
-    popularity = mean_average_precision(np.tile(popular, (len(bought), 1)), bought)
+    popularity = mean_average_precision(np.tile(popular.astype(np.int32), (len(bought), 1)), bought)
     ranked = oracle_ranking(sample.truth, log, bought.customers, as_of, 12)
     assert ranked.shape == (len(bought), 12)
     assert all(len(set(row)) == 12 for row in ranked)
     assert mean_average_precision(ranked, bought) > 1.8 * popularity
 
 
-def test_a_history_says_what_comes_next(log: PurchaseLog, sample: Sample) -> None:
-    """One visit shares sections with the customer's earlier ones far more often than with a stranger's."""
+def test_a_history_predicts_the_next_visit(log: PurchaseLog, sample: Sample) -> None:
+    """Visits of the same customer share sections far more often than visits of two customers."""
     section = sample.articles["section_no"].to_numpy()[log.article]
     next_visit = np.flatnonzero((np.diff(log.customer) == 0) & (np.diff(log.day.astype(int)) > 30))
     own = (section[next_visit] == section[next_visit + 1]).mean()
-    stranger = (section[next_visit] == section[np.roll(next_visit, 7) + 1]).mean()
-    assert own > 1.5 * stranger
+    other = (section[next_visit] == section[np.roll(next_visit, 7) + 1]).mean()
+    assert own > 1.5 * other
 
 
-def test_age_says_something_about_those_without_a_history(log: PurchaseLog, sample: Sample) -> None:
+def test_age_predicts_the_index_group(log: PurchaseLog, sample: Sample) -> None:
     divided = sample.articles["index_group_name"].eq("Divided").to_numpy()[log.article]
     age = sample.customers["age"].to_numpy()[log.customer]
     assert divided[age < 25].mean() > 2 * divided[age > 45].mean()
 
 
-def test_words_say_who_likes_an_article(sample: Sample) -> None:
+def test_words_predict_which_segments_like_an_article(sample: Sample) -> None:
     """Products whose names begin with the same word are liked by the same segments, whatever their department."""
     products = sample.articles.drop_duplicates("product_code")
     liking = pd.DataFrame(sample.truth.liking[:, products.index].T).reset_index(drop=True)

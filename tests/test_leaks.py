@@ -20,6 +20,7 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import Scoring
 from hm_utils.training.batches import Batch, BatchMaker
 from hm_utils.training.loop import PRICE_COLUMN, TrainingInputs, batch_loss
+from hm_utils.training.negatives import InBatchNegatives
 from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions
 from tests.helpers.snapshots import HISTORY_LENGTH, random_snapshot, random_towers
 
@@ -291,12 +292,15 @@ def test_a_moved_purchase_changes_only_its_own_history_and_the_shares_of_its_wee
         days = makers[0].examples.day[common[0][start : start + 64]]
         assert before.day == after.day
         np.testing.assert_array_equal(before.customers, after.customers)
+        assert isinstance(before.negatives, InBatchNegatives)
+        assert isinstance(after.negatives, InBatchNegatives)
         np.testing.assert_array_equal(before.negatives.collisions, after.negatives.collisions)
-        np.testing.assert_array_equal(*(b.items[b.positives] for b in (before, after)))
-        np.testing.assert_array_equal(*(b.items[b.negatives.places] for b in (before, after)))
+        np.testing.assert_array_equal(before.items[before.positives], after.items[after.positives])
+        np.testing.assert_array_equal(before.items[before.negatives.places], after.items[after.negatives.places])
         own = (before.customers == moved.customer) & (days >= MOVED_TO)
         for name in ("days_since", "mask"):
-            np.testing.assert_array_equal(*(getattr(b.histories, name)[~own] for b in (before, after)))
+            old, new = (getattr(batch.histories, name)[~own] for batch in (before, after))
+            np.testing.assert_array_equal(old, new)
         seen = [b.items[b.histories.articles] * b.histories.mask for b in (before, after)]
         np.testing.assert_array_equal(seen[0][~own], seen[1][~own])
         changed_histories += (seen[0] != seen[1]).any(axis=1).sum()
@@ -311,5 +315,5 @@ def test_a_moved_purchase_changes_only_its_own_history_and_the_shares_of_its_wee
 def same_shares(before: Batch, after: Batch) -> bool:
     shared, mine, theirs = np.intersect1d(before.items, after.items, return_indices=True)
     assert len(shared) > ARTICLES // 2
-    expected = [batch.negatives.log_expected_count for batch in (before, after)]  # type: ignore[union-attr]
-    return np.array_equal(before.popularity[mine], after.popularity[theirs]) and np.array_equal(*expected)
+    old, new = (batch.negatives.log_expected_count for batch in (before, after))  # type: ignore[union-attr]
+    return np.array_equal(before.popularity[mine], after.popularity[theirs]) and np.array_equal(old, new)

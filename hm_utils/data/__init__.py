@@ -1,1 +1,1 @@
-"""The log and what is read from it: raw tables, purchases, features, examples."""
+"""Raw tables, purchase log, features, training examples."""

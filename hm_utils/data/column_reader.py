@@ -1,7 +1,7 @@
 """The columns of a raw file: read as distinct values and codes, then converted to the schema's types.
 
-Ids never become Python objects row by row: pyarrow reads every column as a dictionary (the distinct
-values once, and an int32 code a row), the distinct values are converted, and the codes look them up.
+pyarrow reads every column as a dictionary: the distinct values once, and an int32 code per row. Only the distinct
+values are converted, so no row becomes a Python object.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ from hm_utils.data.schema import Finding, Kind, RawDataError, Table
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1 << 24  # bytes: large blocks repeat fewer ids from one block's dictionary to the next
+_BLOCK = 1 << 24  # bytes: each block has a dictionary of its own, so larger blocks repeat fewer ids
 FIELDS_RULE = "has as many fields as the header"
 _NO_ROWS = "{path} has a header but no rows. Fetch the file again, or make a sample"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as its distinct values and, for each row, which one (-1 where empty)."""
+    """A column as its distinct values and the code of each row (-1 where empty)."""
 
     codes: npt.NDArray[np.int32]
     distinct: pa.Array
 
     def spread(self, per_value: npt.NDArray, missing: object) -> npt.NDArray:
-        """``[n]`` what each row's value stands for; code -1 looks up the last place, which is ``missing``."""
+        """``[n]`` the element of ``per_value`` for each row; ``missing`` where empty."""
         return np.append(per_value, np.array([missing], dtype=per_value.dtype))[self.codes]
 
     def examples(self, rows: npt.NDArray) -> tuple[str, ...]:
+        """The values of the first three rows, with their row numbers, for a :class:`Finding`."""
         texts = ["empty" if self.codes[row] < 0 else repr(str(self.distinct[self.codes[row]])) for row in rows[:3]]
         return tuple(f"{text[:80]} in row {row + 1:,}" for text, row in zip(texts, rows, strict=False))
 
 
 @dataclass
 class Source:
-    """One file being read: where it is, its columns, and what was found wrong with it so far."""
+    """One file during reading: its path, its columns, and the findings so far."""
 
     table: Table
     path: Path
@@ -65,7 +66,7 @@ class Source:
 
     @property
     def rows_read(self) -> int:
-        """Rows in the file, those with the wrong number of fields included."""
+        """Rows in the file, including those with the wrong number of fields."""
         return len(next(iter(self.columns.values())).codes) + self.skipped
 
     def found(self, column: str, rule: str, rows: npt.NDArray, action: str) -> None:
@@ -76,7 +77,7 @@ class Source:
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Turn what a library says about a broken file into an error that names the file."""
+    """Turn a library's error about a broken file into a RawDataError that names the file."""
     try:
         yield
     except RawDataError:
@@ -92,7 +93,7 @@ def file_errors(path: Path) -> Iterator[None]:
 
 
 def _encoding_error(path: Path) -> RawDataError:
-    """Find the first line that is not UTF-8 (only once reading has failed, so speed does not matter)."""
+    """Find the first line that is not UTF-8. Called only after reading has failed, so speed does not matter."""
     fix = f"Convert it first, for example: iconv -f latin1 -t utf-8 {path.name} > fixed.csv"
     if path.suffix != ".parquet":
         with _open(path) as stream:
@@ -102,11 +103,11 @@ def _encoding_error(path: Path) -> RawDataError:
                 except UnicodeDecodeError as error:
                     bad = line[error.start : error.start + 8]
                     return RawDataError(f"{path}, line {number:,}: bytes that are not UTF-8 ({bad!r}). {fix}")
-    return RawDataError(f"{path} holds text that is not UTF-8: it is damaged, or was written wrongly. Write it again")
+    return RawDataError(f"{path} holds text that is not UTF-8: it is damaged. Write it again")
 
 
 def read_source(table: Table, path: Path) -> Source:
-    """Read a file's wanted columns, every one as distinct values and codes."""
+    """Read the table's columns from a file as distinct values and codes."""
     started = time.perf_counter()
     logger.info("reading %s (%.1f MB)", path.name, path.stat().st_size / 1e6)
     source = Source(table, path)
@@ -117,8 +118,8 @@ def read_source(table: Table, path: Path) -> Source:
         if arrow.num_rows == 0:
             raise RawDataError(_NO_ROWS.format(path=path))
         columns = [arrow.column(name) for name in table.columns]
-        del arrow  # so that each column can go as soon as it is converted
-        with ThreadPoolExecutor(pa.cpu_count()) as pool:  # a task of a cluster sets that to one
+        del arrow  # so that each column is freed as soon as it is converted
+        with ThreadPoolExecutor(pa.cpu_count()) as pool:  # a cluster task sets this to 1
             encoded = pool.map(encode, columns)
             columns.clear()
             source.columns = dict(zip(table.columns, encoded, strict=True))
@@ -161,7 +162,7 @@ def _check_columns(source: Source, present: list[str]) -> None:
 
 def _read_csv(source: Source) -> pa.Table:
     odd: list[str] = []
-    lock = threading.Lock()  # pyarrow calls back from its own threads
+    lock = threading.Lock()  # pyarrow calls the handler from its own threads
 
     def skip(row: pyarrow.csv.InvalidRow) -> str:
         with lock:
@@ -181,7 +182,7 @@ def _read_csv(source: Source) -> pa.Table:
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=list(source.table.columns),
             column_types=dict.fromkeys(source.table.columns, text),
-            null_values=[""],  # a garment may well be called "null", and a news frequency is "NONE"
+            null_values=[""],  # a garment may be called "null", and a news frequency is "NONE"
             strings_can_be_null=True,
         ),
     )
@@ -218,13 +219,13 @@ def _numbers(values: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def _dates(values: pa.Array) -> npt.NDArray[np.datetime64]:
-    # The date alone: a time of day or a zone after it is cut off.
+    # Only the date: a time of day or a zone is cut off.
     day = _texts(values).str.strip().str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$", expand=False)
     return pd.to_datetime(day, format="%Y-%m-%d", errors="coerce").to_numpy().astype("datetime64[s]")
 
 
 def article_ids(source: Source) -> pa.Array:
-    """The distinct article ids as 10 digits; ids that lost their leading zeros get them back, and are reported."""
+    """The distinct article ids as 10 digits. Lost leading zeros are restored and reported."""
     column = source.columns[schema.ARTICLE_ID]
     text = _texts(column.distinct).str.strip()
     short = text.str.fullmatch(r"\d{1,9}(?:\.0+)?|\d{10}\.0+", na=False)
@@ -236,9 +237,9 @@ def article_ids(source: Source) -> pa.Array:
 
 
 def typed(source: Source, name: str) -> object:
-    """``[n]`` the values of a column in the type that its kind asks for."""
+    """``[n]`` the values of a column in the type of its kind."""
     kind, column = source.table.columns[name], source.columns[name]
-    if kind in (Kind.TEXT, Kind.CUSTOMER, Kind.ARTICLE):
+    if kind in (Kind.TEXT, Kind.CATEGORY, Kind.CUSTOMER, Kind.ARTICLE):
         values = article_ids(source) if kind is Kind.ARTICLE else column.distinct.cast(pa.string())
         codes = pa.array(column.codes, mask=column.codes < 0)
         return pd.Series(values.take(codes).to_pandas(), dtype="str")
@@ -250,7 +251,7 @@ def typed(source: Source, name: str) -> object:
         return column.spread(small.astype(np.int8), 0)
     whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**31)
     readable = whole if kind is Kind.CODE else np.isfinite(numbers)
-    # The price has its own rule, which drops the row; elsewhere an unreadable number is an empty one.
+    # The price has its own rule, which drops the row. Other unreadable numbers become missing.
     if name != schema.PRICE and not readable.all():
         source.found(name, f"is a {kind}", np.flatnonzero(column.spread(~readable, False)), schema.BLANK)
     values = np.where(readable, numbers, np.nan)

@@ -1,7 +1,7 @@
-"""Features of articles and customers: vocabularies fitted on the past, and what they encode.
+"""Features of articles and customers: vocabularies fitted on the past, and the codes that they give.
 
-Code 0 of every vocabulary is *missing*, code 1 is *unknown* (a value the fit has not seen), so that
-a new article or an odd customer still has a row in every embedding table.
+Code 0 of every vocabulary is *missing* and code 1 is *unknown* (a value that the fit has not seen). New articles and
+unusual customers therefore have a row in every embedding table.
 """
 
 from __future__ import annotations
@@ -17,38 +17,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.data import schema
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.schema import AGE, Kind
 
 MISSING, UNKNOWN = 0, 1
 FIRST_CODE = 2
 
-
-# Each number stands for its name column too (product_type_no for product_type_name, ...).
-ARTICLE_COLUMNS = (
-    "article_id",
-    "product_code",
-    "product_type_no",
-    "product_group_name",
-    "graphical_appearance_no",
-    "colour_group_code",
-    "perceived_colour_value_id",
-    "perceived_colour_master_id",
-    "department_no",
-    "index_code",
-    "index_group_no",
-    "section_no",
-    "garment_group_no",
-)
-CUSTOMER_COLUMNS = ("age", "FN", "Active", "club_member_status", "fashion_news_frequency", "postal_code")
-
-CUSTOMER_NUMBERS = ("age", "FN", "Active")  # the others are texts
+_INPUTS = (Kind.ARTICLE, Kind.CODE, Kind.CATEGORY)
+ARTICLE_COLUMNS = tuple(name for name, kind in schema.ARTICLE_COLUMNS.items() if kind in _INPUTS)
+# The age comes first: it has buckets, the others have vocabularies.
+CUSTOMER_COLUMNS = (AGE, *(name for name in schema.CUSTOMER_COLUMNS if name not in (AGE, schema.CUSTOMER_ID)))
+CUSTOMER_NUMBERS = tuple(name for name in CUSTOMER_COLUMNS if schema.CUSTOMER_COLUMNS[name] is Kind.NUMBER)
 
 AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
-# A postal code is a hash; only those with enough customers say anything about a region.
+# A postal code is a hash: one with few customers tells nothing about a region.
 MIN_CUSTOMERS_PER_POSTAL_CODE = 20
 PRICE_BUCKETS = 20
 
-# Columns of `catalogue_state`.
+# Columns of CatalogueState.
 STATE_COLUMNS = ("log_share_1d", "log_share_7d", "log_share_28d", "log_age", "never_sold")
 
 
@@ -78,7 +65,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Encoders:
-    """Every vocabulary, fitted on what was sold and who had bought before the day ``as_of``."""
+    """All vocabularies, fitted on the articles sold and the customers who bought before the day ``as_of``."""
 
     as_of: int
     article: dict[str, Vocabulary]
@@ -91,7 +78,7 @@ class Encoders:
     ) -> Encoders:
         """Fit on the articles sold and the customers who bought strictly before day ``as_of``.
 
-        ``prices`` are those of :func:`mean_prices` on that day.
+        ``prices`` are :func:`mean_prices` as of that day.
 
         Raises:
             ValueError: if nothing was bought before ``as_of``.
@@ -104,8 +91,8 @@ class Encoders:
 
     @classmethod
     def fit_on(cls, as_of: int, sold: pd.DataFrame, buyers: pd.DataFrame, prices: Float32) -> Encoders:
-        """Fit on the articles sold and the customers who bought before ``as_of``, and all articles' mean prices."""
-        minimum = {"postal_code": MIN_CUSTOMERS_PER_POSTAL_CODE}
+        """Fit on the articles ``sold`` and the ``buyers`` before ``as_of``, and all articles' mean prices."""
+        minimum = {schema.POSTAL_CODE: MIN_CUSTOMERS_PER_POSTAL_CODE}
         customer = {name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]}
         edges = np.unique(np.nanquantile(prices, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]))
         return cls(
@@ -129,7 +116,7 @@ class Encoders:
     def encode_articles(self, articles: pd.DataFrame, prices: Float32) -> Int32:
         """``[n_articles, len(ARTICLE_COLUMNS) + 1]`` codes of the whole catalogue; the last column is the price bucket.
 
-        ``prices`` (``[n_articles]``, nan for none) are as of the day wanted.
+        ``prices`` (``[n_articles]``, nan for none) determine the day of the buckets.
         """
         columns = [self.article[name].encode(articles[name]) for name in ARTICLE_COLUMNS]
         columns.append(_bucket(prices, self.price_edges))
@@ -137,7 +124,7 @@ class Encoders:
 
     def encode_customers(self, customers: pd.DataFrame) -> Int32:
         """``[n, len(CUSTOMER_COLUMNS)]`` codes of the customers' attributes."""
-        columns = [_bucket(customers["age"].to_numpy(dtype=np.float32, na_value=np.nan), AGE_EDGES)]
+        columns = [_bucket(customers[AGE].to_numpy(dtype=np.float32, na_value=np.nan), AGE_EDGES)]
         columns += [self.customer[name].encode(customers[name]) for name in CUSTOMER_COLUMNS[1:]]
         return np.stack(columns, axis=1)
 
@@ -173,28 +160,24 @@ def mean_prices(log: PurchaseLog, as_of: int) -> Float32:
 
 
 def mean_price(paid: npt.NDArray[np.floating] | npt.NDArray[np.integer], sales: Int64) -> Float32:
-    """``[n_articles]`` what was paid for each article over how often it was sold; nan where it never was."""
+    """``[n_articles]`` the sum ``paid`` for each article over its number of ``sales``; nan where never sold."""
     return np.where(sales > 0, paid / np.maximum(sales, 1), np.nan).astype(np.float32)
 
 
 class CatalogueState:
-    """What the shop knew of every article on the morning of a day: recent sales and age.
-
-    Args:
-        log: the purchase log; only rows strictly before the day asked for are read.
-    """
+    """Recent sales and age of every article on the morning of a day, from purchases strictly before that day."""
 
     def __init__(self, log: PurchaseLog) -> None:
         self._log = log
-        # All the days of the 16 weeks that examples come from by default: batches visit them in random order.
+        # Room for all days of the default 16 weeks of examples: batches visit them in random order.
         self.as_of = lru_cache(maxsize=128)(self._as_of)
 
     def _as_of(self, day: int) -> Float32:
         """``[n_articles, len(STATE_COLUMNS)]`` as of ``day``.
 
-        ``log_share_*``: log of the article's share of sales in the window over a uniform share,
-        smoothed by one sale an article, so that it does not depend on the size of the shop;
-        ``log_age``: log1p of days since its first sale; ``never_sold``: 1 before its first sale.
+        ``log_share_*`` is the log of the article's share of sales in the window over a uniform share, smoothed by one
+        sale per article; it does not depend on the size of the shop. ``log_age`` is log1p of the days since the first
+        sale. ``never_sold`` is 1 before the first sale.
         """
         shares = []
         for window in (1, 7, 28):

@@ -1,20 +1,20 @@
-"""How popular every article is as of a day: counted."""
+"""Popularity of every article as of a day."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Float32, Float64
+from hm_utils.arrays import Bool, Float32, Float64
 from hm_utils.data.purchases import PurchaseLog
 
 RECENT_DAYS = 7
-# Days after which a sale counts half. Fashion turns over quickly even inside a week: to predict the sales of
-# 18, 19 and 20 September 2020, 1 to 1.5 days were best; for eight weeks of the synthetic sample, 3.
+# Days after which a sale counts half. Fashion changes even within a week: half-lives of 1 to 1.5 days predicted the
+# sales of 18 to 20 September 2020 best, and 3 days those of eight weeks of the synthetic sample.
 HALF_LIFE = 2.0
-# What the log popularity of the week counts in a logit while the towers are trained: the strength of a logit adjustment
-# (Menon et al., ICLR 2021). At 1 the vectors need not know what sells, and new articles, of which nothing was counted
-# yet, are held down; at 0 they remember what sold then.
+# Weight of the week's log popularity in the logits while the towers are trained (logit adjustment: Menon et al., ICLR
+# 2021). At 1 the vectors need not know what sells, which holds down new articles without sales; at 0 they remember what
+# sold then.
 LOGIT_ADJUSTMENT = 0.5
 
 
@@ -23,11 +23,11 @@ def recent_sales(
     as_of: int,
     days: int = RECENT_DAYS,
     half_life: float = HALF_LIFE,
-    among: npt.NDArray[np.bool_] | None = None,
+    among: Bool | None = None,
 ) -> Float64:
     """``[n_articles]`` sales of the last ``days``, each halved for every ``half_life`` days before ``as_of``.
 
-    ``among`` (``[n_customers]``) says whose purchases count; None: everybody's.
+    ``among`` (``[n_customers]``) selects the customers whose purchases count; None selects all.
     """
     rows = log.rows_between(as_of - days, as_of)
     if among is not None:
@@ -37,9 +37,9 @@ def recent_sales(
 
 
 def log_popularity(sales: npt.NDArray[np.floating] | npt.NDArray[np.integer]) -> Float32:
-    """``[n_articles]`` log(1 + n_articles x share of the sales): 0 for what did not sell.
+    """``[n_articles]`` log(1 + n_articles x share of the sales): 0 without sales.
 
-    A share of the sales over a uniform share, so that it does not depend on the size of the shop, plus
-    one, so that an article without sales is unpopular rather than impossible.
+    The share is relative to a uniform share, so it does not depend on the size of the shop. The 1 keeps articles
+    without sales possible.
     """
     return np.log1p(sales * (len(sales) / max(float(sales.sum()), 1e-12))).astype(np.float32)

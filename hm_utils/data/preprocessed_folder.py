@@ -75,7 +75,7 @@ def write_manifest(
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest, every file checked against it.
+    """Read the manifest and check every file against it.
 
     Raises:
         PreprocessedError: if the folder is missing, incomplete, altered or of another format.

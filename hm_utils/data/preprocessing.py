@@ -1,11 +1,11 @@
-"""From the raw tables to everything that training and evaluation read, saved in one folder.
+"""Preprocessing: from the raw tables to one folder that training and evaluation read.
 
 preprocessed/
   manifest.json          parameters, split, counts, fingerprint, SHA-256 of every file
   articles.parquet       the catalogue, in order of article row
   customers.parquet      the customers, in order of customer row
   log/                   the purchase log, memory-mapped when read
-  training/              encoders, codes and examples, of the training days alone
+  training/              encoders, codes and examples of the training days
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from hm_utils.data.raw import RawTables
 logger = logging.getLogger(__name__)
 
 NO_EXAMPLES = (
-    "train_weeks={train_weeks} leaves no training example: there is no purchase in the "
-    "{days} days before {date}; raise train_weeks"
+    "train_weeks={train_weeks} leaves no training example: no purchase in the {days} days before {date}; "
+    "raise train_weeks"
 )
 NO_NEGATIVES = "no sampled negatives, use_in_batch_negatives=False will not train: %s"
 
@@ -47,7 +47,7 @@ class Split:
 
     @classmethod
     def last_days(cls, log: PurchaseLog, val_days: int, test_days: int) -> Split:
-        """The last ``test_days`` of the log are the test, the ``val_days`` before are the validation.
+        """The last ``test_days`` of the log for the test, and the ``val_days`` before them for validation.
 
         Raises:
             ValueError: if a part would be empty.
@@ -86,14 +86,14 @@ class Split:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What training reads, all of it from before the day ``as_of``.
+    """The inputs of training, all from before the day ``as_of``.
 
     Attributes:
-        as_of: the first day that nothing in here has seen.
+        as_of: the first day that none of these data include.
         encoders: the vocabularies.
         categories: ``[n_articles, columns]`` codes of every article of the catalogue.
         attributes: ``[n_customers, columns]`` codes of every customer.
-        examples: positives of the last ``train_weeks``, with their sampled negatives where there are any.
+        examples: positives of the last ``train_weeks``, with their sampled negatives, if any.
     """
 
     as_of: int
@@ -103,7 +103,7 @@ class TrainingData:
     examples: Examples
 
     def categories_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> Int32:
-        """The catalogue by the same vocabularies, with the prices known on a later day."""
+        """The codes of the catalogue by the same vocabularies, with the prices as of another day."""
         return self.encoders.encode_articles(articles, mean_prices(log, as_of))
 
     def save(self, directory: Path) -> None:
@@ -136,17 +136,17 @@ def make_training_data(
     """Fit the vocabularies, encode both tables and make the examples, on the days before ``as_of``.
 
     Args:
-        train_weeks: examples are of the last so many weeks; histories and vocabularies reach back further.
-        negatives_per_positive: sampled pairs for each bought one; 0 for none. None are made either, and a warning
-            is logged, if a customer bought the whole catalogue: in-batch negatives do without.
+        train_weeks: number of last weeks for examples; histories and vocabularies use all days before ``as_of``.
+        negatives_per_positive: sampled pairs per positive. If a customer bought the whole catalogue, none are made and
+            a warning is logged; in-batch negatives do not need them.
 
     Raises:
-        ValueError: if ``train_weeks`` is below 1, or nobody bought anything in those weeks.
+        ValueError: if ``train_weeks`` is below 1 or those weeks have no purchase.
     """
     examples = make_examples(log, first_example_day(as_of, train_weeks), as_of)
     if not len(examples):
         raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=log.date(as_of)))
-    with ThreadPoolExecutor(1) as pool:  # sorting and looking up let go of Python's lock
+    with ThreadPoolExecutor(1) as pool:  # sorting and lookups release Python's lock
         drawing = pool.submit(_with_negatives, examples, log, as_of, negatives_per_positive, seed)
         prices = mean_prices(log, as_of)
         encoders = Encoders.fit(articles, customers, log, as_of, prices)
@@ -160,7 +160,7 @@ def make_training_data(
 
 
 def _with_negatives(examples: Examples, log: PurchaseLog, as_of: int, per_positive: int, seed: int) -> Examples:
-    """The examples with what :func:`make_training_data` says of negatives."""
+    """The examples with negatives, see :func:`make_training_data`."""
     if not per_positive:
         return examples
     try:
@@ -179,7 +179,7 @@ def first_example_day(as_of: int, train_weeks: int) -> int:
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """A preprocessed folder, opened: see the module's docstring for what is in it."""
+    """The content of a preprocessed folder; the module's docstring lists it."""
 
     directory: Path
     manifest: dict[str, Any]
@@ -191,12 +191,12 @@ class Preprocessed:
 
     @property
     def fingerprint(self) -> str:
-        """Of the raw files and the parameters: the same fingerprint, the same preprocessed data."""
+        """Identifies the raw files and the parameters, and so the preprocessed data."""
         return str(self.manifest["fingerprint"])
 
     @classmethod
     def load(cls, directory: Path) -> Preprocessed:
-        """Open what :func:`preprocess` saved, every file checked against the manifest.
+        """Open the folder of :func:`preprocess` and check every file against the manifest.
 
         Raises:
             PreprocessedError: if the folder is missing, incomplete, altered or of another format.
@@ -213,8 +213,8 @@ class Preprocessed:
         )
 
 
-# Writes the folders log and training, by preprocess's parameters. Returns the split, the ISO date of the last purchase,
-# and the numbers of purchases and examples.
+# Writes the folders log and training with the parameters of preprocess. Returns the split, the ISO date of the last
+# purchase, and the numbers of purchases and examples.
 Write = Callable[[Path, dict[str, int]], tuple[Split, str, int, int]]
 
 
@@ -230,13 +230,14 @@ def preprocess(
 ) -> Preprocessed:
     """Split by time, make the training data, and save everything under ``directory``.
 
-    The folder is written beside and swapped in when complete; an older one is replaced.
+    An older folder is replaced atomically when the new one is complete.
 
     Args:
         write: writes the log and the training data; None does it in this process.
 
     Raises:
-        ValueError: if the days do not leave anything to train on.
+        ValueError: if the days leave nothing to train on.
+        PreprocessedError: if ``directory`` holds files that are not preprocessed data.
     """
     parameters = {
         "val_days": val_days,
@@ -246,7 +247,7 @@ def preprocess(
         "seed": seed,
     }
     write = write or partial(_write_log_and_training, tables)
-    # Compressing, writing and sorting let go of Python's lock.
+    # Compressing, writing and sorting release Python's lock.
     with new_folder(directory) as folder, ThreadPoolExecutor(1) as pool:
         saving = pool.submit(_save_master_tables, tables, folder)
         split, last_date, purchases, examples = write(folder, parameters)

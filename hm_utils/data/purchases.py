@@ -1,7 +1,6 @@
 """The purchase log: every purchase, sorted by customer and day, so that a history is a slice.
 
-Days are whole numbers counted from the log's first date. Everything asked of the log is asked
-*as of* a day and answers with what happened strictly before it.
+Days are whole numbers counted from the log's first date. *As of* a day means strictly before that day.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.arrays import Int32, Int64
+from hm_utils.arrays import Bool, Float32, Int32, Int64
 
 NEVER = np.iinfo(np.int32).max  # a day number later than all others
 _ARRAYS = ("offsets", "article", "day", "price", "channel")
 
 
 def save_facts(directory: Path, first_date: np.datetime64, n_articles: int) -> None:
-    """Write ``log.json``, what a log is beside its arrays."""
+    """Write ``log.json``, the scalars of a log."""
     (directory / "log.json").write_text(json.dumps({"first_date": str(first_date), "n_articles": n_articles}))
 
 
@@ -36,7 +35,7 @@ def distinct(keys: Int64) -> Int64:
 
 @dataclass(frozen=True)
 class Baskets:
-    """What each of n customers bought in some days: the distinct articles, one slice a customer.
+    """The distinct articles that each of n customers bought in a range of days, one slice per customer.
 
     Attributes:
         customers: ``[n]`` customer rows, ascending.
@@ -53,10 +52,10 @@ class Baskets:
 
     @property
     def sizes(self) -> Int64:
-        """``[n]`` number of distinct articles a customer bought."""
+        """``[n]`` number of distinct articles of each customer."""
         return np.diff(self.offsets)
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> Baskets:
+    def select(self, keep: Bool) -> Baskets:
         """The baskets of the customers where ``keep`` (``[n]`` bool) is true."""
         sizes = self.sizes
         return Baskets(
@@ -66,7 +65,7 @@ class Baskets:
         )
 
     def sample(self, most: int, seed: int) -> Baskets:
-        """The baskets of ``most`` customers at random; all of them where there are no more."""
+        """The baskets of at most ``most`` customers, drawn at random."""
         if len(self) <= most:
             return self
         keep = np.zeros(len(self), dtype=bool)
@@ -76,14 +75,14 @@ class Baskets:
 
 @dataclass(frozen=True)
 class PurchaseLog:
-    """The log as columns, one row a purchase (quantity is repeated rows), sorted by customer, then day.
+    """The log as columns, one row per purchase (a quantity is repeated rows), sorted by customer, then day.
 
     Attributes:
         offsets: ``[n_customers + 1]``; customer c's purchases are rows ``offsets[c]:offsets[c + 1]``.
         article: ``[n]`` article row in the catalogue.
         day: ``[n]`` days since ``first_date``.
         price: ``[n]`` price in the data's own unit.
-        channel: ``[n]`` 1 store, 2 online.
+        channel: ``[n]`` 1 for a store, 2 for online.
         first_date: the date of day 0.
         n_articles: size of the catalogue.
     """
@@ -91,26 +90,25 @@ class PurchaseLog:
     offsets: Int64
     article: Int32
     day: npt.NDArray[np.int16]
-    price: npt.NDArray[np.float32]
+    price: Float32
     channel: npt.NDArray[np.int8]
     first_date: np.datetime64
     n_articles: int
 
     @classmethod
     def from_transactions(cls, transactions: pd.DataFrame, n_customers: int, n_articles: int) -> PurchaseLog:
-        """Sort ``raw.read_raw``'s transactions (columns ``t_dat, customer, article, price,
-        sales_channel_id``; customer and article are row numbers) into a log.
+        """Sort :attr:`raw.RawTables.transactions` into a log.
 
         Raises:
-            ValueError: if there is no transaction at all.
+            ValueError: if there are no transactions.
         """
         if transactions.empty:
             raise ValueError("no transactions are left: a purchase log needs at least one row")
         dates = transactions["t_dat"].to_numpy().astype("datetime64[D]")
         first_date = dates.min()
-        day = (dates - first_date).view(np.int64).astype(np.int16)  # casting a timedelta takes several times longer
+        day = (dates - first_date).view(np.int64).astype(np.int16)  # several times faster than casting a timedelta
         customer = transactions["customer"].to_numpy()
-        # One key and one stable sort: ties keep the order in which the file lists them.
+        # One key and one stable sort: ties keep the order of the file.
         order = np.argsort(customer.astype(np.int64) * (int(day.max()) + 1) + day, kind="stable")
         return cls(
             offsets=np.concatenate([[0], np.cumsum(np.bincount(customer, minlength=n_customers))]),
@@ -151,7 +149,7 @@ class PurchaseLog:
         return str(self.first_date + np.timedelta64(int(day), "D"))
 
     def before(self, day: int) -> PurchaseLog:
-        """The log physically cut: only the purchases strictly before ``day``."""
+        """A copy of the log with only the purchases strictly before ``day``."""
         keep = self.day < day
         counts = np.bincount(self.customer[keep], minlength=self.n_customers)
         return PurchaseLog(
@@ -166,7 +164,7 @@ class PurchaseLog:
 
     @cached_property
     def _by_day(self) -> tuple[Int64, Int64]:
-        """Row numbers in order of day, and where each day starts among them."""
+        """Row numbers in order of day, and the start of each day among them."""
         order = np.argsort(self.day, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(self.day, minlength=self.last_day + 1))])
         return order, starts
@@ -182,24 +180,24 @@ class PurchaseLog:
         return np.bincount(self.article[self.rows_between(start, end)], minlength=self.n_articles)
 
     def history_ends(self, customers: npt.ArrayLike, day: int | npt.ArrayLike) -> Int64:
-        """Where each customer's history ends as of a day (one day for all, or one each).
+        """``[n]`` the end of each customer's history as of a day (one day for all, or one for each).
 
-        Customer c's history is rows ``offsets[c]:end``, every one of them strictly before the day.
+        Customer c's history is rows ``offsets[c]:end``, all strictly before the day.
         """
         customers = np.asarray(customers)
         low, high = self.offsets[customers], self.offsets[customers + 1]
         if np.ndim(day) == 0 and int(day) > self.last_day:  # type: ignore[arg-type]
             return high
-        # A binary search in every customer's slice at once: as many rounds as the longest slice needs.
+        # A binary search in all customers' slices at once; the longest slice decides the number of rounds.
         while (low < high).any():
             middle = (low + high) // 2
-            # A finished search stays where it is, whatever the row that it looks at.
+            # A finished search does not move.
             earlier = (self.day[np.minimum(middle, len(self) - 1)] < day) & (low < high)
             low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
         return low
 
     def baskets_between(self, start: int, end: int) -> Baskets:
-        """What every customer who bought on days ``start <= day < end`` bought then."""
+        """The purchases on days ``start <= day < end``, by customer."""
         rows = self.rows_between(start, end)
         pairs = distinct(self.customer[rows].astype(np.int64) * self.n_articles + self.article[rows])
         buyers, articles = np.divmod(pairs, self.n_articles)
@@ -210,13 +208,13 @@ class PurchaseLog:
             articles=articles.astype(np.int32),
         )
 
-    def has_history(self, customers: npt.ArrayLike, day: int) -> npt.NDArray[np.bool_]:
-        """``[n]`` whether each customer bought anything before ``day``; where nobody did, true for all."""
+    def has_history(self, customers: npt.ArrayLike, day: int) -> Bool:
+        """``[n]`` whether each customer bought before ``day``; all true if none of them did."""
         before = self.history_ends(customers, day) > self.offsets[np.asarray(customers)]
         return before if before.any() else ~before
 
     def save(self, directory: Path) -> None:
-        """Write one ``.npy`` a column and ``log.json`` into ``directory``."""
+        """Write one ``.npy`` per column and ``log.json`` into ``directory``."""
         directory.mkdir(parents=True, exist_ok=True)
         for name in _ARRAYS:
             np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
@@ -224,9 +222,9 @@ class PurchaseLog:
 
     @classmethod
     def load(cls, directory: Path) -> PurchaseLog:
-        """Memory-map what :meth:`save` wrote: opening costs nothing, and pages load as they are read."""
+        """Memory-map a saved log; pages load as they are read."""
         facts = json.loads((directory / "log.json").read_text())
-        # As plain arrays: every slice of a np.memmap is a new object with a file's attributes.
+        # Plain arrays, because every slice of an np.memmap costs a new object with a file's attributes.
         columns = {
             name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in _ARRAYS
         }

@@ -1,11 +1,11 @@
-"""Read and validate the three raw tables: CSV, gzipped CSV or Parquet in, typed pandas frames out.
+"""Read and validate the three raw tables: CSV, gzipped CSV or Parquet to typed pandas frames.
 
     tables = read_raw(Path("data/raw"))
     tables.articles, tables.customers, tables.transactions
-    tables.report_frame()          # what was dropped or mended, and why
+    tables.report_frame()          # rows dropped or repaired, and why
 
-A fault of a file (missing, empty, damaged, a column short, not UTF-8) is an error. A fault of a row is
-dropped or mended, counted and reported, unless so many rows have it that the file must be wrong.
+A fault of a file (missing, empty, damaged, without a column, not UTF-8) is an error. A fault of a row is dropped or
+repaired, counted and reported. Too many faulty rows are an error of the file.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True)
 class RawTables:
-    """The raw data, clean.
+    """The raw data after validation.
 
     Attributes:
-        articles: the 25 columns, sorted by ``article_id`` (text of 10 digits); the index is the article row.
-            Codes are nullable ``Int32``, the rest text.
-        customers: the 7 columns, sorted by ``customer_id``; the index is the customer row.
-            ``age``, ``FN`` and ``Active`` are float32 with nan, the rest text.
+        articles: the columns of :data:`schema.ARTICLE_COLUMNS`, sorted by ``article_id`` (text of 10 digits); the
+            index is the article row. Codes are nullable ``Int32``, the others text.
+        customers: the columns of :data:`schema.CUSTOMER_COLUMNS`, sorted by ``customer_id``; the index is the
+            customer row. ``age``, ``FN`` and ``Active`` are float32 with nan, the others text.
         transactions: ``t_dat`` (datetime64[s], whole days), ``customer`` and ``article`` (int32 row numbers),
             ``price`` (float32), ``sales_channel_id`` (int8), in the order of the file.
-        report: every rule that rows broke, and what was done about it.
-        rows_read: rows each file had, before any was dropped, by table.
-        fingerprint: of the three files' bytes, see :func:`fingerprint`.
+        report: every rule that rows broke, and the action taken.
+        rows_read: rows in each file before any was dropped, by table.
+        fingerprint: the :func:`fingerprint` of the three files.
     """
 
     articles: pd.DataFrame
@@ -62,14 +62,14 @@ class RawTables:
     fingerprint: str
 
     def report_frame(self) -> pd.DataFrame:
-        """The report as a table, a row a finding (none if the data is spotless)."""
+        """The report as a table, one row per finding."""
         columns = ["table", "column", "rule", "rows", "action", "examples"]
         frame = pd.DataFrame([asdict(finding) for finding in self.report], columns=columns)
         frame["examples"] = ["; ".join(examples) for examples in frame["examples"]]
         return frame
 
     def size_frame(self) -> pd.DataFrame:
-        """A row a table: rows read, dropped and kept, columns, and memory in MB."""
+        """One row per table: rows read, dropped and kept, columns, and memory in MB."""
         kept = {"articles": self.articles, "customers": self.customers, "transactions": self.transactions}
         return pd.DataFrame(
             {
@@ -89,10 +89,10 @@ def read_raw(data_dir: Path) -> RawTables:
 
     Raises:
         RawDataError: if a file or column is missing, a file is empty, damaged or not UTF-8, or more than
-            5 % of a table's rows break a rule. Fewer bad rows are dropped or mended, and reported.
+            5 % of a table's rows are dropped. Fewer bad rows are dropped or repaired, and reported.
     """
     paths = input_files(data_dir)
-    with ThreadPoolExecutor() as pool:  # pyarrow and hashing let go of Python's lock
+    with ThreadPoolExecutor() as pool:  # pyarrow and hashing release Python's lock
         digest = pool.submit(_hash_files, paths)
         reading = [pool.submit(read_source, table, paths[table.name]) for table in schema.TABLES]
         articles = master_table(reading[0].result(), schema.ARTICLE_ID)
@@ -114,13 +114,13 @@ def read_raw(data_dir: Path) -> RawTables:
 
 
 def log_report(report: Sequence[Finding]) -> None:
-    """Log what was dropped or mended as warnings."""
+    """Log the findings: dropped and repaired rows as warnings."""
     for finding in report:
         logger.log(logging.INFO if finding.action == schema.NOTED else logging.WARNING, "%s", finding)
 
 
 def input_files(data_dir: Path) -> dict[str, Path]:
-    """The file of each table (by table name); .csv goes before .csv.gz before .parquet.
+    """The file of each table, by table name; .csv takes precedence over .csv.gz, and that over .parquet.
 
     Raises:
         RawDataError: if the folder or a table's file is missing.
@@ -132,17 +132,17 @@ def input_files(data_dir: Path) -> dict[str, Path]:
     paths = {}
     for table in schema.TABLES:
         names = [table.stem + suffix for suffix in SUFFIXES]
-        there = [folder / name for name in names if (folder / name).is_file()]
-        if not there:
+        present = [folder / name for name in names if (folder / name).is_file()]
+        if not present:
             raise RawDataError(f"{folder} has none of {', '.join(names)}. {help_}")
-        paths[table.name] = there[0]
+        paths[table.name] = present[0]
     return paths
 
 
 def fingerprint(data_dir: Path) -> str:
-    """SHA-256 over the SHA-256 of the three files' bytes: equal only for identical files.
+    """SHA-256 over the SHA-256 of the three files' bytes.
 
-    The same rows as CSV and as Parquet therefore differ. Kaggle's 3.5 GB take a few seconds.
+    The same rows as CSV and as Parquet differ. Kaggle's 3.5 GB take a few seconds.
     """
     return _hash_files(input_files(data_dir))
 
@@ -158,12 +158,12 @@ def hash_file(path: Path) -> str:
 
 
 def hash_of_hashes(hashes: Sequence[tuple[str, str]]) -> str:
-    """The fingerprint of files given as (table, SHA-256), in order of table."""
+    """The fingerprint of files given as (table, SHA-256), in order of table name."""
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in hashes).encode()).hexdigest()
 
 
 def master_table(source: Source, key: str) -> pd.DataFrame:
-    """The articles or the customers: one row a thing, checked, sorted by its id."""
+    """The valid articles or customers, sorted by their id in the column ``key``."""
     frame = _validated(source, pd.DataFrame({name: typed(source, name) for name in source.table.columns}))
     if not frame[key].is_monotonic_increasing:
         frame = frame.sort_values(key, ignore_index=True)
@@ -171,7 +171,7 @@ def master_table(source: Source, key: str) -> pd.DataFrame:
 
 
 def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
-    """The transactions with row numbers for ids, not checked yet; of the listings, the ids are read."""
+    """The transactions with row numbers for ids, not checked yet. Only the ids of the master tables are used."""
     customer_ids = source.columns[schema.CUSTOMER_ID].distinct.cast(pa.string())
     data = {
         schema.T_DAT: typed(source, schema.T_DAT),
@@ -183,9 +183,9 @@ def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFr
     return pd.DataFrame(data, copy=False)
 
 
-def _rows_of(source: Source, key: str, ids: pa.Array, listing: pd.DataFrame) -> npt.NDArray[np.int32]:
-    """``[n]`` the row of each transaction's id in the table that lists it, -1 where it does not."""
-    rows = pc.index_in(ids, value_set=pa.array(listing[key], type=pa.string()))
+def _rows_of(source: Source, key: str, ids: pa.Array, master: pd.DataFrame) -> npt.NDArray[np.int32]:
+    """``[n]`` the row of each transaction's id in the master table, -1 for an unknown id."""
+    rows = pc.index_in(ids, value_set=pa.array(master[key], type=pa.string()))
     return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
 
 
@@ -199,14 +199,14 @@ def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
-    """Apply the table's schema: drop or blank what breaks it, and report how many rows that was."""
+    """Apply the table's schema: drop or blank the rows that break a rule, and report them."""
     drop = np.zeros(len(frame), dtype=bool)
     try:
-        source.table.schema.validate(frame, lazy=True, inplace=True)  # nothing is coerced, and a copy takes a second
+        source.table.schema.validate(frame, lazy=True, inplace=True)  # no coercion; a copy would take a second
     except SchemaErrors as errors:
         for error in errors.schema_errors:
             if not isinstance(error.check_output, pd.Series):
-                raise  # a wrong type or a lost column: a mistake in this module, not in the data
+                raise  # a wrong type or a lost column is a mistake in this module
             bad = error.check_output.index[~error.check_output.to_numpy(dtype=bool)].to_numpy()
             column, action = error.schema.name, error.check.description
             source.found(SOURCE_COLUMN.get(column, column), error.check.name, bad, action)
@@ -218,7 +218,7 @@ def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_if_broken(path: str | Path, rows_read: int, rows_kept: int, findings: Sequence[Finding]) -> None:
-    """Raise RawDataError if so many of a table's rows were dropped that the file must be wrong."""
+    """Raise RawDataError if more than ``schema.MAX_DROPPED_SHARE`` of a table's rows were dropped."""
     dropped = rows_read - rows_kept
     if dropped > schema.MAX_DROPPED_SHARE * rows_read:
         broken = "; ".join(str(finding) for finding in findings if finding.action == schema.DROP)

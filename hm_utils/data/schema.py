@@ -1,8 +1,8 @@
-"""The three raw tables: their columns, their types, what is valid, and what becomes of a row that is not.
+"""The three raw tables: columns, types, validity rules, and actions for invalid rows.
 
-A schema is pandera's; every check in it carries a rule in words (``Check.name``) and an action
-(``Check.description``): ``DROP`` removes the row, ``BLANK`` empties the value and keeps the row.
-:mod:`hm_utils.data.raw` applies them and reports a :class:`Finding` for each rule that was broken.
+Each check of a pandera schema has a rule in words (``Check.name``) and an action (``Check.description``): ``DROP``
+removes the row, ``BLANK`` empties the value and keeps the row. :mod:`hm_utils.data.raw` applies the checks and reports
+a :class:`Finding` for each broken rule.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ import pandera.pandas as pa
 
 
 class RawDataError(ValueError):
-    """The raw data cannot be used; the message says what is wrong, in which file, and what to do next."""
+    """The raw data cannot be used; the message names the file, the fault and the remedy."""
 
 
 class Kind(StrEnum):
-    """How the values of a raw column are read."""
+    """How the values of a raw column are read. The model takes articles' ids, codes and categories as inputs."""
 
     ARTICLE = "article id"  # text of 10 digits; integers get their leading zeros back
     CUSTOMER = "customer id"  # text of 64 hexadecimal digits
-    CODE = "whole number"  # nullable Int32: catalogue codes
+    CODE = "whole number"  # nullable Int32
+    CATEGORY = "category"  # text
     NUMBER = "number"  # float32, finite, nan where empty or unreadable
     SMALL = "small whole number"  # int8, 0 where empty or unreadable
     DATE = "date"  # datetime64[s], NaT where empty or unreadable
-    TEXT = "text"
+    TEXT = "text"  # for display, such as the name of a code
 
 
 DROP = "row dropped"
@@ -36,18 +37,11 @@ BLANK = "value set to missing"
 PADDED = "padded to 10 digits"
 NOTED = "noted"
 
-# Columns by name, so that a typing error is an error of the linter.
-ARTICLE_ID, PRODUCT_CODE, CUSTOMER_ID = "article_id", "product_code", "customer_id"
-AGE, FN, ACTIVE, CLUB, NEWS, POSTAL_CODE = (
-    "age",
-    "FN",
-    "Active",
-    "club_member_status",
-    "fashion_news_frequency",
-    "postal_code",
-)
+# The columns that have rules of their own.
+ARTICLE_ID, PRODUCT_CODE, CUSTOMER_ID, POSTAL_CODE = "article_id", "product_code", "customer_id", "postal_code"
+AGE, FN, ACTIVE = "age", "FN", "Active"
 T_DAT, PRICE, CHANNEL = "t_dat", "price", "sales_channel_id"
-# Row numbers in the catalogue and in the customers: what ids become.
+# Ids become row numbers of the articles and of the customers.
 ARTICLE, CUSTOMER = "article", "customer"
 
 ARTICLE_COLUMNS = {
@@ -56,7 +50,7 @@ ARTICLE_COLUMNS = {
     "prod_name": Kind.TEXT,
     "product_type_no": Kind.CODE,
     "product_type_name": Kind.TEXT,
-    "product_group_name": Kind.TEXT,
+    "product_group_name": Kind.CATEGORY,
     "graphical_appearance_no": Kind.CODE,
     "graphical_appearance_name": Kind.TEXT,
     "colour_group_code": Kind.CODE,
@@ -67,7 +61,7 @@ ARTICLE_COLUMNS = {
     "perceived_colour_master_name": Kind.TEXT,
     "department_no": Kind.CODE,
     "department_name": Kind.TEXT,
-    "index_code": Kind.TEXT,
+    "index_code": Kind.CATEGORY,
     "index_name": Kind.TEXT,
     "index_group_no": Kind.CODE,
     "index_group_name": Kind.TEXT,
@@ -81,10 +75,10 @@ CUSTOMER_COLUMNS = {
     CUSTOMER_ID: Kind.CUSTOMER,
     FN: Kind.NUMBER,
     ACTIVE: Kind.NUMBER,
-    CLUB: Kind.TEXT,
-    NEWS: Kind.TEXT,
+    "club_member_status": Kind.CATEGORY,
+    "fashion_news_frequency": Kind.CATEGORY,
     AGE: Kind.NUMBER,
-    POSTAL_CODE: Kind.TEXT,
+    POSTAL_CODE: Kind.CATEGORY,
 }
 TRANSACTION_COLUMNS = {
     T_DAT: Kind.DATE,
@@ -95,24 +89,23 @@ TRANSACTION_COLUMNS = {
 }
 
 AGE_RANGE = (10, 110)
-# Days are counted in int16 further on, which 80 years fit and a stray 1900-01-01 would not.
+# Day numbers are int16: 80 years fit, a stray 1900-01-01 would not.
 DATE_RANGE = ("2000-01-01", "2079-12-31")
 CHANNELS = (1, 2)  # 1 store, 2 online
-# More than this share of a table's rows dropped means that the file is not what it should be.
-MAX_DROPPED_SHARE = 0.05
+MAX_DROPPED_SHARE = 0.05  # of a table's rows; a file with more invalid rows is refused
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule that some rows of a table broke, and what was done about them.
+    """One rule that rows of a table broke, and the action taken.
 
     Attributes:
         table: ``articles``, ``customers`` or ``transactions``.
-        column: the column, or "" where the whole row is meant.
-        rule: what should have held, in words.
-        rows: how many rows broke it.
-        action: what was done: ``DROP``, ``BLANK``, ``PADDED`` or ``NOTED``.
-        examples: up to three of them as the file has them, with their row (1 is the first after the header).
+        column: the column, or "" for the whole row.
+        rule: the rule in words.
+        rows: number of rows that broke it.
+        action: ``DROP``, ``BLANK``, ``PADDED`` or ``NOTED``.
+        examples: up to three values from the file, with their row (1 is the first after the header).
     """
 
     table: str
@@ -130,7 +123,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Table:
-    """One raw table: the stem of its file's name, how its columns are read, and what is valid."""
+    """One raw table: its name, the stem of its file's name, its columns, and its validity rules."""
 
     name: str
     stem: str
@@ -139,7 +132,7 @@ class Table:
 
 
 def _rule(words: str, action: str, holds: Callable[[pd.Series], pd.Series], *, empty_fails: bool = False) -> pa.Check:
-    # Only three examples are kept, but the check's output still counts every row.
+    # Only three failure cases are kept; the check's output still has every row.
     return pa.Check(holds, name=words, description=action, ignore_na=not empty_fails, n_failure_cases=3)
 
 
@@ -154,44 +147,37 @@ def _id_rules(words: str, pattern: str) -> tuple[pa.Check, pa.Check]:
     )
 
 
-_DTYPES = {Kind.CODE: "Int32", Kind.TEXT: "str", Kind.NUMBER: "float32"}
+_DTYPES = dict.fromkeys(Kind, "str") | {Kind.CODE: "Int32", Kind.NUMBER: "float32"}
 _flag = _rule("is 1 or empty", BLANK, lambda flag: flag.isin([0.0, 1.0]))
+_years = _rule(f"is {AGE_RANGE[0]} to {AGE_RANGE[1]} years", BLANK, lambda age: age.between(*AGE_RANGE))
 
-ARTICLES = Table(
-    name="articles",
-    stem="articles",
-    columns=ARTICLE_COLUMNS,
-    schema=pa.DataFrameSchema(
-        {name: _column(_DTYPES[kind]) for name, kind in ARTICLE_COLUMNS.items() if kind in _DTYPES}
-        | {ARTICLE_ID: _column("str", *_id_rules("is 10 digits", r"\d{10}"))}
-    ),
+
+def _master_table(name: str, columns: dict[str, Kind], checked: dict[str, pa.Column]) -> Table:
+    """A table with one row per id; ``checked`` are its columns that have rules."""
+    typed = {column: _column(_DTYPES[kind]) for column, kind in columns.items()}
+    return Table(name, name, columns, pa.DataFrameSchema(typed | checked))
+
+
+ARTICLES = _master_table(
+    "articles", ARTICLE_COLUMNS, {ARTICLE_ID: _column("str", *_id_rules("is 10 digits", r"\d{10}"))}
 )
 
-CUSTOMERS = Table(
-    name="customers",
-    stem="customers",
-    columns=CUSTOMER_COLUMNS,
-    schema=pa.DataFrameSchema(
-        {
-            CUSTOMER_ID: _column("str", *_id_rules("is 64 hexadecimal digits", "[0-9a-f]{64}")),
-            FN: _column("float32", _flag),
-            ACTIVE: _column("float32", _flag),
-            CLUB: _column("str"),
-            NEWS: _column("str"),
-            AGE: _column(
-                "float32",
-                _rule(f"is {AGE_RANGE[0]} to {AGE_RANGE[1]} years", BLANK, lambda age: age.between(*AGE_RANGE)),
-            ),
-            POSTAL_CODE: _column("str"),
-        }
-    ),
+CUSTOMERS = _master_table(
+    "customers",
+    CUSTOMER_COLUMNS,
+    {
+        CUSTOMER_ID: _column("str", *_id_rules("is 64 hexadecimal digits", "[0-9a-f]{64}")),
+        FN: _column("float32", _flag),
+        ACTIVE: _column("float32", _flag),
+        AGE: _column("float32", _years),
+    },
 )
 
 TRANSACTIONS = Table(
     name="transactions",
     stem="transactions_train",
     columns=TRANSACTION_COLUMNS,
-    # Ids are row numbers by then, -1 where the other table does not list them.
+    # Ids are row numbers at this point, -1 for an id that the master table lacks.
     schema=pa.DataFrameSchema(
         {
             T_DAT: _column(

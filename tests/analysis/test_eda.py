@@ -43,7 +43,9 @@ def make_log(transactions: pd.DataFrame) -> PurchaseLog:
 def make_articles() -> pd.DataFrame:
     row = np.arange(N_ARTICLES)
     columns: dict[str, list[str]] = {
-        name: [f"{name} {i % 4}" for i in row] if kind is schema.Kind.TEXT else [str(i % 6) for i in row]
+        name: [f"{name} {i % 4}" for i in row]
+        if kind in (schema.Kind.TEXT, schema.Kind.CATEGORY)
+        else [str(i % 6) for i in row]
         for name, kind in schema.ARTICLE_COLUMNS.items()
     }
     return pd.DataFrame(columns | {"article_id": [f"0{1000 + i:09d}" for i in row]})

@@ -26,7 +26,9 @@ def frames() -> dict[str, pd.DataFrame]:
     rng = np.random.default_rng(0)
     row = np.arange(N_ARTICLES)
     articles = {
-        name: [f"{name} {i % 5}" for i in row] if kind is schema.Kind.TEXT else (row % 7).astype(str)
+        name: [f"{name} {i % 5}" for i in row]
+        if kind in (schema.Kind.TEXT, schema.Kind.CATEGORY)
+        else (row % 7).astype(str)
         for name, kind in schema.ARTICLE_COLUMNS.items()
     }
     articles["article_id"] = ARTICLE_IDS[::-1]

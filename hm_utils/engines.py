@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hm_utils.arrays import Int32, Int64
 from hm_utils.cluster import require_ray
@@ -38,7 +39,7 @@ class Local:
         """:func:`hm_utils.data.raw.read_raw`; a relative folder is taken from the repository's root."""
         return raw.read_raw(resolve(data_dir))
 
-    def preprocess(self, tables: RawTables, directory: Path, **parameters: int) -> Preprocessed:
+    def preprocess(self, tables: RawTables, directory: Path, **parameters: Any) -> Preprocessed:
         """:func:`hm_utils.data.preprocessing.preprocess`."""
         return preprocessing.preprocess(tables, directory, **parameters)
 
@@ -85,7 +86,7 @@ class OnRay(Local):
 
         return read_raw(data_dir, self.num_workers)
 
-    def preprocess(self, tables: RawTables, directory: Path, **parameters: int) -> Preprocessed:
+    def preprocess(self, tables: RawTables, directory: Path, **parameters: Any) -> Preprocessed:
         from hm_utils.cluster.preprocessing import preprocess
         from hm_utils.cluster.reading import ShardedTables
 

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -108,10 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     model = resolve(chosen.model).resolve()
     report: Run = {"machine": machine("ray", "fastapi", "uvicorn", "torch", "scann")}
-    for part, figures in (("throughput", throughput(model, chosen.seconds)), ("events", events(model))):
-        report[part] = figures
+    for name, part in {
+        "throughput": partial(throughput, model, chosen.seconds),
+        "events": partial(events, model),
+    }.items():
+        report[name] = part()
         save(chosen.json, report)
-        show(f"{chosen.model}: {part}", pd.DataFrame.from_dict(figures, orient="index"), report)
+        show(f"{chosen.model}: {name}", pd.DataFrame.from_dict(report[name], orient="index"), report)
     return 0
 
 

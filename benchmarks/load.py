@@ -69,7 +69,7 @@ def ready_version(port: int) -> str | None:
             connection.request("GET", "/ready")
             answer = connection.getresponse()
             return str(json.loads(answer.read()).get("version")) if answer.status == 200 else None
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return None
 
 

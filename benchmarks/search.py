@@ -197,7 +197,8 @@ def choose(
 
 def compare(vectors: Float32, queries: Float32, target: float, repeats: int, path: Path | None = None) -> Run:
     """Build and time every row whose package is installed, in this process."""
-    report: Run = {"machine": machine("torch", "numpy"), "missing": []}
+    report: Run = {"machine": machine("torch", "numpy"), "missing": [], "recall": target}
+    report |= {"vectors": vectors.shape, "queries": len(queries)}
     recall = recall_of(vectors, queries)
     built: dict[str, Built] = {}
     facts: dict[str, Any] = {}
@@ -240,6 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     customers = np.random.default_rng(0).permutation(recommender.n_customers)[: chosen.queries]
     vectors = load_exact(resolve(chosen.model) / "index").vectors
+    if len(vectors) < 2 * K:
+        print(f"error: the best {K} need {2 * K} vectors or more, not {len(vectors)}", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, ONE_THREAD):
         np.save(Path(scratch) / "vectors.npy", vectors)
         np.save(Path(scratch) / "queries.npy", recommender.queries(recommender.customers(customers)))

@@ -14,7 +14,7 @@ import pandas as pd
 from hm_utils.arrays import Int64
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
-from hm_utils.evaluation.baselines import AGE_BANDS, age_bands
+from hm_utils.data.segments import AGE_BANDS, age_bands
 
 # Attributes that two articles of one basket may share: {column of articles: label}.
 COHERENCE_COLUMNS = {

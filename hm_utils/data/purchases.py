@@ -55,6 +55,11 @@ class Baskets:
         """``[n]`` number of distinct articles of each customer."""
         return np.diff(self.offsets)
 
+    @property
+    def owner(self) -> Int64:
+        """``[m]`` the place of each article's customer among the n customers, ascending."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
     def select(self, keep: Bool) -> Baskets:
         """The baskets of the customers where ``keep`` (``[n]`` bool) is true."""
         sizes = self.sizes

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from hm_utils.arrays import Bool, Int32
+from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.purchases import PurchaseLog
 
 Segment = Literal["frequent", "dormant", "young", "never_bought", "any"]
@@ -17,6 +18,9 @@ ACTIVE_DAYS = 30  # a customer without a purchase in these last days is dormant
 FREQUENT_SHARE = 0.9  # frequent customers bought at least this quantile of all buyers' purchases
 YOUNG_BELOW = 25  # years
 NEW_IN_SHOP_DAYS = 14  # an article is new for this long after its first sale
+
+AGE_EDGES = (25, 35, 45, 55)  # first age of each band but the youngest; each has at least 12 % of H&M's customers
+AGE_BANDS = ("under 25", "25–34", "35–44", "45–54", "55 and over")
 
 
 def customers_by_segment(log: PurchaseLog, ages: npt.NDArray[np.floating]) -> dict[Segment, Int32]:
@@ -48,3 +52,9 @@ def new_in_shop(log: PurchaseLog, as_of: int) -> Bool:
     """
     since = as_of - NEW_IN_SHOP_DAYS
     return log.first_sale_day >= since if since >= NEW_IN_SHOP_DAYS else np.zeros(log.n_articles, dtype=bool)
+
+
+def age_bands(ages: pd.Series) -> Int64:
+    """``[n]`` index in :data:`AGE_BANDS` of each age; -1 where it is unknown (NaN)."""
+    years = ages.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isnan(years), -1, np.searchsorted(AGE_EDGES, years, side="right"))

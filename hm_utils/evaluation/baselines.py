@@ -19,6 +19,7 @@ from scipy import sparse
 from hm_utils.arrays import Float64, Int32, Int64
 from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.segments import AGE_BANDS, age_bands
 
 Int = npt.NDArray[np.signedinteger[Any]]
 
@@ -28,8 +29,6 @@ ON_SALE_DAYS = 28  # an article that nobody bought for this long counts as sold 
 CO_PURCHASE_WEEKS = 8  # the last weeks that item-item reads: the cost grows with the square of a customer's purchases
 CHUNK = 4_096  # customers, or articles, at a time: bounds memory, changes no result
 
-AGE_EDGES = (25, 35, 45, 55)  # first age of each band but the youngest; each has at least 12 % of H&M's customers
-AGE_BANDS = ("under 25", "25–34", "35–44", "45–54", "55 and over")
 PRIOR_SALES = 1_000.0  # weight of all customers' sales in a band; on the sample 300 and 3,000 are worse
 
 
@@ -122,12 +121,6 @@ BASELINES: dict[str, Ranker] = {
 
 
 # ---- building blocks -------------------------------------------------------------------------
-
-
-def age_bands(ages: pd.Series) -> Int64:
-    """``[n]`` index in :data:`AGE_BANDS` of each age; -1 where it is unknown (NaN)."""
-    years = ages.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(np.isnan(years), -1, np.searchsorted(AGE_EDGES, years, side="right"))
 
 
 def chain(*rankings: Int32, k: int) -> Int32:

@@ -81,7 +81,7 @@ class Reasons:
 
     def worst(self, customers: pd.DataFrame, log: PurchaseLog, as_of: int, most: int = 5) -> pd.DataFrame:
         """The customers with the most purchases and no hit, with the reasons that are true of over half of these."""
-        owner = np.repeat(np.arange(len(self.truth)), self.truth.sizes)
+        owner = self.truth.owner
         hits = np.bincount(owner[self.found], minlength=len(self.truth))
         order = np.argsort(-np.where(hits == 0, self.truth.sizes, 0), kind="stable")[:most]
         table = {}
@@ -111,7 +111,7 @@ def reasons(ranked: Int32, truth: Baskets, log: PurchaseLog, articles: pd.DataFr
     ends = log.history_ends(truth.customers, as_of)
     new = ends == log.offsets[truth.customers]
     last = np.where(new, as_of, as_of - log.day[np.maximum(ends - 1, 0)])
-    owner, bought = np.repeat(np.arange(len(truth)), truth.sizes), truth.articles
+    owner, bought = truth.owner, truth.articles
     true = {
         "not yet sold": past[bought] == 0,
         f"first sold in the last {NEW_IN_SHOP_DAYS} days": new_in_shop(log, as_of)[bought] & (past[bought] > 0),

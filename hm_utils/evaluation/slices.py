@@ -10,9 +10,9 @@ import pandas as pd
 
 from hm_utils.arrays import Bool, Float64, Int32
 from hm_utils.data.purchases import Baskets, PurchaseLog
-from hm_utils.data.segments import ACTIVE_DAYS, new_in_shop
+from hm_utils.data.segments import ACTIVE_DAYS, AGE_BANDS, age_bands, new_in_shop
 from hm_utils.evaluation import metrics
-from hm_utils.evaluation.baselines import AGE_BANDS, age_bands, history_rows
+from hm_utils.evaluation.baselines import history_rows
 
 EVERYONE = "everyone"
 
@@ -59,7 +59,7 @@ def bought_before(truth: Baskets, log: PurchaseLog, as_of: int) -> Bool:
     """``[m]`` whether the customer of each of ``truth.articles`` had already bought it before ``as_of``."""
     owner, rows = history_rows(log, truth.customers, as_of)
     before = owner * log.n_articles + log.article[rows]
-    row = np.repeat(np.arange(len(truth)), truth.sizes)
+    row = truth.owner
     return np.isin(row * log.n_articles + truth.articles, before, kind="sort")
 
 
@@ -92,6 +92,6 @@ def _of_purchases(rankings: Mapping[str, Int32], truth: Baskets) -> Slice:
 
 def _only(truth: Baskets, counts: Bool) -> Baskets:
     """The truth with only the purchases where ``counts`` (``[m]``) is true; some baskets become empty."""
-    row = np.repeat(np.arange(len(truth)), truth.sizes)
+    row = truth.owner
     sizes = np.bincount(row[counts], minlength=len(truth))
     return Baskets(truth.customers, np.concatenate([[0], np.cumsum(sizes)]), truth.articles[counts])

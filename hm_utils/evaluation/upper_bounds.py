@@ -71,7 +71,7 @@ def _scores(ranked: Int32, truth: Baskets) -> tuple[float, float]:
 
 def _if_found(found: Bool, truth: Baskets) -> tuple[float, float]:
     """The scores of rankings with exactly the ``found`` ones (``[m]``) of ``truth.articles``."""
-    owner = np.repeat(np.arange(len(truth)), truth.sizes)
+    owner = truth.owner
     right: Int64 = np.bincount(owner[found], minlength=len(truth))
     precision = np.minimum(right, 12) / np.minimum(truth.sizes, 12)
     return float(precision.mean()), float((np.minimum(right, LENGTH) / truth.sizes).mean())

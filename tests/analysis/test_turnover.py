@@ -10,8 +10,8 @@ import pytest
 
 from hm_utils.analysis import eda, turnover
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.segments import AGE_BANDS
 from hm_utils.evaluation import upper_bounds
-from hm_utils.evaluation.baselines import AGE_BANDS
 from hm_utils.evaluation.slices import bought_before
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, random_log, random_transactions
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hm_utils.data import segments
 from hm_utils.data.purchases import NEVER
-from hm_utils.data.segments import NEW_IN_SHOP_DAYS, customers_by_segment, new_in_shop
+from hm_utils.data.segments import NEW_IN_SHOP_DAYS, age_bands, customers_by_segment, new_in_shop
 from tests.helpers.data import CUSTOMERS, DAYS, customer_table, random_log
 
 LOG = random_log()
@@ -46,3 +47,10 @@ def test_an_article_is_new_until_two_weeks_after_its_first_sale(as_of):
     assert found.tolist() == [not ((moved.article == a) & (moved.day < since)).any() for a in range(moved.n_articles)]
     assert 0 < np.count_nonzero(found & (moved.first_sale_day < NEVER)) < moved.n_articles
     assert not new_in_shop(moved, 2 * NEW_IN_SHOP_DAYS - 1).any()  # the log begins too late
+
+
+def test_age_bands_are_half_open() -> None:
+    ages = pd.Series([16, 24, 25, 34, 35, 45, 54.5, 55, 99, None])
+    assert age_bands(ages).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, -1]
+    assert age_bands(ages.astype("Float32")).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, -1]
+    assert len(segments.AGE_BANDS) == len(segments.AGE_EDGES) + 1

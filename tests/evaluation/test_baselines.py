@@ -11,11 +11,11 @@ from scipy import sparse
 
 from hm_utils.data.popularity import HALF_LIFE, RECENT_DAYS, recent_sales
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.segments import AGE_BANDS
 from hm_utils.evaluation import baselines
 from hm_utils.evaluation.baselines import (
     BASELINES,
     Ranker,
-    age_bands,
     chain,
     co_purchase_similarity,
     history_matrix,
@@ -142,13 +142,6 @@ def test_recent_popularity_is_the_order_of_decayed_sales(log: PurchaseLog) -> No
     assert len(rest) > 0
 
 
-def test_age_bands_are_half_open() -> None:
-    ages = pd.Series([16, 24, 25, 34, 35, 45, 54.5, 55, 99, None])
-    assert age_bands(ages).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, -1]
-    assert age_bands(ages.astype("Float32")).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4, -1]
-    assert len(baselines.AGE_BANDS) == len(baselines.AGE_EDGES) + 1
-
-
 @pytest.mark.parametrize("prior_sales", [0.0, 2.0])
 def test_popularity_by_age_is_the_order_of_smoothed_sales_in_the_band(log: PurchaseLog, prior_sales: float) -> None:
     def band(customer: int) -> int | None:
@@ -174,7 +167,7 @@ def test_popularity_by_age_is_the_order_of_smoothed_sales_in_the_band(log: Purch
         np.testing.assert_allclose([score[a] for a in row[:n]], sorted(score.values(), reverse=True)[:n])
         rest = [a for a in popular if a >= 0 and a not in row[:n]]
         assert row[n:] == rest + [-1] * (len(row) - n - len(rest))
-    assert len({tuple(row) for row in ranked}) == len(baselines.AGE_BANDS) + 1
+    assert len({tuple(row) for row in ranked}) == len(AGE_BANDS) + 1
 
 
 def test_a_strong_prior_is_everybodys_order(log: PurchaseLog) -> None:

@@ -1,4 +1,4 @@
-"""Vocabularies, encoders and the catalogue's state: what they know, and that it is of the past alone."""
+"""Vocabularies, encoders and the catalogue's state, and that all of them use the past only."""
 
 import numpy as np
 import pandas as pd
@@ -30,11 +30,11 @@ def test_vocabulary_codes_missing_unknown_and_known():
     assert vocabulary.encode(pd.Series(["a", "b", None, "c"])).tolist() == [2, 3, MISSING, UNKNOWN]
 
 
-def test_vocabulary_leaves_out_what_is_rare():
+def test_a_vocabulary_excludes_rare_values():
     assert Vocabulary.fit(pd.Series(["a", "a", "b"]), min_count=2).size == 3
 
 
-def test_whole_numbers_mean_the_same_whatever_their_type():
+def test_whole_numbers_have_the_same_code_whatever_their_type():
     vocabulary = Vocabulary.fit(pd.Series([7, 8], dtype="Int32"))
     assert vocabulary.encode(pd.Series([8, 7, pd.NA], dtype="Int32")).tolist() == [3, 2, MISSING]
 
@@ -50,7 +50,7 @@ def test_an_article_first_sold_after_the_cut_is_unknown(tables):
     assert len(set(codes[sold])) == sold.sum()
 
 
-def test_vocabularies_are_of_training_days_alone(tables):
+def test_vocabularies_are_fitted_on_training_days_only(tables):
     articles, customers, log = tables
     late = log.sales_between(0, CUT) == 0
     odd = articles.copy()
@@ -78,7 +78,7 @@ def test_whole_log_and_physically_cut_log_give_the_same(tables):
         np.testing.assert_array_equal(CatalogueState(log).as_of(day), CatalogueState(cut).as_of(day))
 
 
-def test_state_counts_what_was_sold_before_the_day():
+def test_the_state_counts_sales_before_the_day():
     transactions = random_transactions()
     log = random_log()
     day = (transactions["t_dat"] - transactions["t_dat"].min()).dt.days
@@ -110,7 +110,7 @@ def test_the_states_of_sixteen_weeks_are_kept(tables):
     assert all(state.as_of(day) is kept for day, kept in enumerate(first))
 
 
-def test_mean_price_is_of_the_past(tables):
+def test_mean_prices_are_of_the_past(tables):
     transactions, log = random_transactions(), tables[2]
     day = (transactions["t_dat"] - transactions["t_dat"].min()).dt.days
     expected = transactions[day < CUT].groupby("article")["price"].mean().reindex(range(ARTICLES))
@@ -140,7 +140,7 @@ def test_codes_fit_their_tables_and_survive_saving(tables, tmp_path):
     assert (encoders.encode_customers(customers).max(axis=0) < encoders.customer_sizes).all()
 
 
-def test_nothing_to_fit_on_is_said(tables):
+def test_a_fit_without_purchases_is_an_error(tables):
     articles, customers, log = tables
     with pytest.raises(ValueError, match="nothing was bought before day 0"):
         Encoders.fit(articles, customers, log, 0, mean_prices(log, 0))

@@ -13,9 +13,9 @@ def log():
 
 
 @pytest.mark.parametrize(("as_of", "days", "half_life"), [(25, 7, 3.0), (40, 28, 1.0), (4, 7, float("inf"))])
-@pytest.mark.parametrize("half_of_them", [False, True], ids=["everybody", "some"])
-def test_recent_sales_equal_a_plain_loop(log, as_of, days, half_life, half_of_them):
-    among = np.random.default_rng(1).random(CUSTOMERS) < 0.5 if half_of_them else None
+@pytest.mark.parametrize("half", [False, True], ids=["everybody", "some"])
+def test_recent_sales_equal_a_plain_loop(log, as_of, days, half_life, half):
+    among = np.random.default_rng(1).random(CUSTOMERS) < 0.5 if half else None
     frame = random_transactions()
     frame["day"] = (frame["t_dat"] - frame["t_dat"].min()).dt.days
     expected = np.zeros(ARTICLES)
@@ -51,5 +51,5 @@ def test_log_popularity_rises_with_sales(log):
     assert (np.diff(log_popularity(sales))[np.diff(sales) == 0] == 0).all()
 
 
-def test_a_week_without_sales_has_no_favourite():
+def test_popularity_without_sales_is_zero():
     np.testing.assert_array_equal(log_popularity(np.zeros(4)), np.zeros(4, np.float32))

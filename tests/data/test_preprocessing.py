@@ -1,4 +1,4 @@
-"""The split, and the folder that preprocessing leaves."""
+"""The split, and the preprocessed folder."""
 
 import json
 from dataclasses import replace
@@ -33,12 +33,12 @@ def test_split_is_the_last_days():
 
 
 @pytest.mark.parametrize(("val_days", "test_days"), [(0, 5), (5, 0), (25, 25), (49, 1)])
-def test_a_split_that_leaves_nothing_is_an_error(val_days, test_days):
+def test_a_split_with_an_empty_part_is_an_error(val_days, test_days):
     with pytest.raises(ValueError, match="val_days="):
         Split.last_days(random_log(), val_days, test_days)
 
 
-def test_what_was_saved_is_what_was_made(tables, folder):
+def test_the_saved_data_equal_the_made_data(tables, folder):
     made = preprocess(tables, folder, val_days=3, test_days=5, train_weeks=2)
     loaded = Preprocessed.load(folder)
     assert loaded.split == made.split
@@ -88,24 +88,24 @@ def test_the_notebook_shows_examples_without_sampled_negatives(without_negatives
 
 
 @pytest.mark.parametrize("train_weeks", [0, -1])
-def test_train_weeks_below_one_is_named(tables, tmp_path, train_weeks):
+def test_train_weeks_below_one_are_an_error(tables, tmp_path, train_weeks):
     with pytest.raises(ValueError, match=f"train_weeks must be 1 or more, not {train_weeks}"):
         preprocess(tables, tmp_path / "made", val_days=3, test_days=5, train_weeks=train_weeks)
     assert not (tmp_path / "made").exists()
 
 
-def test_weeks_without_a_purchase_are_named():
+def test_weeks_without_a_purchase_are_an_error():
     log = random_log()
     with pytest.raises(ValueError, match=r"train_weeks=2 .* no purchase in the 14 days before 2020-10-\d\d"):
         make_training_data(article_table(), customer_table(), log.before(40), 60, 2)
 
 
-def test_other_parameters_are_another_fingerprint(tables, folder, tmp_path):
+def test_other_parameters_give_another_fingerprint(tables, folder, tmp_path):
     other = preprocess(tables, tmp_path / "other", val_days=3, test_days=4, train_weeks=2)
     assert other.fingerprint != Preprocessed.load(folder).fingerprint
 
 
-def test_a_missing_folder_a_missing_file_and_an_altered_file_are_said(folder, tmp_path):
+def test_a_missing_folder_a_missing_file_and_an_altered_file_are_errors(folder, tmp_path):
     with pytest.raises(PreprocessedError, match="run notebook 02_preprocessing first"):
         Preprocessed.load(tmp_path / "none")
     path = folder / "training" / "example_article.npy"
@@ -119,7 +119,7 @@ def test_a_missing_folder_a_missing_file_and_an_altered_file_are_said(folder, tm
         Preprocessed.load(folder)
 
 
-def test_another_format_is_said(folder):
+def test_another_format_is_an_error(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(PreprocessedError, match="format 99"):
@@ -129,7 +129,7 @@ def test_another_format_is_said(folder):
         Preprocessed.load(folder)
 
 
-def test_a_folder_of_something_else_is_left_alone(tables, tmp_path):
+def test_a_folder_with_other_files_is_not_replaced(tables, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
     with pytest.raises(PreprocessedError, match="something else"):

@@ -1,4 +1,4 @@
-"""The log answers as a slow pandas table would, and never with the day itself or later."""
+"""The log against a slow pandas table, and that no answer includes the day itself or later."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hm_utils.data.purchases import NEVER, Baskets, PurchaseLog
 
 N_CUSTOMERS, N_ARTICLES, N_DAYS = 40, 15, 25
 FIRST = np.datetime64("2020-01-06")
-DAYS = [0, 1, 7, N_DAYS - 1, N_DAYS, N_DAYS + 100]  # the first, some, the last, the day after, far beyond
+DAYS = [0, 1, 7, N_DAYS - 1, N_DAYS, N_DAYS + 100]
 
 
 def random_transactions(seed: int) -> pd.DataFrame:
-    """In no order; customers 0, 20 and 39 buy nothing, some rows are repeated, day 0 and the last are there."""
+    """Unsorted; customers 0, 20 and 39 buy nothing, some rows are repeated, the first and the last day have sales."""
     rng = np.random.default_rng(seed)
     n = 300
     day = rng.integers(N_DAYS, size=n)
@@ -40,7 +40,7 @@ def transactions(request: pytest.FixtureRequest) -> pd.DataFrame:
 
 @pytest.fixture
 def table(transactions: pd.DataFrame) -> pd.DataFrame:
-    """The slow reference: the rows in the order the log should have them, with a day number."""
+    """The slow reference: the rows in the order of the log, with a day number."""
     table = transactions.assign(day=(transactions["t_dat"] - FIRST).dt.days)
     return table.sort_values(["customer", "day"], kind="stable").reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""Reading raw tables: every type kept whole, every kind of bad input an error in words or a counted drop."""
+"""Reading raw tables: types and values are kept; bad input is an error in words or a counted drop."""
 
 import gzip
 import hashlib
@@ -22,7 +22,7 @@ CUSTOMER_IDS = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(N_CUS
 
 
 def frames() -> dict[str, pd.DataFrame]:
-    """A valid set of raw tables as text, by file stem; unsorted, with the empties that real ones have."""
+    """A valid set of raw tables as text, by file stem; unsorted, with missing values as in the real ones."""
     rng = np.random.default_rng(0)
     row = np.arange(N_ARTICLES)
     articles = {
@@ -122,7 +122,7 @@ def test_gzip_reads_the_same(valid, tmp_path):
 
 @pytest.mark.parametrize("id_type", ["str", "int64", "float64"])
 def test_parquet_reads_the_same(valid, tmp_path, id_type):
-    """Typed columns, as another tool would write them: dates as DATE, numbers as numbers, empties as nulls."""
+    """Typed columns as other tools write them: dates as DATE, numbers as numbers, missing values as null."""
     folder = tmp_path / "parquet"
     folder.mkdir()
     for stem, kinds in {table.stem: table.columns for table in schema.TABLES}.items():
@@ -174,14 +174,14 @@ def test_a_column_without_any_value(tmp_path):
     assert_same(read_raw(tmp_path), read)
 
 
-def test_text_that_looks_like_nothing_is_kept(tmp_path):
+def test_text_that_resembles_a_missing_value_is_kept(tmp_path):
     read = read_with(tmp_path, "articles", "prod_name", {0: "null", 1: "NA", 2: "two\nlines", 3: 'a "quote", too'})
     assert {"null", "NA", "two\nlines", 'a "quote", too'} <= set(read.articles.prod_name)
     assert len(read.articles) == N_ARTICLES
 
 
 def test_a_file_of_many_blocks(tmp_path, monkeypatch):
-    """Large files come in blocks with a dictionary each, and a line break in a value may sit between two."""
+    """Large files are read in blocks with a dictionary each; a value with line breaks may span two blocks."""
     tables = frames()
     tables["articles"]["detail_desc"] = [f"text {i}\n" * 40 for i in range(N_ARTICLES)]
     folder = write(tmp_path, tables)
@@ -230,7 +230,7 @@ def test_bad_rows_are_counted_and_reported(tmp_path, stem, column, cells, action
         empty = frames()[stem][column].eq("").sum()
         wanted = {row for row in cells if frames()[stem][column][row] != ""}
         assert frame[column].isna().sum() == empty + len(wanted)
-    if stem != "transactions_train" and action == DROP:  # what the dropped row was listed for goes too
+    if stem != "transactions_train" and action == DROP:  # transactions of the dropped id are dropped too
         lost = "malformed" not in finding.rule and set(frames()["transactions_train"][column]) - set(
             (tables.articles if stem == "articles" else tables.customers)[column]
         )

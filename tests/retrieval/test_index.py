@@ -1,4 +1,4 @@
-"""The index: ScaNN and exact search give the same exact scores, and ScaNN's traps stay inside the module."""
+"""ScaNN and exact search give the same exact scores, and the module hides ScaNN's traps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_exact_equals_a_full_sort(vectors: Float32, queries: Float32) -> None:
     assert ids.dtype == np.int32
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected_scores, atol=1e-6)
-    # Only neighbours that differ by less than float32 can tell may change places.
+    # Only neighbours whose difference is below float32 precision may change places.
     assert (ids == expected_ids).mean() > 0.999
 
 
@@ -68,7 +68,9 @@ def test_scores_are_the_same_bits_in_every_kind_and_batch(
     np.testing.assert_array_equal(scores[common], exact_scores[common])
 
 
-def test_a_shorter_list_begins_a_longer_one(vectors: Float32, queries: Float32, scann_index: ScannIndex) -> None:
+def test_a_shorter_ranking_is_the_start_of_a_longer_one(
+    vectors: Float32, queries: Float32, scann_index: ScannIndex
+) -> None:
     for index in (build_index(vectors, "exact"), scann_index.with_settings(2, 300)):
         longest, _ = index.search(queries, 150)
         for k in (1, 10, 100):
@@ -88,7 +90,7 @@ def test_equal_scores_are_in_order_of_the_article() -> None:
     np.testing.assert_array_equal(scann_ids, exact_ids)
 
 
-def test_articles_all_alike_are_still_ranked() -> None:
+def test_equal_articles_are_ranked() -> None:
     vectors = np.tile(unit(np.ones((1, 8))), (2_000, 1))
     ids, _ = build_index(vectors, "exact").search(vectors[:2], 300)
     np.testing.assert_array_equal(ids, np.tile(np.arange(300), (2, 1)))
@@ -107,20 +109,20 @@ def test_short_catalogue_is_padded(kind: index_module.Kind, leaves: int) -> None
     assert np.isfinite(scores[:, :20]).all()
 
 
-def test_leaves_too_small_for_the_list_are_completed_exactly(vectors: Float32, queries: Float32) -> None:
+def test_a_query_whose_leaves_are_too_small_is_searched_exactly(vectors: Float32, queries: Float32) -> None:
     if scann_missing():
         pytest.skip("ScaNN has no wheel for this machine")
     index = build_index(vectors, "scann", leaves=400, leaves_to_search=1)
     assert isinstance(index, ScannIndex)
     _, distance = index.searcher.search_batched(queries, 100)
-    assert np.isnan(distance).any(), "the case that this test is about did not arise"
+    assert np.isnan(distance).any(), "no query had too few candidates"
     ids, scores = index.search(queries, 100)
     assert (ids >= 0).all()
     assert np.isfinite(scores).all()
     assert all(len(set(row)) == 100 for row in ids.tolist())
 
 
-def test_lists_deeper_than_the_candidates_are_exact(
+def test_rankings_deeper_than_the_candidates_are_exact(
     vectors: Float32, queries: Float32, scann_index: ScannIndex
 ) -> None:
     shallow = scann_index.with_settings(1, 300)

@@ -1,4 +1,4 @@
-"""Choosing how much of the index to search: the recall is the true one, and no setting costs more than it must."""
+"""Choosing search settings: the recall is the true one, and no cheaper setting reaches the target."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_choose_leaves_takes_the_smallest_that_reaches_the_target(
 
 
 @needs_scann
-def test_structureless_vectors_reach_the_target_or_say_that_they_do_not() -> None:
+def test_structureless_vectors_reach_the_target_or_report_that_they_do_not() -> None:
     vectors = unit(np.random.default_rng(4).normal(size=(6_000, 64)))
     queries = unit(np.random.default_rng(5).normal(size=(100, 64)))
     index = build_index(vectors, leaves_to_search=5)
@@ -87,7 +87,7 @@ def test_recall_counts_an_article_that_ties_for_the_last_place() -> None:
 
 @needs_scann
 def test_popular_articles_share_leaves() -> None:
-    """Where popularity decides much of a score, the best articles must not be spread over the leaves by embedding."""
+    """If popularity decides much of a score, the best articles are not spread over the leaves by embedding."""
     rng = np.random.default_rng(0)
     embeddings, people = clustered_vectors(), queries_near(clustered_vectors())
     popularity = rng.exponential(2.0, len(embeddings)).astype(np.float32)

@@ -64,7 +64,7 @@ def service(model: Path, uri: str | None) -> TestClient:
     return TestClient(create_app(model, settings=Settings(reload_seconds=0, vector_store=uri)))
 
 
-def test_the_recommender_says_the_same_to_the_last_bit(model: Path, store: str) -> None:
+def test_the_recommender_answers_the_same_to_the_last_bit(model: Path, store: str) -> None:
     own, other = Recommender.load(model), Recommender.load(model, store)
     assert other.is_remote
     assert not own.is_remote
@@ -80,7 +80,7 @@ def test_the_recommender_says_the_same_to_the_last_bit(model: Path, store: str) 
         np.testing.assert_array_equal(one, two)
 
 
-def test_the_service_says_the_same(model: Path, store: str) -> None:
+def test_the_service_answers_the_same(model: Path, store: str) -> None:
     bodies = [
         {"customer_id": IDS[0]},
         {"customer_id": IDS[1], "exclude_items": ["0108775001"], "exclude_purchased": True},
@@ -99,7 +99,7 @@ def test_the_service_says_the_same(model: Path, store: str) -> None:
         assert own.get(similar).json() == other.get(similar).json()
 
 
-def test_an_exact_store_is_exact_and_what_an_approximate_one_misses_is_measured(tmp_path: Path) -> None:
+def test_an_exact_store_is_exact_and_the_recall_of_an_approximate_one_is_measured(tmp_path: Path) -> None:
     lengths = np.random.default_rng(0).uniform(0.5, 2, (6_000, 1)).astype(np.float32)
     vectors = clustered_vectors() * lengths  # the inner product is no cosine
     exact = ExactIndex(vectors, np.arange(0, 2 * len(vectors), 2, dtype=np.int32))
@@ -116,7 +116,7 @@ def test_an_exact_store_is_exact_and_what_an_approximate_one_misses_is_measured(
     client.close()
 
 
-def test_a_store_that_finds_too_few_or_is_asked_too_much_leaves_the_search_to_us(
+def test_searches_that_the_store_cannot_answer_are_exact(
     model: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = Recommender.load(model, store)._index
@@ -133,7 +133,7 @@ def test_a_store_that_finds_too_few_or_is_asked_too_much_leaves_the_search_to_us
     assert (index.search(queries, 10)[0] == index.exact.search(queries, 10)[0]).all()
 
 
-def test_another_version_or_half_of_one_is_refused_with_what_to_do(model: Path, store: str, tmp_path: Path) -> None:
+def test_another_or_an_incomplete_version_is_refused_with_the_remedy(model: Path, store: str, tmp_path: Path) -> None:
     other = publish_random(tmp_path, replace(SCORING, popularity=0.1))
     with pytest.raises(BundleError, match=r"not hm_articles_.*python -m hm_utils.serving.load_vector_store"):
         Recommender.load(other, store)
@@ -145,7 +145,7 @@ def test_another_version_or_half_of_one_is_refused_with_what_to_do(model: Path, 
     with pytest.raises(BundleError, match=f"{ARTICLES - 1} of {ARTICLES} articles"):
         Recommender.load(other, store)
     assert current(half) == collection_of(model.name)
-    assert load(other, store) == 1.0  # what was half is loaded anew
+    assert load(other, store) == 1.0  # the incomplete collection is loaded anew
     assert current(half) == collection_of(other.name)
     assert Recommender.load(model, store).is_remote  # its own version is still there
     load(model, store)
@@ -181,7 +181,7 @@ def test_old_versions_leave_the_store(tmp_path: Path) -> None:
     client.close()
 
 
-def test_the_command_says_what_is_wrong(
+def test_the_command_reports_errors(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(milvus, "SECONDS", 0.3)

@@ -28,7 +28,7 @@ from hm_utils.arrays import Bool, Float32, Float64, Int64
 from hm_utils.cluster import ClusterError
 from hm_utils.cluster.array_file import ArrayFile
 from hm_utils.cluster.reading import ShardedTables
-from hm_utils.cluster.shards import LogInfo, ShardCounts, shard_of, write_log
+from hm_utils.cluster.shards import Plan, ShardCounts, shard_of, write_log
 from hm_utils.cluster.tasks import start_all, values_of
 from hm_utils.data import preprocessing
 from hm_utils.data.examples import Examples, NoNegativesError, sample_negatives
@@ -66,29 +66,35 @@ def _write_shards(tables: ShardedTables, folder: Path, parameters: dict[str, int
         raise ValueError("no transactions are left: a purchase log needs at least one row")
     first, last = tables.dates
     split = Split.of_dates(first, last, parameters["val_days"], parameters["test_days"])
-    as_of, train_weeks = split.train_end, parameters["train_weeks"]
-    start = first_example_day(as_of, train_weeks)
-    info = LogInfo(len(tables.customers), len(tables.articles), np.datetime64(first), as_of, start)
-    counts, examples = write_log(tables, info, folder / "log")
+    train_weeks = parameters["train_weeks"]
+    plan = Plan(
+        n_customers=len(tables.customers),
+        n_articles=len(tables.articles),
+        first_date=np.datetime64(first),
+        as_of=split.train_end,
+        start=first_example_day(split.train_end, train_weeks),
+        negatives=parameters["negatives_per_positive"],
+        seed=parameters["seed"],
+    )
+    counts, examples = write_log(tables, plan, folder / "log")
     n_examples = int(sum(shard.examples.sum() for shard in counts))
     if not n_examples:
-        date = str(info.first_date + as_of)
+        date = str(plan.first_date + plan.as_of)
         raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=date))
-    negatives, seed = parameters["negatives_per_positive"], parameters["seed"]
-    _write_training(tables, info, counts, examples, negatives, seed, folder)
+    _write_training(tables, plan, counts, examples, folder)
     return split, last, int(tables.sizes.sum()), n_examples
 
 
-def _fit(tables: ShardedTables, info: LogInfo, counts: list[ShardCounts], log: Path) -> tuple[Encoders, Float32]:
+def _fit(tables: ShardedTables, plan: Plan, counts: list[ShardCounts], log: Path) -> tuple[Encoders, Float32]:
     """The vocabularies, and the articles' mean prices."""
-    paid: Any = np.zeros(info.n_articles)
+    paid: Any = np.zeros(plan.n_articles)
     for customers in pairwise(tables.bounds):
         # One shard after another: a sum of floats depends on the order, and this is the order of one machine.
-        (paid,) = start_all(_add_paid, [(log, customers, info.as_of, paid)], tables.num_workers)
+        (paid,) = start_all(_add_paid, [(log, customers, plan.as_of, paid)], tables.num_workers)
     sales = np.sum([shard.sales for shard in counts], axis=0)
     prices = mean_price(values_of([paid])[0], sales)
     bought = np.concatenate([shard.bought for shard in counts])
-    return Encoders.fit_on(info.as_of, tables.articles[sales > 0], tables.customers[bought], prices), prices
+    return Encoders.fit_on(plan.as_of, tables.articles[sales > 0], tables.customers[bought], prices), prices
 
 
 def _add_paid(folder: Path, customers: tuple[int, int], as_of: int, paid: Float64) -> Float64:
@@ -101,19 +107,13 @@ def _add_paid(folder: Path, customers: tuple[int, int], as_of: int, paid: Float6
 
 
 def _write_training(
-    tables: ShardedTables,
-    info: LogInfo,
-    counts: list[ShardCounts],
-    examples: list[Any],
-    negatives: int,
-    seed: int,
-    directory: Path,
+    tables: ShardedTables, plan: Plan, counts: list[ShardCounts], examples: list[Any], directory: Path
 ) -> None:
     """Write the codes, and the examples with their sampled negatives, shard by shard."""
     import ray
 
     folder, log = directory / "training", directory / "log"
-    encoders, prices = _fit(tables, info, counts, log)
+    encoders, prices = _fit(tables, plan, counts, log)
     encoders.save(folder)
     np.save(folder / "article_categories.npy", encoders.encode_articles(tables.articles, prices), allow_pickle=False)
     by_day = np.array([shard.examples for shard in counts]).T  # [days, shards]: the order of the examples
@@ -122,45 +122,35 @@ def _write_training(
     files = {
         name: ArrayFile.create(folder / f"example_{name}.npy", kind, (n,)) for name, kind in EXAMPLE_TYPES.items()
     }  # fmt: skip
-    if negatives:
-        files["negatives"] = ArrayFile.create(folder / "example_negatives.npy", np.int32, (n, negatives))
-    shape = (info.n_customers, len(encoders.customer_sizes))
+    if plan.negatives:
+        files["negatives"] = ArrayFile.create(folder / "example_negatives.npy", np.int32, (n, plan.negatives))
+    shape = (plan.n_customers, len(encoders.customer_sizes))
     attributes = ArrayFile.create(folder / "customer_attributes.npy", np.int32, shape)
-    weeks = counts[0].on_sale
-    on_sale = ray.put({week: np.any([shard.on_sale[week] for shard in counts], axis=0) for week in weeks})
-    written = start_all(
-        write_training_shard,
-        (
-            (info, files, log, customers, places[:, s], examples[s], on_sale, negatives, seed)
-            for s, customers in enumerate(pairwise(tables.bounds))
-        ),
-        tables.num_workers,
+    on_sale = {week: np.any([shard.on_sale[week] for shard in counts], axis=0) for week in counts[0].on_sale}
+    shared = ray.put(encoders), ray.put(on_sale)
+    calls = (
+        (plan, files, attributes, log, first, tables.customers.iloc[first:end], places[:, s], examples[s], *shared)
+        for s, (first, end) in enumerate(pairwise(tables.bounds))
     )
-    shared = ray.put(encoders)
-    encoded = start_all(
-        _write_attributes,
-        ((attributes, shared, first, tables.customers.iloc[first:end]) for first, end in pairwise(tables.bounds)),
-        tables.num_workers,
-    )
-    values_of(encoded)
-    refusals = [refusal for refusal in values_of(written) if refusal]
-    if refusals:
+    written = values_of(start_all(write_training_shard, calls, tables.num_workers))
+    if refusals := [refusal for refusal in written if refusal]:
         logger.warning(NO_NEGATIVES, refusals[0])
         (folder / "example_negatives.npy").unlink()
 
 
 def write_training_shard(
-    info: LogInfo,
+    plan: Plan,
     files: dict[str, ArrayFile],
-    folder: Path,
-    customers: tuple[int, int],
+    attributes: ArrayFile,
+    log_folder: Path,
+    first: int,
+    customers: pd.DataFrame,
     places: Int64,
     examples: Examples,
+    encoders: Encoders,
     on_sale: dict[int, Bool],
-    negatives: int,
-    seed: int,
 ) -> str | None:
-    """A task: sample a shard's negatives and write its examples.
+    """A task: encode a shard's customers, from row ``first`` on, sample its negatives and write its examples.
 
     Args:
         places: ``[days]`` row of the shard's first example of each day.
@@ -168,21 +158,17 @@ def write_training_shard(
     Returns:
         The reason why a customer of the shard can have no negatives, or None.
     """
+    attributes.write([(first, encoders.encode_customers(customers))])
     columns = {name: getattr(examples, name) for name in EXAMPLE_TYPES}
     refusal = None
-    if negatives:
-        log = shard_of(PurchaseLog.load(folder), customers)
+    if plan.negatives:
+        log = shard_of(PurchaseLog.load(log_folder), (first, first + len(customers)))
         try:
-            columns["negatives"] = sample_negatives(log, examples, info.as_of, negatives, seed, on_sale)
+            columns["negatives"] = sample_negatives(log, examples, plan.as_of, plan.negatives, plan.seed, on_sale)
         except NoNegativesError as error:
             refusal = str(error)
-    edges = np.searchsorted(examples.day, np.arange(info.start, info.as_of + 1))
+    edges = np.searchsorted(examples.day, np.arange(plan.start, plan.as_of + 1))
     for name, column in columns.items():
-        blocks = [(int(place), column[a:b]) for place, (a, b) in zip(places, pairwise(edges), strict=True)]
+        blocks = zip(places.tolist(), (column[a:b] for a, b in pairwise(edges)), strict=True)
         files[name].write(blocks)
     return refusal
-
-
-def _write_attributes(file: ArrayFile, encoders: Encoders, first: int, customers: pd.DataFrame) -> None:
-    """A task: encode and write the attributes of the customers from row ``first`` on."""
-    file.write([(first, encoders.encode_customers(customers))])

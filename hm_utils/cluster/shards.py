@@ -24,14 +24,16 @@ LOG_TYPES = {"article": np.int32, "day": np.int16, "price": np.float32, "channel
 
 
 @dataclass(frozen=True)
-class LogInfo:
-    """Facts about the whole log that every task needs.
+class Plan:
+    """Facts about the whole data and parameters of the preprocessing, which every task needs.
 
     Attributes:
         n_customers, n_articles: rows of the master tables.
         first_date: date of day 0.
         as_of: the end of training.
         start: the first day of the examples.
+        negatives: sampled negatives of each example.
+        seed: seeds their sampling.
     """
 
     n_customers: int
@@ -39,6 +41,8 @@ class LogInfo:
     first_date: np.datetime64
     as_of: int
     start: int
+    negatives: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,18 @@ class ShardCounts:
     examples: Int64
 
 
-def write_log(tables: ShardedTables, info: LogInfo, folder: Path) -> tuple[list[ShardCounts], list[Any]]:
+def write_log(tables: ShardedTables, plan: Plan, folder: Path) -> tuple[list[ShardCounts], list[Any]]:
     """Write the log shard by shard. Returns each shard's counts, and references of its examples."""
     folder.mkdir()
     rows = tables.sizes.sum(axis=0)
     files = {
         name: ArrayFile.create(folder / f"{name}.npy", kind, (int(rows.sum()),)) for name, kind in LOG_TYPES.items()
     }
-    files["offsets"] = ArrayFile.create(folder / "offsets.npy", np.int64, (info.n_customers + 1,))
-    save_facts(folder, info.first_date, info.n_articles)
+    files["offsets"] = ArrayFile.create(folder / "offsets.npy", np.int64, (plan.n_customers + 1,))
+    save_facts(folder, plan.first_date, plan.n_articles)
     first_rows = np.cumsum(rows) - rows
     calls = (
-        (info, files, customers, int(first_rows[s]), *(pieces[s] for pieces in tables.pieces))
+        (plan, files, customers, int(first_rows[s]), *(pieces[s] for pieces in tables.pieces))
         for s, customers in enumerate(pairwise(tables.bounds))
     )
     results = start_all(write_log_shard, calls, tables.num_workers, returns=2)
@@ -79,34 +83,34 @@ def write_log(tables: ShardedTables, info: LogInfo, folder: Path) -> tuple[list[
 
 
 def write_log_shard(
-    info: LogInfo, files: dict[str, ArrayFile], customers: tuple[int, int], first_row: int, *pieces: pd.DataFrame
+    plan: Plan, files: dict[str, ArrayFile], customers: tuple[int, int], first_row: int, *pieces: pd.DataFrame
 ) -> tuple[Examples, ShardCounts]:
     """A task: sort a shard's purchases and write them from row ``first_row`` of the log on."""
     first, end = customers
-    log = log_of(pd.concat(pieces, ignore_index=True), info)
+    log = log_of(pd.concat(pieces, ignore_index=True), plan)
     for name in LOG_TYPES:
         files[name].write([(first_row, getattr(log, name))])
     files["offsets"].write([(first + 1, log.offsets[first + 1 : end + 1] + first_row)])
     shard = np.arange(first, end)
-    examples = make_examples(log, info.start, info.as_of)
+    examples = make_examples(log, plan.start, plan.as_of)
     counts = ShardCounts(
-        sales=log.sales_between(0, info.as_of),
-        bought=log.history_ends(shard, info.as_of) > log.offsets[first:end],
-        on_sale=on_sale_by_week(log, info.start, info.as_of),
-        examples=np.bincount(examples.day - info.start, minlength=info.as_of - info.start),
+        sales=log.sales_between(0, plan.as_of),
+        bought=log.history_ends(shard, plan.as_of) > log.offsets[first:end],
+        on_sale=on_sale_by_week(log, plan.start, plan.as_of),
+        examples=np.bincount(examples.day - plan.start, minlength=plan.as_of - plan.start),
     )
     return examples, counts
 
 
-def log_of(transactions: pd.DataFrame, info: LogInfo) -> PurchaseLog:
+def log_of(transactions: pd.DataFrame, plan: Plan) -> PurchaseLog:
     """A shard's log, which may be empty, with the day numbers of the whole log."""
     if transactions.empty:
         columns = {name: np.empty(0, kind) for name, kind in LOG_TYPES.items()}
-        offsets = np.zeros(info.n_customers + 1, np.int64)
-        return PurchaseLog(offsets, **columns, first_date=info.first_date, n_articles=info.n_articles)
-    log = PurchaseLog.from_transactions(transactions, info.n_customers, info.n_articles)
-    shift = (log.first_date - info.first_date).astype(np.int16)
-    return replace(log, day=log.day + shift, first_date=info.first_date)
+        offsets = np.zeros(plan.n_customers + 1, np.int64)
+        return PurchaseLog(offsets, **columns, first_date=plan.first_date, n_articles=plan.n_articles)
+    log = PurchaseLog.from_transactions(transactions, plan.n_customers, plan.n_articles)
+    shift = (log.first_date - plan.first_date).astype(np.int16)
+    return replace(log, day=log.day + shift, first_date=plan.first_date)
 
 
 def shard_of(log: PurchaseLog, customers: tuple[int, int]) -> PurchaseLog:

@@ -48,26 +48,6 @@ NOT_CONNECTED = (
 )
 
 
-@dataclass(frozen=True)
-class Task:
-    """Arguments of a worker; the fields are as in :func:`train_on_ray`.
-
-    Attributes:
-        threads: torch threads of a worker; 0 divides the cores of a machine among its workers.
-        log_records: queue for the log records of the first worker.
-    """
-
-    tower_config: TowerConfig
-    open_inputs: Open
-    settings: TrainingSettings
-    checkpoint_path: Path
-    data_fingerprint: str
-    validated: bool
-    monitor: str
-    threads: int
-    log_records: Queue
-
-
 @dataclass
 class RayTrainingResult(TrainingResult):
     """Attributes: traffic: bytes that a worker sends in a step, see :meth:`Traffic.per_step`."""
@@ -106,21 +86,19 @@ def train_on_ray(
         use_gpu = enough or settings.device.startswith("cuda")
         if (cpus := resources.get("CPU", 0)) < num_workers:
             logger.warning("num_workers=%d, and the cluster has %d CPUs: waiting for more", num_workers, cpus)
-        task = Task(
+        run = partial(
+            train,
             tower_config=tower_config,
-            open_inputs=open_inputs,
-            settings=settings,
             checkpoint_path=checkpoint_path,
             data_fingerprint=data_fingerprint,
-            validated=validated,
             monitor=monitor,
-            threads=int(os.environ.get("OMP_NUM_THREADS", 0)),
-            log_records=log_records,
+            run_files=RayRunFiles,
         )
+        threads = int(os.environ.get("OMP_NUM_THREADS", 0))
         # mypy only knows the old version of Ray Train.
         failures = ray.train.FailureConfig(MAX_FAILURES, controller_failure_limit=MAX_WAITS)  # type: ignore[call-arg]
         trainer = TorchTrainer(
-            partial(_train, task),  # type: ignore[arg-type]
+            partial(_train, run, open_inputs, settings, validated, threads, log_records),  # type: ignore[arg-type]
             scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=ray.train.RunConfig(
                 name=ray_folder.name,
@@ -149,15 +127,28 @@ def train_on_ray(
     return RayTrainingResult(load_checkpoint(checkpoint_path), **outcome)
 
 
-def _train(task: Task) -> dict[str, Any]:
-    """In a worker: train, and return the outcome as plain values."""
+def _train(
+    run: Callable[..., TrainingResult],
+    open_inputs: Open,
+    settings: TrainingSettings,
+    validated: bool,
+    threads: int,
+    log_records: Queue,
+) -> dict[str, Any]:
+    """In a worker: train, and return the outcome as plain values.
+
+    Args:
+        run: :func:`hm_utils.training.loop.train` with the arguments that all workers share.
+        threads: torch threads of a worker; 0 divides the cores of a machine among its workers.
+        log_records: queue for the log records of the first worker.
+    """
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     if rank == 0:
         logging.getLogger("hm_utils").setLevel(logging.INFO)
-        logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(task.log_records))
-    torch.set_num_threads(task.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    inputs, own_validation = task.open_inputs(rank == 0 and task.validated)
+        logging.getLogger("hm_utils").addHandler(logging.handlers.QueueHandler(log_records))
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    inputs, own_validation = open_inputs(rank == 0 and validated)
     # A single worker exchanges nothing and runs the plain loop.
     exchange = TorchWorkers() if workers > 1 else None
     if exchange:
@@ -167,19 +158,9 @@ def _train(task: Task) -> dict[str, Any]:
         metrics = own_validation(model) if own_validation else {}
         return ray.train.collective.broadcast_from_rank_zero(metrics)
 
-    device = str(ray.train.torch.get_device())
+    settings = replace(settings, device=str(ray.train.torch.get_device()))
     try:
-        result = train(
-            task.tower_config,
-            inputs,
-            replace(task.settings, device=device),
-            task.checkpoint_path,
-            task.data_fingerprint,
-            validate if task.validated else None,
-            task.monitor,
-            exchange,
-            RayRunFiles,
-        )
+        result = run(inputs=inputs, settings=settings, validate=validate if validated else None, workers=exchange)
     except FloatingPointError as error:  # on all workers in the same step; a restart would fail there again
         return {"error": str(error)}
     facts = {"history": result.history, "best_epoch": result.best_epoch, "resumed_from": result.resumed_from}

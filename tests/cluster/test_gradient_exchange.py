@@ -39,16 +39,23 @@ def chosen_of(case: str, examples: Examples) -> np.ndarray:
     return np.flatnonzero(days == days[-1])
 
 
-def gradients(case: str, shard: tuple[int, int] | None = None) -> dict[str, torch.Tensor]:
-    """Loss and gradients of a case's batch, on one machine, or on the worker ``shard`` (rank, workers)."""
+def inputs_and_workers(
+    shard: tuple[int, int] | None, in_batch: bool = True
+) -> tuple[TrainingInputs, TorchWorkers | None]:
+    """The inputs and the exchange of one machine, or of the worker ``shard`` (rank, workers)."""
     log, training = fixed_parts()
-    batches = BatchMaker(log, training.examples, 64, LENGTH, use_in_batch_negatives="pairs" not in case)
-    workers = TorchWorkers() if shard else None
+    batches = BatchMaker(log, training.examples, SETTINGS.batch_size, LENGTH, use_in_batch_negatives=in_batch)
     if shard:
         batches = ShardMaker.of(batches, *shard)
-    batch = batches.make(chosen_of(case, training.examples), np.random.default_rng(0))
     inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
-    model = random_towers(training).train()
+    return inputs, TorchWorkers() if shard else None
+
+
+def gradients(case: str, shard: tuple[int, int] | None = None) -> dict[str, torch.Tensor]:
+    """Loss and gradients of a case's batch, on one machine, or on the worker ``shard`` (rank, workers)."""
+    inputs, workers = inputs_and_workers(shard, in_batch="pairs" not in case)
+    batch = inputs.batches.make(chosen_of(case, inputs.batches.examples), np.random.default_rng(0))
+    model = random_towers(fixed_parts()[1]).train()
     loss = batch_loss(model, batch, inputs, "cpu", workers)
     loss.backward()
     if workers:
@@ -60,13 +67,8 @@ def gradients(case: str, shard: tuple[int, int] | None = None) -> dict[str, torc
 def trained(path: Path, shard: tuple[int, int] | None = None, **changes) -> dict[str, Any]:
     """Weights, losses and traffic of a short training, on one machine or on the worker ``shard``."""
     settings = replace(SETTINGS, **changes)
-    log, training = fixed_parts()
-    batches = BatchMaker(log, training.examples, SETTINGS.batch_size, LENGTH)
-    workers = TorchWorkers() if shard else None
-    if shard:
-        batches = ShardMaker.of(batches, *shard)
-    inputs = TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
-    result = train(tower_config(training, 8, [16], 8), inputs, settings, path, "data", workers=workers)
+    inputs, workers = inputs_and_workers(shard)
+    result = train(tower_config(fixed_parts()[1], 8, [16], 8), inputs, settings, path, "data", workers=workers)
     losses = [record["train_loss"] for record in result.history]
     traffic = workers.traffic.per_step() | {"steps": workers.traffic.steps} if workers else {}
     return {"weights": weights(result.model), "losses": losses, "traffic": traffic}

@@ -19,18 +19,11 @@ from hm_utils.data.examples import make_examples
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.schema import RawDataError
 from hm_utils.sample import write_sample
-from tests.helpers.small_ray import small_ray
 
 SETTINGS = {"val_days": 5, "test_days": 6, "train_weeks": 6, "negatives_per_positive": 3, "seed": 7}
 LOCAL, ON_RAY = engines.choose("local"), engines.OnRay(2)
 
-pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray():
-    with small_ray():
-        yield
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("small_ray")]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +104,7 @@ def contents(data: Preprocessed) -> dict:
 def test_parts_give_the_folder_of_one_machine(folders, expected, kind, num_workers, tmp_path):
     engine = engines.choose("ray", num_workers)
     tables = engine.read_raw(folders[kind])
+    assert isinstance(tables, reading.ShardedTables)
     whole = LOCAL.read_raw(folders[f"one {kind}"])
     sizes = ["rows read", "rows dropped", "rows kept", "columns"]
     pd.testing.assert_frame_equal(tables.size_frame()[sizes], whole.size_frame()[sizes])
@@ -127,6 +121,7 @@ def test_the_same_files_give_the_same_fingerprint_whatever_the_number_of_shards(
 ):
     monkeypatch.setattr(reading, "SHARD_BYTES", 100_000)
     tables = ON_RAY.read_raw(folders["one csv"])
+    assert isinstance(tables, reading.ShardedTables)
     assert len(tables.bounds) > 15
     made = ON_RAY.preprocess(tables, tmp_path / "made", **SETTINGS)
     assert made.manifest == expected["csv"].manifest
@@ -227,9 +222,9 @@ def test_tables_that_are_missing_are_named(folders, tmp_path):
 
 
 def test_a_shard_that_bought_nothing_is_an_empty_log():
-    info = shards.LogInfo(n_customers=5, n_articles=4, first_date=np.datetime64("2020-01-01"), as_of=9, start=2)
+    plan = shards.Plan(5, 4, first_date=np.datetime64("2020-01-01"), as_of=9, start=2, negatives=0, seed=0)
     nothing = pd.DataFrame(columns=reading.LOG_COLUMNS)
-    log = shards.log_of(nothing, info)
+    log = shards.log_of(nothing, plan)
     assert (len(log), log.n_customers) == (0, 5)
     assert len(make_examples(log, 2, 9)) == 0
 

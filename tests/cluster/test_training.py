@@ -17,15 +17,14 @@ import torch
 
 from hm_utils import engines
 from hm_utils.cluster import ClusterError
-from hm_utils.data.preprocessing import Preprocessed, preprocess
-from hm_utils.data.raw import RawTables, read_raw
+from hm_utils.data.preprocessing import preprocess
+from hm_utils.data.raw import read_raw
 from hm_utils.model.checkpoint import atomic_save, read_checkpoint
 from hm_utils.pipeline import notebook_runner
 from hm_utils.sample import write_sample
 from hm_utils.training import fit as fit_module
 from hm_utils.training.fit import open_inputs, tower_config, training_inputs
 from hm_utils.training.loop import TrainingSettings
-from tests.helpers.data import article_table, customer_table, random_transactions
 from tests.training.test_loop import weights
 
 ROOT = Path(__file__).parents[2]
@@ -45,12 +44,6 @@ def ray_here():
         patch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
         yield ray
         ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Preprocessed:
-    tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
-    return preprocess(tables, tmp_path_factory.mktemp("data") / "made", val_days=3, test_days=5, train_weeks=4)
 
 
 def open_and_kill(folder: Path, *arguments):

@@ -1,4 +1,4 @@
-"""Examples, histories and batches: strictly before the day, and complete."""
+"""Examples, histories, negatives and batches."""
 
 from collections import Counter
 from itertools import groupby
@@ -28,41 +28,35 @@ def examples(log):
 
 
 def batches(log, examples, **options):
-    settings = {"batch_size": 64, "history_length": LENGTH} | options
-    return BatchMaker(log, examples, **settings)
+    return BatchMaker(log, examples, **{"batch_size": 64, "history_length": LENGTH, **options})
 
 
 def test_examples_are_the_distinct_purchases_of_the_days(examples):
     frame = random_transactions()
     frame["day"] = (frame["t_dat"] - frame["t_dat"].min()).dt.days
     expected = frame[(frame["day"] >= START) & (frame["day"] < END)][["customer", "article", "day"]].drop_duplicates()
-    found = set(zip(examples.customer.tolist(), examples.article.tolist(), examples.day.tolist(), strict=True))
-    assert len(found) == len(examples) == len(expected)
-    assert found == set(expected.itertuples(index=False, name=None))
+    found = list(zip(examples.customer.tolist(), examples.article.tolist(), examples.day.tolist(), strict=True))
+    assert sorted(found) == sorted(expected.itertuples(index=False, name=None))
     assert (np.diff(examples.day) >= 0).all()
 
 
-def test_histories_equal_a_slow_look_at_the_transactions(log):
+@pytest.mark.parametrize("as_of", [0, 1, 25, 50, 80])
+def test_histories_are_the_latest_purchases_before_the_day(log, as_of):
     frame = random_transactions()
     frame["day"] = (frame["t_dat"] - frame["t_dat"].min()).dt.days
     customers = np.arange(log.n_customers, dtype=np.int32)
-    for as_of in (0, 1, 25, 50, 80):
-        found = histories_as_of(log, customers, as_of, LENGTH)
-        for customer in customers:
-            past = frame[(frame["customer"] == customer) & (frame["day"] < as_of)].sort_values("day", kind="stable")
-            past = past.iloc[::-1].head(LENGTH)
-            known = found.mask[customer]
-            assert found.articles[customer][known].tolist() == past["article"].tolist()
-            assert found.days_since[customer][known].tolist() == (as_of - past["day"]).tolist()
+    found = histories_as_of(log, customers, as_of, LENGTH)
+    for customer in customers:
+        past = frame[(frame["customer"] == customer) & (frame["day"] < as_of)].sort_values("day", kind="stable")
+        past = past.iloc[::-1].head(LENGTH)
+        known = found.mask[customer]
+        assert found.articles[customer][known].tolist() == past["article"].tolist()
+        assert found.days_since[customer][known].tolist() == (as_of - past["day"]).tolist()
 
 
-def test_no_history_holds_the_examples_day_or_later(log, examples):
-    for batch in batches(log, examples, context_share=0.0).epoch(np.random.default_rng(0)):
-        assert (batch.histories.days_since[batch.histories.mask] >= 1).all()
-
-
-def test_the_context_is_a_part_of_the_basket_before_what_was_bought_earlier(log, examples):
-    maker = batches(log, examples, context_share=1.0, history_dropout=0.0)
+@pytest.mark.parametrize("context_share", [0.0, 1.0])
+def test_the_context_is_a_part_of_the_basket_before_earlier_purchases(log, examples, context_share):
+    maker = batches(log, examples, context_share=context_share, history_dropout=0.0)
     from_basket = pushed_out = 0
     for start in range(0, len(examples), 64):
         chosen = np.arange(start, min(start + 64, len(examples)))
@@ -75,7 +69,7 @@ def test_the_context_is_a_part_of_the_basket_before_what_was_bought_earlier(log,
             seen, days_since = batch.items[batch.histories.articles[row][known]], batch.histories.days_since[row][known]
             rows = slice(log.offsets[customer], log.offsets[customer + 1])
             article, ago = log.article[rows][::-1], day.astype(int) - log.day[rows][::-1]
-            # Of the basket a part, never the target; then what was bought earlier, the newest first.
+            # A part of the basket without the target, then the earlier purchases, newest first.
             basket = int((days_since == 0).sum())
             today = set(article[ago == 0].tolist()) - {batch.items[batch.positives[row]]}
             assert set(seen[:basket].tolist()) <= today
@@ -84,28 +78,19 @@ def test_the_context_is_a_part_of_the_basket_before_what_was_bought_earlier(log,
             assert days_since[basket:].tolist() == ago[earlier].tolist()
             from_basket += basket
             pushed_out += 0 < basket < LENGTH == len(seen)
-    assert from_basket > 0
-    assert pushed_out > 0
+    assert (from_basket > 0) == (pushed_out > 0) == (context_share > 0)
 
 
-def test_by_default_three_in_four_examples_have_a_context(log, examples):
-    assert BatchMaker(log, examples, 64, LENGTH).context_share == 0.75
-
-
-def test_histories_are_hidden_whole_for_a_share_of_the_examples(log, examples):
-    chosen = np.arange(len(examples))
-
+def test_whole_histories_are_hidden_for_a_share_of_the_examples(log, examples):
     def masks(history_dropout):
         maker = batches(log, examples, context_share=0.0, history_dropout=history_dropout)
-        return maker.make(chosen, np.random.default_rng(0)).histories.mask
+        return maker.make(np.arange(len(examples)), np.random.default_rng(0)).histories.mask
 
     whole, some = masks(0.0), masks(0.25)
     past = whole.any(axis=1)
     hidden = past & ~some.any(axis=1)
     assert hidden[past].mean() == pytest.approx(0.25, abs=0.05)
     np.testing.assert_array_equal(some[~hidden], whole[~hidden])
-    assert not masks(1.0).any()
-    assert 0 < BatchMaker(log, examples, 64, LENGTH).history_dropout < 0.5
 
 
 def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
@@ -125,59 +110,26 @@ def test_a_batch_across_two_weeks_has_the_mean_of_their_shares(log, examples):
     np.testing.assert_allclose(batch.negatives.log_expected_count, expected, rtol=1e-5)
 
 
-def test_a_basket_stays_together_in_an_epoch(log, examples):
-    maker = batches(log, examples)
-    order, day, customer = [], examples.day.tolist(), examples.customer.tolist()
+def test_an_epoch_has_every_example_once_in_batches_of_whole_baskets_near_in_time(log, examples):
+    day, customer = examples.day.tolist(), examples.customer.tolist()
     with mock.patch.object(BatchMaker, "make", lambda _, chosen, rng: chosen):
-        for chosen in maker.epoch(np.random.default_rng(3)):
-            runs = [key for key, _ in groupby(chosen.tolist(), lambda i: (day[i], customer[i]))]
-            assert len(runs) == len(set(runs)) > 1, "a basket is torn apart"
-            order += runs
+        epoch = list(batches(log, examples).epoch(np.random.default_rng(3)))
+    assert sorted(np.concatenate(epoch).tolist()) == list(range(len(examples)))
+    order = []
+    for chosen in epoch:
+        runs = [key for key, _ in groupby(chosen.tolist(), lambda i: (day[i], customer[i]))]
+        assert len(runs) == len(set(runs)) > 1, "a basket is torn apart"
+        order += runs
+        assert np.ptp(examples.day[chosen]) <= 4  # 64 examples, about 28 a day
     first = [customer for day, customer in order if day == order[0][0]]
     assert first != sorted(first), "the baskets of a day are not shuffled"
-
-
-def test_an_epoch_has_every_example_once(log, examples):
-    maker = batches(log, examples)
-    keys = []
-    for batch in maker.epoch(np.random.default_rng(3)):
-        articles = batch.items[batch.positives]
-        keys += list(zip(batch.customers.tolist(), articles.tolist(), strict=True))
-    expected = list(zip(examples.customer.tolist(), examples.article.tolist(), strict=True))
-    assert sorted(keys) == sorted(expected)
-
-
-def test_a_batch_is_a_run_of_neighbours_in_time(log, examples):
-    days: dict[tuple[int, int], set[int]] = {
-        (c, a): set() for c, a in zip(examples.customer.tolist(), examples.article.tolist(), strict=True)
-    }
-    for customer, article, day in zip(examples.customer, examples.article, examples.day, strict=True):
-        days[customer, article].add(int(day))
-    # 64 examples of about 28 a day are at most four days, whatever the order of the batches.
-    for batch in batches(log, examples).epoch(np.random.default_rng(3)):
-        for customer, article in zip(batch.customers, batch.items[batch.positives], strict=True):
-            assert any(batch.day <= day <= batch.day + 4 for day in days[customer, article])
+    assert [examples.day[chosen].min() for chosen in epoch] != sorted(examples.day[chosen].min() for chosen in epoch)
 
 
 def test_a_batch_reads_the_catalogue_no_later_than_any_of_its_days(log, examples):
     chosen = np.arange(100, 164)
     batch = batches(log, examples).make(chosen, np.random.default_rng(0))
     assert batch.day == examples.day[chosen].min()
-
-
-def test_the_physically_cut_log_gives_the_same_batches(log, examples):
-    cut = log.before(END)
-    for whole, short in zip(
-        batches(log, examples).epoch(np.random.default_rng(1)),
-        batches(cut, make_examples(cut, START, END)).epoch(np.random.default_rng(1)),
-        strict=True,
-    ):
-        for name in ("items", "customers", "positives", "popularity"):
-            np.testing.assert_array_equal(getattr(whole, name), getattr(short, name))
-        for name in ("articles", "days_since", "mask"):
-            np.testing.assert_array_equal(getattr(whole.histories, name), getattr(short.histories, name))
-        for name in ("places", "log_expected_count", "collisions"):
-            np.testing.assert_array_equal(getattr(whole.negatives, name), getattr(short.negatives, name))
 
 
 def test_expected_counts_are_what_sampling_gives(log):
@@ -192,19 +144,19 @@ def test_expected_counts_are_what_sampling_gives(log):
         articles = batch.items[batch.negatives.places]
         counts += np.bincount(articles, minlength=ARTICLES)
         expected[articles] = np.exp(batch.negatives.log_expected_count)
-    # An example's own place is no sample: n - 1 others are drawn, against n counted here.
+    # The correction counts n - 1 draws, since an example's own place is no sample; the test counts n.
     np.testing.assert_allclose(counts / rounds, expected, rtol=0.15)
 
 
 def test_collisions_are_the_own_article_and_other_purchases_of_the_customer(log, examples):
     batch = batches(log, examples).make(np.arange(200, 264), np.random.default_rng(0))
-    n = len(batch.customers)
-    own, others = batch.items[batch.positives], batch.items[batch.negatives.places]
-    for i in range(n):
-        for j in range(len(others)):
-            same_customer = batch.customers[i] == batch.customers[j]
-            assert batch.negatives.collisions[i, j] == (own[i] == others[j] or same_customer)
-    assert batch.negatives.collisions.diagonal().all()
+    own, others = batch.items[batch.positives].tolist(), batch.items[batch.negatives.places].tolist()
+    customers = batch.customers.tolist()
+    expected = [
+        [article == other or customer == another for other, another in zip(others, customers, strict=True)]
+        for article, customer in zip(own, customers, strict=True)
+    ]
+    assert batch.negatives.collisions.tolist() == expected
 
 
 def test_sampled_negatives_were_on_sale_and_never_bought(log, examples):
@@ -220,7 +172,7 @@ def test_sampled_negatives_were_on_sale_and_never_bought(log, examples):
     np.testing.assert_array_equal(negatives, sample_negatives(known, examples, END, per_positive=3, seed=0))
 
 
-def test_what_is_drawn_for_an_example_depends_on_no_other(log, examples):
+def test_the_negatives_of_an_example_depend_on_no_other(log, examples):
     whole = sample_negatives(log, examples, END, per_positive=3, seed=5)
     on_sale = on_sale_by_week(log, START, END)
     for some in (examples.customer < 20, examples.customer >= 20):
@@ -231,7 +183,7 @@ def test_what_is_drawn_for_an_example_depends_on_no_other(log, examples):
 
 
 def test_negatives_are_drawn_uniformly_from_what_was_on_sale():
-    # 5,000 customers buy article 0, one more the first twenty others, nobody the last.
+    # 5,000 customers buy article 0, one customer buys articles 1 to 20, and article 21 is never sold.
     bought = pd.DataFrame({"customer": np.append(np.arange(5_000), np.full(20, 5_000)), "price": 1.0})
     bought["article"] = np.append(np.zeros(5_000, int), np.arange(1, 21))
     bought = bought.assign(t_dat=pd.Timestamp("2020-08-04"), sales_channel_id=1)
@@ -240,9 +192,8 @@ def test_negatives_are_drawn_uniformly_from_what_was_on_sale():
     counts = np.bincount(drawn.ravel(), minlength=22)
     assert counts[0] == counts[21] == 0
     assert ((counts[1:21] - 1_000) ** 2 / 1_000).sum() < 43.8, "chi-square of 19 degrees of freedom: p < 0.001"
-    assert abs(np.asarray(np.corrcoef(drawn.T))[np.triu_indices(4, 1)]).max() < 0.06, (
-        "the draws of an example hang together"
-    )
+    correlation = np.asarray(np.corrcoef(drawn.T))[np.triu_indices(4, 1)]
+    assert abs(correlation).max() < 0.06, "the draws of an example are correlated"
 
 
 def test_pair_batches_use_the_sampled_negatives(log, examples):
@@ -255,6 +206,6 @@ def test_pair_batches_use_the_sampled_negatives(log, examples):
         batches(log, examples, use_in_batch_negatives=False)
 
 
-def test_no_examples_is_said(log):
+def test_no_examples_is_an_error(log):
     with pytest.raises(ValueError, match="no training examples"):
         batches(log, make_examples(log, 100, 110))

@@ -1,4 +1,16 @@
-"""A two-tower recommender for the H&M purchase log: the library that the notebooks tell their story with."""
+"""A two-tower recommender for the H&M purchase log: the library behind the notebooks and the service.
+
+Each package imports only those above it (tests/test_layers.py):
+
+    arrays, files               array types; paths, checksums, atomic writes
+    data                        raw tables, purchase log, histories, features, examples
+    model, retrieval, sample    towers, losses and scores; ScaNN; the synthetic H&M
+    evaluation, serving         metrics and baselines; the published model and its recommender
+    training                    batches, loop, validation, calibration, refit
+    cluster, analysis, plotting the same work on Ray; the notebooks' tables; their figures
+    engines                     chooses between this machine and a cluster
+    pipeline, recommend         commands: the notebooks by papermill; recommendations in bulk
+"""
 
 import os
 

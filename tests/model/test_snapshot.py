@@ -1,47 +1,20 @@
-"""The towers over whole tables."""
+"""Snapshots: scores and rankings of all customers as of a day."""
 
 import numpy as np
 import pytest
 
-from hm_utils.data.features import CatalogueState
 from hm_utils.data.histories import Histories
-from hm_utils.data.popularity import LOGIT_ADJUSTMENT
-from hm_utils.data.preprocessing import make_training_data
 from hm_utils.model.encoding import encode_customers
-from hm_utils.model.scoring import Scoring
-from hm_utils.model.snapshot import Snapshot
+from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.towers import TowerConfig, TwoTower
-from hm_utils.training.fit import tower_config
-from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log
+from tests.helpers.data import ARTICLES, CUSTOMERS, random_log
 from tests.helpers.snapshots import random_snapshot
-
-
-def test_a_ranking_is_by_score_and_padded_where_the_catalogue_ends():
-    log = random_log()
-    training = make_training_data(article_table(), customer_table(), log, 40, 4)
-    model = TwoTower(tower_config(training, 8, [16], 8)).eval()
-    state = CatalogueState(log).as_of(40)
-    snapshot = Snapshot.take(model, training.categories, state, training.attributes, log, 40, 5)
-    rows = np.array([0, 3, 59], dtype=np.int32)
-    ranked = snapshot.rank(rows, 100)
-    assert ranked.shape == (3, 100)
-    assert ranked.dtype == np.int32
-    assert (ranked[:, ARTICLES:] == -1).all()
-    scores = (
-        snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + LOGIT_ADJUSTMENT * snapshot.popularity
-    )
-    np.testing.assert_allclose(
-        np.take_along_axis(scores, ranked[:, :ARTICLES], axis=1), -np.sort(-scores, axis=1), atol=1e-4
-    )
-    np.testing.assert_allclose(snapshot.score(rows, ARTICLES)[1], -np.sort(-scores, axis=1), atol=1e-4)
-    assert all(len(set(row)) == ARTICLES for row in ranked[:, :ARTICLES].tolist())
-    np.testing.assert_array_equal(snapshot.rank(rows, 7), ranked[:, :7])
-    assert snapshot.rank(rows[:0], 100).shape == (0, 100)
 
 
 @pytest.mark.parametrize(
     "scoring",
     [
+        TOWERS_ALONE,
         Scoring(1, 0.4, -1.5),
         Scoring(0.3, 1.7, 8.0, -2.0),
         Scoring(2.0, 0.0, 0.0, 0.3),
@@ -61,9 +34,9 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     np.maximum.at(last, (past.customer, past.article), past.day)
     users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.total_output_dim
     parts = (slice(width), slice(width, None))
-    embedding, name = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
+    embedding, code = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
-    towers = snapshot.scale * (embedding + scoring.identity * name)
+    towers = snapshot.scale * (embedding + scoring.identity * code)
     times = np.where((last >= 0).any(axis=1), 1, scoring.cold_start)
     assert set(times.tolist()) == {1, scoring.cold_start}
     expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)
@@ -77,9 +50,11 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     np.testing.assert_allclose(scores[:, :listed], best, atol=1e-4)
     np.testing.assert_allclose(np.take_along_axis(expected, articles[:, :listed], axis=1), best, atol=1e-4)
     np.testing.assert_array_equal(snapshot.score(rows, k, scoring, chunk=7)[0], articles)
+    np.testing.assert_array_equal(snapshot.rank(rows, k, scoring), articles)
+    assert snapshot.rank(rows[:0], k, scoring).shape == (0, k)
 
 
-def test_without_histories_every_customer_is_as_if_newly_registered():
+def test_without_histories_every_customer_is_a_cold_start_customer():
     log = random_log()
     snapshot = random_snapshot(log, 40)
     rows = np.arange(CUSTOMERS, dtype=np.int32)
@@ -92,8 +67,8 @@ def test_without_histories_every_customer_is_as_if_newly_registered():
     assert (np.abs(hidden.customers(rows) - snapshot.customers(rows)).max(axis=1)[~never] > 1e-3).all()
 
 
-def test_a_vector_does_not_depend_on_who_else_is_encoded_to_the_last_bit():
-    """At the widths of the notebooks, where products with matrices go by blocks."""
+def test_a_vector_does_not_depend_on_the_rest_of_the_batch_to_the_last_bit():
+    """At the widths of the notebooks, where BLAS kernels process rows in blocks."""
     rng = np.random.default_rng(0)
     articles, customers = 500, 90
     model = TwoTower(TowerConfig((articles, 50), 5, (20, 4)))

@@ -163,10 +163,11 @@ def test_the_scores_of_the_ranking_of_some_and_of_all_articles_are_the_whole_sco
     related, customers = scorer.relatives(histories()), fold_customers(queries)
     towers = scale * queries @ vectors.T + bonus
     whole = towers + repurchase_terms(scoring)
-    ranked, scores = scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), customers, related, ARTICLES)
-    np.testing.assert_allclose(scores, -np.sort(-whole, axis=1), atol=1e-4)
-    np.testing.assert_allclose(np.take_along_axis(whole, ranked, axis=1), scores, atol=1e-4)
-    np.testing.assert_allclose(scorer.scores(customers, related, ranked), scores, atol=1e-4)
+    for k in (9, ARTICLES):
+        ranked, scores = scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), customers, related, k)
+        np.testing.assert_allclose(scores, -np.sort(-whole, axis=1)[:, :k], atol=1e-4)
+        np.testing.assert_allclose(np.take_along_axis(whole, ranked, axis=1), scores, atol=1e-4)
+        np.testing.assert_allclose(scorer.scores(customers, related, ranked), scores, atol=1e-4)
     np.testing.assert_allclose(scorer.scores_of_all(customers, related), whole, atol=1e-4)
     of_related = np.take_along_axis(towers, np.maximum(related.articles, 0), axis=1)
     expected = np.where(related.articles >= 0, of_related, 0)

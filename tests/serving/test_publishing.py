@@ -1,4 +1,4 @@
-"""What is served, and what is said of it. Publishing itself is test_bundle's and test_end_to_end's."""
+"""The choice of the served index. test_bundle and test_end_to_end test publishing itself."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def test_scann_is_served_where_it_finds_enough():
 
 
 @needs_scann
-def test_where_exact_search_takes_scanns_place_its_own_figures_are_told(monkeypatch, caplog):
+def test_exact_search_is_served_with_its_own_figures_where_scann_finds_too_little(monkeypatch, caplog):
     choose = publishing.choose_leaves
     monkeypatch.setattr(publishing, "choose_leaves", lambda index, queries: choose(index, queries, target=1.1))
     vectors = clustered_vectors()

@@ -1,4 +1,4 @@
-"""Precomputed query vectors equal the user tower's, and are read only for customers as the model knows them."""
+"""Precomputed query vectors equal the user tower's, and are read only where a request brings nothing new."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = np.arange(CUSTOMERS, dtype=np.int32)
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recommender:
-    monkeypatch.setattr(recommender_module, "STORED_AT_ONCE", 7)  # several parts, and a rest
+    monkeypatch.setattr(recommender_module, "STORED_AT_ONCE", 7)  # several parts, the last one shorter
     random_recommender().store_queries(tmp_path)
     return with_queries(tmp_path / "queries.npy")
 
@@ -38,7 +38,7 @@ def test_they_are_the_user_towers_to_the_last_bit(stored: Recommender) -> None:
         np.testing.assert_array_equal(stored.queries(stored.customers(rows)), fresh.queries(fresh.customers(rows)))
 
 
-def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommender, monkeypatch) -> None:
+def test_only_new_information_needs_the_tower(stored: Recommender, monkeypatch) -> None:
     expected = [random_recommender().recommend(stored.customers(ROWS[i : i + 1]), 10) for i in range(5)]
     visiting = stored.visitor(3, articles=[1, 2], days_ago=[0, 0])
     with_attributes = stored.visitor(3, attributes={"age": 30.0})
@@ -51,14 +51,14 @@ def test_known_customers_need_no_tower_and_everybody_else_does(stored: Recommend
     assert stored.customers(ROWS[3:4]).without(np.array([1], dtype=np.int32)).rows is None
 
     def fail(users):
-        raise AssertionError("the tower was asked")
+        raise AssertionError("the tower ran")
 
     monkeypatch.setattr(stored, "encoded_queries", fail)
     for row, (articles, scores) in enumerate(expected):
         found, theirs = stored.recommend(stored.customers(ROWS[row : row + 1]), 10)
         np.testing.assert_array_equal(found, articles)
         np.testing.assert_array_equal(theirs, scores)
-    with pytest.raises(AssertionError, match="the tower was asked"):
+    with pytest.raises(AssertionError, match="the tower ran"):
         stored.recommend(visiting, 10)
 
 
@@ -71,7 +71,7 @@ def test_queries_of_other_towers_are_refused(stored: Recommender, tmp_path: Path
         with_queries(tmp_path / "others.npy", manifest=manifest).check_golden()
 
 
-def test_files_that_are_no_queries_are_refused(tmp_path: Path) -> None:
+def test_other_arrays_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "queries.npy"
     with pytest.raises(FileNotFoundError):
         StoredQueries(path)

@@ -1,4 +1,4 @@
-"""Histories of a visit and of purchases, put together and taken apart."""
+"""Histories of a visit and of purchases, merged and without one article."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.helpers.data import CUSTOMERS, random_log
 def entries(histories, row=0):
     """(article, days since) of a history, in order."""
     mask = histories.mask[row]
-    assert (np.diff(mask.astype(int)) <= 0).all(), "what is there comes first"
+    assert (np.diff(mask.astype(int)) <= 0).all(), "padding comes last"
     return list(zip(histories.articles[row][mask].tolist(), histories.days_since[row][mask].tolist(), strict=True))
 
 
-def test_a_visit_is_nearest_first_and_of_one_day_the_later_is_nearer():
+def test_a_visit_is_newest_first():
     found = visit([4, 5, 6, 7, 4], [3, 0, 0, 9, 3], 8)
     assert found.mask.shape == (1, 8)
     assert entries(found) == [(6, 0), (5, 0), (4, 3), (4, 3), (7, 9)]

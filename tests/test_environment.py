@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK_LINES = (ROOT / "requirements.lock").read_text().splitlines()
-CLUSTER_LINES = (ROOT / "requirements-cluster.lock").read_text().splitlines()  # beside the other
+CLUSTER_LINES = (ROOT / "requirements-cluster.lock").read_text().splitlines()  # installed on top of the other
 
 
 def locked(lines: list[str] = LOCK_LINES) -> dict[str, Requirement]:
@@ -44,18 +44,13 @@ def pin(requirement: Requirement) -> str:
     return specifier.version
 
 
-@pytest.mark.parametrize("requirement", declared(), ids=lambda requirement: requirement.name)
-def test_what_pyproject_asks_for_is_locked(requirement: Requirement) -> None:
-    found = locked().get(canonicalize_name(requirement.name))
-    assert found is not None, f"{requirement.name} is not in requirements.lock: run `make lock`"
-    assert requirement.specifier.contains(pin(found)), f"{found} is not {requirement}"
-    assert str(found.marker) == str(requirement.marker)
-
-
-def test_what_a_cluster_needs_has_a_lock_of_its_own() -> None:
-    for requirement in for_clusters():
-        found = locked(CLUSTER_LINES)[canonicalize_name(requirement.name)]
+@pytest.mark.parametrize(("wanted", "lines"), [(declared(), LOCK_LINES), (for_clusters(), CLUSTER_LINES)])
+def test_declared_requirements_are_locked(wanted: list[Requirement], lines: list[str]) -> None:
+    for requirement in wanted:
+        found = locked(lines).get(canonicalize_name(requirement.name))
+        assert found is not None, f"{requirement.name} is not locked: run `make lock`"
         assert requirement.specifier.contains(pin(found)), f"{found} is not {requirement}"
+        assert str(found.marker) == str(requirement.marker)
     assert not locked().keys() & locked(CLUSTER_LINES).keys()
 
 
@@ -93,17 +88,20 @@ def test_torch_is_the_tested_release_and_scann_only_where_it_has_wheels() -> Non
     assert not marker.evaluate({"sys_platform": "win32", "platform_machine": "AMD64"})
 
 
-def test_conda_installs_the_lock_and_the_package_through_pip() -> None:
+def test_conda_installs_the_lock_and_every_tool_has_one_python() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["name"] == PROJECT["project"]["name"]
     *conda, pip = environment["dependencies"]
     assert conda == ["python=3.11", "pip"], "libraries come from the lock, not from conda"
     assert pip == {"pip": ["-r requirements.lock", "-e ."]}
+    assert PROJECT["project"]["requires-python"] == ">=3.11,<3.14"
+    assert PROJECT["tool"]["mypy"]["python_version"] == "3.11"
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py311"
 
 
-# Not imported, but run, or used by what is imported.
+# Run, or used by an imported package, but not imported.
 TOOLS = {
-    "axe-playwright-python",  # the page's tests ask whether it is there
+    "axe-playwright-python",  # optional in the page's tests
     "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
@@ -114,7 +112,7 @@ TOOLS = {
 
 
 def imported() -> set[str]:
-    """The top names that the code, the tests and the notebooks import, the project's own and Python's aside."""
+    """The top-level modules of other packages that the code, the tests and the notebooks import."""
     sources = [
         path.read_text() for top in ("hm_utils", "app", "tests", "benchmarks") for path in (ROOT / top).rglob("*.py")
     ]
@@ -130,7 +128,7 @@ def imported() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"hm_utils", "app", "tests", "benchmarks"}
 
 
-def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+def test_imports_are_declared_and_declarations_imported() -> None:
     of_module = packages_distributions()
     used = {canonicalize_name(name) for module in imported() for name in of_module.get(module, [module])}
     asked = {canonicalize_name(requirement.name) for requirement in declared() + for_clusters()}
@@ -138,15 +136,9 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     assert asked - used - TOOLS == set(), "in pyproject.toml, but never imported"
 
 
-def test_python_is_the_version_that_everything_supports() -> None:
-    assert PROJECT["project"]["requires-python"] == ">=3.11,<3.14"
-    assert PROJECT["tool"]["mypy"]["python_version"] == "3.11"
-    assert PROJECT["tool"]["ruff"]["target-version"] == "py311"
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 class TestMakefile:
-    """What make would do, without doing it, in a folder that has nothing but the build files."""
+    """The commands of make, not executed, in a folder with the build files alone."""
 
     @pytest.fixture
     def clone(self, tmp_path: Path) -> Path:
@@ -160,11 +152,11 @@ class TestMakefile:
         return done.stdout
 
     def test_run_installs_then_makes_the_sample_then_runs(self, clone: Path) -> None:
-        said = self.make(clone, "-n", "run")
+        commands = self.make(clone, "-n", "run")
         order = ["-m venv", "install", "hm_utils.sample --out data/sample", "hm_utils.pipeline --data-dir"]
-        places = [said.index(step) for step in order]
+        places = [commands.index(step) for step in order]
         assert places == sorted(places)
-        assert '--data-dir "data/sample" --artifacts-dir "artifacts"' in said
+        assert '--data-dir "data/sample" --artifacts-dir "artifacts"' in commands
 
     def test_an_installed_environment_is_used_until_the_lock_changes(self, clone: Path) -> None:
         (clone / ".venv").mkdir()
@@ -177,30 +169,30 @@ class TestMakefile:
             assert "install" in self.make(clone, "-n", "lint"), changed
             os.utime(clone / changed, (1_900_000_000, 1_900_000_000))
 
-    def test_own_tables_win_over_the_sample(self, clone: Path) -> None:
+    def test_real_tables_are_preferred_to_the_sample(self, clone: Path) -> None:
         (clone / "data" / "raw").mkdir(parents=True)
         (clone / "data" / "raw" / "articles.csv").touch()
-        said = self.make(clone, "-n", "run")
-        assert '--data-dir "data/raw"' in said
-        assert "hm_utils.sample" not in said
+        commands = self.make(clone, "-n", "run")
+        assert '--data-dir "data/raw"' in commands
+        assert "hm_utils.sample" not in commands
 
     def test_settings_pass_through(self, clone: Path) -> None:
-        said = self.make(
+        commands = self.make(
             clone, "-n", "run", "DATA_DIR=data/mine", "ARTIFACTS_DIR=/tmp/out", 'PARAMS=-p hidden_dims "[128, 64]"'
         )
-        assert '--data-dir "data/mine" --artifacts-dir "/tmp/out" -p hidden_dims "[128, 64]"' in said
-        assert "hm_utils.sample" not in said
-        said = self.make(clone, "-n", "serve", "PORT=9000", "ARTIFACTS_DIR=/tmp/out")
-        assert 'HM_MODEL="/tmp/out/model"' in said
-        assert "-m app --host" in said
-        assert "--port 9000" in said
+        assert '--data-dir "data/mine" --artifacts-dir "/tmp/out" -p hidden_dims "[128, 64]"' in commands
+        assert "hm_utils.sample" not in commands
+        commands = self.make(clone, "-n", "serve", "PORT=9000", "ARTIFACTS_DIR=/tmp/out")
+        assert 'HM_MODEL="/tmp/out/model"' in commands
+        assert "-m app --host" in commands
+        assert "--port 9000" in commands
 
     def test_help_lists_the_targets(self, clone: Path) -> None:
-        said = self.make(clone)
+        commands = self.make(clone)
         for target in ("run", "test", "serve", "lab", "sample", "lock", "lint", "clean", "bench"):
-            assert re.search(rf"^  make {target} +\S", said, re.MULTILINE), target
+            assert re.search(rf"^  make {target} +\S", commands, re.MULTILINE), target
 
-    def test_without_a_python_it_says_what_is_needed(
+    def test_without_a_python_the_error_names_the_versions(
         self, clone: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         tools = tmp_path_factory.mktemp("bin")
@@ -217,9 +209,3 @@ def test_ci_runs_the_same_checks_as_make_test() -> None:
     assert script.stat().st_mode & 0o111, "not executable"
     assert script.read_text().splitlines()[0] == "#!/usr/bin/env bash"
     assert script.read_text().splitlines()[-1] == "make test"
-
-
-def test_generated_files_are_ignored() -> None:
-    ignored = (ROOT / ".gitignore").read_text().splitlines()
-    for pattern in (".venv/", "/data/*", "/artifacts/*", ".ipynb_checkpoints/"):
-        assert pattern in ignored

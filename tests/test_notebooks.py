@@ -1,4 +1,4 @@
-"""The committed notebooks: no outputs, short cells, text and code in turn. test_end_to_end runs them."""
+"""The committed notebooks: no outputs, short cells, text between the code. test_end_to_end runs them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def python(cell: NotebookNode) -> ast.Module:
     return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.lstrip().startswith(("%", "!"))))
 
 
-def test_there_are_exactly_these() -> None:
+def test_the_folder_has_these_notebooks() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
@@ -76,7 +76,7 @@ def test_is_committed_without_outputs(notebook: NotebookNode) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
 
 
-def test_has_one_heading_and_says_what_goes_in_and_out(notebook: NotebookNode) -> None:
+def test_has_one_title_and_an_introduction(notebook: NotebookNode) -> None:
     text = "\n".join(
         re.sub(r"```.*?```", "", c.source, flags=re.DOTALL) for c in notebook.cells if c.cell_type == "markdown"
     )
@@ -84,24 +84,22 @@ def test_has_one_heading_and_says_what_goes_in_and_out(notebook: NotebookNode) -
     first = notebook.cells[0]
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
-    assert len(first.source.split()) >= 25, "a paragraph: what comes in, what goes out"
+    assert len(first.source.split()) >= 25, "the first cell introduces inputs and outputs"
     assert not re.search(r"!\[[^]]*\]\(attachment:", text), "an image pasted into a cell"
 
 
 def test_parameters_come_first_with_a_comment_each(path: Path, notebook: NotebookNode) -> None:
-    tagged = [cell for cell in code_cells(notebook) if is_parameters(cell)]
-    assert len(tagged) == 1
-    assert tagged[0] is code_cells(notebook)[0], "the parameters cell is the first code cell"
-    declared = declared_parameters(path)
-    assert declared
-    last_lines = {node.end_lineno for node in python(tagged[0]).body}
-    lines = tagged[0].source.splitlines()
-    for number in last_lines:
-        assert number is not None
-        assert re.search(r"  # \S", lines[number - 1]), f"no comment: {lines[number - 1]}"
+    first, *others = code_cells(notebook)
+    assert is_parameters(first)
+    assert not any(map(is_parameters, others))
+    assert declared_parameters(path)
+    lines = first.source.splitlines()
+    for node in python(first).body:
+        line = lines[(node.end_lineno or node.lineno) - 1]
+        assert re.search(r"  # \S", line), f"no comment: {line}"
 
 
-def test_one_name_has_one_default_everywhere() -> None:
+def test_a_parameter_has_one_default_in_all_notebooks() -> None:
     found: dict[str, dict[str, object]] = defaultdict(dict)
     for name in NAMES:
         for parameter in declared_parameters(FOLDER / f"{name}.ipynb").values():
@@ -140,9 +138,9 @@ def test_cells_are_short_and_define_little(notebook: NotebookNode) -> None:
                 assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, f"{node.name} belongs into hm_utils"
 
 
-def test_it_reads_as_text_and_code_in_turn(notebook: NotebookNode) -> None:
+def test_text_and_code_alternate(notebook: NotebookNode) -> None:
     kinds = "".join("c" if cell.cell_type == "code" else "t" for cell in notebook.cells)
-    assert "ccccc" not in kinds, "five code cells in a row without a word"
+    assert "ccccc" not in kinds, "five code cells in a row without text"
     assert 5 <= kinds.count("c") <= 30
     assert kinds.count("t") >= kinds.count("c") / 2
 
@@ -156,9 +154,9 @@ def test_every_figure_has_text_before_it_and_a_takeaway(notebook: NotebookNode) 
             node for node in ast.walk(python(cell)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "show"
         ]
         figures += len(calls)
-        assert not calls or before.cell_type == "markdown", f"a figure without a word before it: {cell.source[:80]!r}"
+        assert not calls or before.cell_type == "markdown", f"a figure without text before it: {cell.source[:80]!r}"
         assert all(len(call.args) == 2 for call in calls), f"a figure without a takeaway: {cell.source[:80]!r}"
-        assert "plt." not in cell.source, "drawing is hm_utils', in the style that all figures share"
+        assert "plt." not in cell.source, "drawing belongs into hm_utils, for the common style"
     assert figures, "a notebook without a figure"
 
 
@@ -173,7 +171,7 @@ def test_numbers_in_the_prose_are_not_results(notebook: NotebookNode) -> None:
 def test_nothing_depends_on_the_machine_that_wrote_it(notebook: NotebookNode) -> None:
     source = "\n".join(cell.source for cell in notebook.cells)
     assert not re.search(r"/home/|/root/|/Users/|/tmp/|/mnt/|[A-Z]:\\\\", source), "a path of one machine"
-    assert not re.search(r"^\s*[%!]\s*pip\b", source, re.MULTILINE), "installing is the environment's"
+    assert not re.search(r"^\s*[%!]\s*pip\b", source, re.MULTILINE), "the environment installs packages"
     assert not re.search(r"\bsys\.path\b", source), "hm_utils is installed: no sys.path"
     imported = {
         (node.module or "").split(".")[0]

@@ -1,7 +1,7 @@
 """Purchases from a day on affect nothing that is computed as of that day.
 
-Two tests: after shuffling the future, nothing may change, bit for bit. After moving one purchase from the future into
-the past, only its own customer, article and totals may change.
+Shuffling the future changes nothing, bit for bit. Moving one purchase from the future into the past changes only its
+own customer, article and totals.
 """
 
 from dataclasses import fields
@@ -18,8 +18,9 @@ from hm_utils.data.popularity import RECENT_DAYS, log_popularity, recent_sales
 from hm_utils.data.preprocessing import TrainingData, make_training_data
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import Scoring
-from hm_utils.training.batches import Batch, BatchMaker
-from hm_utils.training.loop import PRICE_COLUMN, TrainingInputs, batch_loss
+from hm_utils.training.batches import Batch
+from hm_utils.training.fit import training_inputs
+from hm_utils.training.loop import PRICE_COLUMN, TrainingInputs, TrainingSettings, batch_loss
 from hm_utils.training.negatives import InBatchNegatives
 from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions
 from tests.helpers.snapshots import HISTORY_LENGTH, random_snapshot, random_towers
@@ -61,8 +62,9 @@ def training_of(log: PurchaseLog) -> TrainingData:
     return make_training_data(article_table(), customers(), log, CUT, 3, negatives_per_positive=2)
 
 
-def maker_of(log: PurchaseLog, training: TrainingData, use_in_batch_negatives: bool = True) -> BatchMaker:
-    return BatchMaker(log, training.examples, 64, HISTORY_LENGTH, use_in_batch_negatives)
+def inputs_of(log: PurchaseLog, training: TrainingData, use_in_batch_negatives: bool = True) -> TrainingInputs:
+    settings = TrainingSettings(64, history_length=HISTORY_LENGTH, use_in_batch_negatives=use_in_batch_negatives)
+    return training_inputs(log, training, settings)
 
 
 def assert_same(first: Any, second: Any) -> None:
@@ -107,9 +109,8 @@ def test_shuffling_the_future_changes_no_batch_and_no_step(logs, use_in_batch_ne
     losses, gradients, epochs = [], [], []
     for log in logs:
         training = training_of(log)
-        maker = maker_of(log, training, use_in_batch_negatives)
-        epochs.append(list(maker.epoch(np.random.default_rng(3))))
-        inputs = TrainingInputs(maker, training.categories, CatalogueState(log), training.attributes)
+        inputs = inputs_of(log, training, use_in_batch_negatives)
+        epochs.append(list(inputs.batches.epoch(np.random.default_rng(3))))
         model = random_towers(training)
         losses.append([batch_loss(model, batch, inputs, "cpu") for batch in epochs[-1]])
         losses[-1][0].backward()
@@ -276,13 +277,10 @@ def added(before: Histories, after: Histories, customer: int) -> list[tuple[int,
 
 def test_a_moved_purchase_changes_only_its_own_history_and_the_shares_of_its_week_in_batches(moved):
     """Batches of the examples that both logs have."""
-    makers = [maker_of(log, training) for log, training in zip(moved.logs, moved.trainings, strict=True)]
-    extra = np.flatnonzero(
-        (makers[1].examples.customer == moved.customer)
-        & (makers[1].examples.article == moved.article)
-        & (makers[1].examples.day == MOVED_TO)
-    )
-    common = [np.arange(len(makers[0].examples)), np.delete(np.arange(len(makers[1].examples)), extra)]
+    makers = [inputs_of(log, training).batches for log, training in zip(moved.logs, moved.trainings, strict=True)]
+    examples = makers[1].examples
+    moved_one = (examples.customer == moved.customer) & (examples.article == moved.article) & (examples.day == MOVED_TO)
+    common = [np.arange(len(makers[0].examples)), np.flatnonzero(~moved_one)]
     changed_histories = changed_shares = 0
     for start in range(0, len(common[0]), 64):
         before, after = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Two cores shared by a test and the kernel that it starts: more threads than cores are slower than one.
-# Set before numpy and torch are imported, and inherited by kernels and servers.
+# A test and its kernel share two cores, and more threads than cores are slower than one. Set before numpy and torch are
+# imported, and inherited by kernels and servers.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")

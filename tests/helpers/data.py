@@ -1,4 +1,4 @@
-"""Small data that several tests share: a random log and the tables around it, made by the tests themselves."""
+"""Small random data that several tests share: a purchase log and the tables around it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def random_log(seed: int = 0, rows: int = 1_500) -> PurchaseLog:
 
 
 def article_table(seed: int = 0) -> pd.DataFrame:
-    """A catalogue with the columns that the encoders read, some of them empty here and there."""
+    """A catalogue with the columns that the encoders read; some values are missing."""
     rng = np.random.default_rng(seed)
     words = np.array(["cotton", "jersey", "long", "sleeve", "denim", "soft", "print", "strap", "wool", "slim"])
 

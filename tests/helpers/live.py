@@ -1,4 +1,4 @@
-"""A model that carries its version in every answer, published as a real one is, and served over a real socket."""
+"""A fake model whose answers carry its version, published like a real one and served over a real socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY = "correct-horse-battery"
 
 
 class Fake:
-    """Row, articles and scores all are the version's number: an answer of two versions would show."""
+    """Row, articles and scores are all the version's number, so an answer of two versions is visible."""
 
     is_remote = False
 
@@ -51,7 +51,7 @@ class Fake:
 
 
 def publish_fake(artifacts: Path) -> str:
-    """Publish a new version into ``artifacts``; its name."""
+    """Publish a new version into ``artifacts`` and return its name."""
 
     def write(folder: Path) -> dict[str, Any]:
         (folder / "weights.bin").write_bytes(b"w" * 1_000)
@@ -61,19 +61,19 @@ def publish_fake(artifacts: Path) -> str:
 
 
 def load_fake(path: Path) -> Fake:
-    """Verified as a real model is."""
+    """Verify the folder like a real model's."""
     manifest = verify(path.resolve())
     return Fake(manifest["version"], manifest["data"]["last_date"])
 
 
 def settings(**values: Any) -> Settings:
-    """For a test: no look for a new model but those that it asks for."""
+    """Settings of a test: the service does not poll for a new model."""
     return Settings(**{"reload_seconds": 0, "api_key": KEY, **values})
 
 
 @contextlib.contextmanager
 def running(app: FastAPI) -> Iterator[int]:
-    """A real server on a free port, which is given."""
+    """Run a real server on a free port, and yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -91,12 +91,12 @@ def running(app: FastAPI) -> Iterator[int]:
 def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.01)
 
 
 class Client:
-    """One connection, kept open; sends the key."""
+    """One connection, kept open, that sends the key."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -108,7 +108,7 @@ class Client:
         self._connection.close()
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}) -> tuple[int, Any, Any]:
-        """Status, body (read as JSON if it is) and headers."""
+        """Status, body (parsed if it is JSON) and headers."""
         sent = None if body is None else json.dumps(body)
         self._connection.request(method, path, sent, {"X-API-Key": KEY, **headers})
         answer = self._connection.getresponse()

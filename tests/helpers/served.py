@@ -1,4 +1,4 @@
-"""A recommender of random towers over the small data, as if it had been published."""
+"""A recommender of random towers over the small data, as loaded or as published."""
 
 from __future__ import annotations
 
@@ -26,24 +26,21 @@ from tests.helpers.snapshots import random_training, snapshot_of
 SCORING = Scoring(identity=0.7, popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
 
 
-TEST_DAYS = 7
-
-
 def random_replay(log: PurchaseLog) -> dict[str, Any]:
-    """Lists at random, and best-sellers, beside what was bought in the last week."""
-    as_of = log.last_day + 1 - TEST_DAYS
+    """Random rankings and best-sellers for the buyers of the last week."""
+    as_of = log.last_day - 6
     truth = log.baskets_between(as_of, log.last_day + 1)
     rng = np.random.default_rng(0)
     rankings = {
         "two-tower + repurchase": np.stack([rng.permutation(log.n_articles)[:12] for _ in range(len(truth))]),
         "recent popularity": np.tile(np.argsort(-log.sales_between(0, as_of), kind="stable")[:12], (len(truth), 1)),
     }
-    lists = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
-    return replay(lists, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
+    rankings = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
+    return replay(rankings, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
 
 
 def publish_random(artifacts: Path, scoring: Scoring = SCORING) -> Path:
-    """Publish such a model in ``artifacts``, whole; the folder of its version."""
+    """Publish such a model in ``artifacts``; returns the folder of its version."""
     log = random_log()
     training = random_training(log, log.last_day + 1)
     snapshot = snapshot_of(training, log, log.last_day + 1)
@@ -87,15 +84,13 @@ def publish_snapshot(
 
 
 def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORING) -> Recommender:
-    """As of the day after the log's last; with no more than 40 articles, its index is exact."""
+    """As of the day after the log's last day; the index of 40 articles is exact."""
     log = log or random_log()
-    as_of = log.last_day + 1
-    training = random_training(log, as_of)
-    snapshot = snapshot_of(training, log, as_of)
-    index = build_index(snapshot.scorer(scoring).vectors)
+    training = random_training(log, log.last_day + 1)
+    snapshot = snapshot_of(training, log, log.last_day + 1)
     content = ModelContent.of(
         snapshot,
-        index,
+        build_index(snapshot.scorer(scoring).vectors),
         scoring,
         training.encoders,
         article_table(),

@@ -1,4 +1,4 @@
-"""A snapshot of random towers over the small data, for tests of what is done with one."""
+"""Random towers and their snapshot over the small data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hm_utils.training.fit import tower_config
 from tests.helpers.data import article_table, customer_table
 
 HISTORY_LENGTH = 5
-ENSEMBLE_SIZE = 2  # the tests of training have one pair of towers
+ENSEMBLE_SIZE = 2
 
 
 def random_towers(training: TrainingData, ensemble_size: int = ENSEMBLE_SIZE) -> TwoTower:
     torch.manual_seed(0)
     model = TwoTower(tower_config(training, 8, [16], 8, ensemble_size)).eval()
-    # New embeddings are so small beside the state that all articles are nearly alike; these tell them apart.
+    # New embeddings are small beside the state, which makes all articles nearly alike.
     for tower in model.item_tower.towers:
         torch.nn.init.normal_(tower.id_embedding.table.weight)
         torch.nn.init.normal_(tower.categories.table.weight)
@@ -31,7 +31,7 @@ def random_training(log: PurchaseLog, as_of: int) -> TrainingData:
 
 
 def random_snapshot(log: PurchaseLog, as_of: int = 40, train_end: int = 33) -> Snapshot:
-    """As of ``as_of``, of towers whose vocabularies are of the days before ``train_end``."""
+    """As of ``as_of``; the towers' vocabularies are those of the days before ``train_end``."""
     return snapshot_of(random_training(log, train_end), log, as_of)
 
 

@@ -1,4 +1,4 @@
-"""Vectors that look like a trained model's, and what the tests of the index measure it against."""
+"""Vectors like a trained model's, and the exact ranking that an index is compared with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ needs_scann = pytest.mark.skipif(scann_missing(), reason="ScaNN has no wheel for
 
 
 def clustered_vectors() -> Float32:
-    """``[6_000, 32]`` articles in 60 clusters, as a trained item tower leaves them."""
+    """``[6_000, 32]`` articles in 60 clusters, like those of a trained item tower."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(60, 32))
     return unit(centres[rng.integers(0, 60, 6_000)] + 0.5 * rng.normal(size=(6_000, 32)))
@@ -39,7 +39,7 @@ def queries_near(vectors: Float32) -> Float32:
 
 
 def scann_index_of(vectors: Float32) -> ScannIndex:
-    """A ScaNN index that looks into 16 leaves; skips the test where there is no ScaNN."""
+    """A ScaNN index that searches 16 leaves; the test is skipped without ScaNN."""
     if scann_missing():
         pytest.skip("ScaNN has no wheel for this machine")
     index = build_index(vectors, leaves_to_search=16)

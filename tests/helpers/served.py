@@ -35,8 +35,8 @@ def random_replay(log: PurchaseLog) -> dict[str, Any]:
         "two-tower + repurchase": np.stack([rng.permutation(log.n_articles)[:12] for _ in range(len(truth))]),
         "recent popularity": np.tile(np.argsort(-log.sales_between(0, as_of), kind="stable")[:12], (len(truth), 1)),
     }
-    rankings = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
-    return replay(rankings, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
+    typed = {name: ranked.astype(np.int32) for name, ranked in rankings.items()}
+    return replay(typed, truth, log, as_of, customer_table()["customer_id"], article_table()["article_id"])
 
 
 def publish_random(artifacts: Path, scoring: Scoring = SCORING) -> Path:

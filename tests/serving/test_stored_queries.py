@@ -42,8 +42,8 @@ def test_only_new_information_needs_the_tower(stored: Recommender, monkeypatch) 
     expected = [random_recommender().recommend(stored.customers(ROWS[i : i + 1]), 10) for i in range(5)]
     visiting = stored.visitor(3, articles=[1, 2], days_ago=[0, 0])
     with_attributes = stored.visitor(3, attributes={"age": 30.0})
-    somebody = stored.visitor()
-    for user in (visiting, with_attributes, somebody):
+    unknown = stored.visitor()
+    for user in (visiting, with_attributes, unknown):
         assert user.rows is None
         np.testing.assert_array_equal(stored.queries(user), stored.encoded_queries(user))
     assert not np.array_equal(stored.queries(visiting), stored.queries(stored.customers(ROWS[3:4])))

@@ -23,12 +23,13 @@ from hm_utils.training.loop import (
     encode_batch,
     train,
 )
+from hm_utils.training.negatives import InBatchNegatives
 from hm_utils.training.optimizer import AVERAGE_POWER, STEPS_PER_AVERAGE, RowAdam
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
 from tests.helpers.snapshots import random_towers
 
 LENGTH = 5
-SMALL = {"batch_size": 64, "history_length": LENGTH, "device": "cpu"}
+SMALL = TrainingSettings(batch_size=64, num_epochs=4, history_length=LENGTH, device="cpu")
 
 
 class Interrupted(Exception):
@@ -47,7 +48,7 @@ def parts():
 
 def run(parts, path: Path, validate=None, fingerprint="data", **changes):
     log, training = parts
-    settings = TrainingSettings(**{**SMALL, "num_epochs": 4, **changes})
+    settings = replace(SMALL, **changes)
     return train(
         tower_config(training, 8, [16], 8),
         training_inputs(log, training, settings),
@@ -243,7 +244,7 @@ def with_a_new_article():
 def is_read(with_a_new_article, article, column, day):
     """Whether an article's category has an effect on its vector in a batch of the day."""
     log, training, model = with_a_new_article
-    inputs = training_inputs(log, training, TrainingSettings(**SMALL))
+    inputs = training_inputs(log, training, SMALL)
     batch = inputs.batches.make(np.flatnonzero(training.examples.day == day), np.random.default_rng(0))
     batch = replace(batch, items=np.arange(ARTICLES, dtype=np.int32))
     categories = training.categories.copy()
@@ -268,7 +269,7 @@ def test_an_article_not_yet_sold_has_no_id_product_or_price(with_a_new_article, 
 @pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
 def test_each_pair_of_an_ensemble_has_a_loss_of_its_own(parts, use_in_batch_negatives):
     log, training = parts
-    inputs = training_inputs(log, training, TrainingSettings(**SMALL, use_in_batch_negatives=use_in_batch_negatives))
+    inputs = training_inputs(log, training, replace(SMALL, use_in_batch_negatives=use_in_batch_negatives))
     batch = inputs.batches.make(np.arange(64), np.random.default_rng(0))
     several = random_towers(training, ensemble_size=3)
     loss = batch_loss(several, batch, inputs, "cpu")
@@ -276,8 +277,10 @@ def test_each_pair_of_an_ensemble_has_a_loss_of_its_own(parts, use_in_batch_nega
     losses = []
     for place in range(3):
         alone = random_towers(training, ensemble_size=1)
-        towers = [(alone.item_tower.towers[0], several.item_tower.towers[place])]
-        towers.append((alone.user_tower.towers[0], several.user_tower.towers[place]))
+        towers: list[tuple[torch.nn.Module, torch.nn.Module]] = [
+            (alone.item_tower.towers[0], several.item_tower.towers[place]),
+            (alone.user_tower.towers[0], several.user_tower.towers[place]),
+        ]
         for tower, like in towers:
             tower.load_state_dict(like.state_dict())
         own = batch_loss(alone, batch, inputs, "cpu")
@@ -295,7 +298,7 @@ def test_each_pair_of_an_ensemble_has_a_loss_of_its_own(parts, use_in_batch_nega
 def test_every_weight_of_an_ensemble_is_trained(parts):
     """The optimizers know the id embeddings and the identity weights of every pair."""
     log, training = parts
-    inputs = training_inputs(log, training, TrainingSettings(**SMALL))
+    inputs = training_inputs(log, training, SMALL)
     batch = inputs.batches.make(np.arange(64), np.random.default_rng(0))
     model = random_towers(training, ensemble_size=2).train()
     before = weights(model)
@@ -308,7 +311,7 @@ def test_every_weight_of_an_ensemble_is_trained(parts):
 @pytest.mark.parametrize("use_in_batch_negatives", [True, False], ids=["softmax", "pairs"])
 def test_popularity_is_in_the_logits(parts, use_in_batch_negatives):
     log, training = parts
-    inputs = training_inputs(log, training, TrainingSettings(**SMALL, use_in_batch_negatives=use_in_batch_negatives))
+    inputs = training_inputs(log, training, replace(SMALL, use_in_batch_negatives=use_in_batch_negatives))
     batch = inputs.batches.make(np.arange(64), np.random.default_rng(0))
     model = random_towers(training)
 
@@ -322,7 +325,7 @@ def test_popularity_is_in_the_logits(parts, use_in_batch_negatives):
     # Without the cosine, only popularity is left.
     negatives = batch.negatives
     positive, negative = (LOGIT_ADJUSTMENT * batch.popularity[places] for places in (batch.positives, negatives.places))
-    if use_in_batch_negatives:
+    if isinstance(negatives, InBatchNegatives):
         weight = np.where(negatives.collisions, 0, np.exp(negative - negatives.log_expected_count))
         expected = np.log1p(weight.sum(axis=1) / np.exp(positive)).mean()
     else:

@@ -31,7 +31,7 @@ from pyarrow import fs
 from hm_utils.cluster import connected
 from hm_utils.cluster.input_parts import Part, find_parts
 from hm_utils.cluster.tasks import start_all, values_of
-from hm_utils.data import schema
+from hm_utils.data import raw_columns, schema
 from hm_utils.data.column_reader import FIELDS_RULE, Column, Source, encode, file_errors, read_source
 from hm_utils.data.raw import (
     SOURCE_COLUMN,
@@ -46,7 +46,7 @@ from hm_utils.data.raw import (
 )
 from hm_utils.data.schema import Finding, Table
 
-LOG_COLUMNS = [schema.T_DAT, schema.CUSTOMER, schema.ARTICLE, schema.PRICE, schema.CHANNEL]
+LOG_COLUMNS = [raw_columns.T_DAT, raw_columns.CUSTOMER, raw_columns.ARTICLE, raw_columns.PRICE, raw_columns.CHANNEL]
 SHARD_BYTES = 256 << 20  # of raw files for each shard, at most; a task holds several copies of a shard
 
 
@@ -120,15 +120,17 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         import ray
 
         articles, article_source, article_hashes = _read_master_table(
-            schema.ARTICLES, schema.ARTICLE_ID, parts, num_workers
+            schema.ARTICLES, raw_columns.ARTICLE_ID, parts, num_workers
         )
         customers, customer_source, customer_hashes = _read_master_table(
-            schema.CUSTOMERS, schema.CUSTOMER_ID, parts, num_workers
+            schema.CUSTOMERS, raw_columns.CUSTOMER_ID, parts, num_workers
         )
         log_parts = parts[schema.TRANSACTIONS.name]
         shards = max(num_workers, sum(part.bytes for part in log_parts) // SHARD_BYTES)
         bounds = np.linspace(0, len(customers), min(shards, max(1, len(customers))) + 1).astype(int)
-        shared = [ray.put(each) for each in (articles[[schema.ARTICLE_ID]], customers[[schema.CUSTOMER_ID]], bounds)]
+        shared = [
+            ray.put(each) for each in (articles[[raw_columns.ARTICLE_ID]], customers[[raw_columns.CUSTOMER_ID]], bounds)
+        ]
         calls = [(part, *shared) for part in log_parts]
         results = start_all(read_transactions, calls, num_workers, returns=len(bounds))
         reports: list[PartReport] = values_of([references[-1] for references in results])
@@ -204,12 +206,12 @@ def read_transactions(part: Part, articles: pd.DataFrame, customers: pd.DataFram
     with part.local() as path:
         source, digest = read_source(schema.TRANSACTIONS, path), hash_file(path)
     frame = without_broken(source, transactions_of(source, articles, customers))
-    shard = np.searchsorted(bounds, frame[schema.CUSTOMER].to_numpy(), side="right") - 1
+    shard = np.searchsorted(bounds, frame[raw_columns.CUSTOMER].to_numpy(), side="right") - 1
     frame = frame.iloc[np.argsort(shard.astype(np.uint16), kind="stable")]  # keeps the order of rows within a shard
     sizes = np.bincount(shard, minlength=len(bounds) - 1).tolist()
     ends = list(accumulate(sizes))
     pieces = [frame.iloc[end - size : end].reset_index(drop=True) for size, end in zip(sizes, ends, strict=True)]
-    dates = frame[schema.T_DAT].to_numpy().astype("datetime64[D]")
+    dates = frame[raw_columns.T_DAT].to_numpy().astype("datetime64[D]")
     report = PartReport(
         sha256=digest,
         rows_read=source.rows_read,

@@ -27,8 +27,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from hm_utils.data import schema
-from hm_utils.data.schema import Finding, Kind, RawDataError, Table
+from hm_utils.data import raw_columns, schema
+from hm_utils.data.raw_columns import Kind
+from hm_utils.data.schema import Finding, RawDataError, Table
 
 logger = logging.getLogger(__name__)
 
@@ -226,13 +227,13 @@ def _dates(values: pa.Array) -> npt.NDArray[np.datetime64]:
 
 def article_ids(source: Source) -> pa.Array:
     """The distinct article ids as 10 digits. Lost leading zeros are restored and reported."""
-    column = source.columns[schema.ARTICLE_ID]
+    column = source.columns[raw_columns.ARTICLE_ID]
     text = _texts(column.distinct).str.strip()
     short = text.str.fullmatch(r"\d{1,9}(?:\.0+)?|\d{10}\.0+", na=False)
     padded = text.str.replace(r"\.0+$", "", regex=True).str.zfill(10)
     rows = np.flatnonzero(column.spread(short.to_numpy(dtype=bool), False))
     if len(rows):
-        source.found(schema.ARTICLE_ID, "keeps its leading zeros", rows, schema.PADDED)
+        source.found(raw_columns.ARTICLE_ID, "keeps its leading zeros", rows, schema.PADDED)
     return pa.array(text.where(~short, padded), type=pa.string())
 
 
@@ -252,7 +253,7 @@ def typed(source: Source, name: str) -> object:
     whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**31)
     readable = whole if kind is Kind.CODE else np.isfinite(numbers)
     # The price has its own rule, which drops the row. Other unreadable numbers become missing.
-    if name != schema.PRICE and not readable.all():
+    if name != raw_columns.PRICE and not readable.all():
         source.found(name, f"is a {kind}", np.flatnonzero(column.spread(~readable, False)), schema.BLANK)
     values = np.where(readable, numbers, np.nan)
     if kind is Kind.NUMBER:

@@ -17,18 +17,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.arrays import Float32, Int32, Int64
-from hm_utils.data import schema
+from hm_utils.data import raw_columns
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.data.schema import AGE, Kind
+from hm_utils.data.raw_columns import AGE, Kind
 
 MISSING, UNKNOWN = 0, 1
 FIRST_CODE = 2
 
 _INPUTS = (Kind.ARTICLE, Kind.CODE, Kind.CATEGORY)
-ARTICLE_COLUMNS = tuple(name for name, kind in schema.ARTICLE_COLUMNS.items() if kind in _INPUTS)
+ARTICLE_COLUMNS = tuple(name for name, kind in raw_columns.ARTICLE_COLUMNS.items() if kind in _INPUTS)
 # The age comes first: it has buckets, the others have vocabularies.
-CUSTOMER_COLUMNS = (AGE, *(name for name in schema.CUSTOMER_COLUMNS if name not in (AGE, schema.CUSTOMER_ID)))
-CUSTOMER_NUMBERS = tuple(name for name in CUSTOMER_COLUMNS if schema.CUSTOMER_COLUMNS[name] is Kind.NUMBER)
+CUSTOMER_COLUMNS = (AGE, *(name for name in raw_columns.CUSTOMER_COLUMNS if name not in (AGE, raw_columns.CUSTOMER_ID)))
+CUSTOMER_NUMBERS = tuple(name for name in CUSTOMER_COLUMNS if raw_columns.CUSTOMER_COLUMNS[name] is Kind.NUMBER)
 
 AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
 # A postal code is a hash: one with few customers tells nothing about a region.
@@ -92,7 +92,7 @@ class Encoders:
     @classmethod
     def fit_on(cls, as_of: int, sold: pd.DataFrame, buyers: pd.DataFrame, prices: Float32) -> Encoders:
         """Fit on the articles ``sold`` and the ``buyers`` before ``as_of``, and all articles' mean prices."""
-        minimum = {schema.POSTAL_CODE: MIN_CUSTOMERS_PER_POSTAL_CODE}
+        minimum = {raw_columns.POSTAL_CODE: MIN_CUSTOMERS_PER_POSTAL_CODE}
         customer = {name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]}
         edges = np.unique(np.nanquantile(prices, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]))
         return cls(

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
-from hm_utils.data import schema
+from hm_utils.data import raw_columns, schema
 from hm_utils.data.column_reader import Source, article_ids, file_errors, read_source, typed
 from hm_utils.data.schema import Finding, RawDataError
 
@@ -43,9 +43,9 @@ class RawTables:
     """The raw data after validation.
 
     Attributes:
-        articles: the columns of :data:`schema.ARTICLE_COLUMNS`, sorted by ``article_id`` (text of 10 digits); the
+        articles: the columns of :data:`raw_columns.ARTICLE_COLUMNS`, sorted by ``article_id`` (text of 10 digits); the
             index is the article row. Codes are nullable ``Int32``, the others text.
-        customers: the columns of :data:`schema.CUSTOMER_COLUMNS`, sorted by ``customer_id``; the index is the
+        customers: the columns of :data:`raw_columns.CUSTOMER_COLUMNS`, sorted by ``customer_id``; the index is the
             customer row. ``age``, ``FN`` and ``Active`` are float32 with nan, the others text.
         transactions: ``t_dat`` (datetime64[s], whole days), ``customer`` and ``article`` (int32 row numbers),
             ``price`` (float32), ``sales_channel_id`` (int8), in the order of the file.
@@ -95,8 +95,8 @@ def read_raw(data_dir: Path) -> RawTables:
     with ThreadPoolExecutor() as pool:  # pyarrow and hashing release Python's lock
         digest = pool.submit(_hash_files, paths)
         reading = [pool.submit(read_source, table, paths[table.name]) for table in schema.TABLES]
-        articles = master_table(reading[0].result(), schema.ARTICLE_ID)
-        customers = master_table(reading[1].result(), schema.CUSTOMER_ID)
+        articles = master_table(reading[0].result(), raw_columns.ARTICLE_ID)
+        customers = master_table(reading[1].result(), raw_columns.CUSTOMER_ID)
         log = reading[2].result()
         transactions = _validated(log, transactions_of(log, articles, customers))
         sources = [each.result() for each in reading]
@@ -172,13 +172,13 @@ def master_table(source: Source, key: str) -> pd.DataFrame:
 
 def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
     """The transactions with row numbers for ids, not checked yet. Only the ids of the master tables are used."""
-    customer_ids = source.columns[schema.CUSTOMER_ID].distinct.cast(pa.string())
+    customer_ids = source.columns[raw_columns.CUSTOMER_ID].distinct.cast(pa.string())
     data = {
-        schema.T_DAT: typed(source, schema.T_DAT),
-        schema.CUSTOMER: _rows_of(source, schema.CUSTOMER_ID, customer_ids, customers),
-        schema.ARTICLE: _rows_of(source, schema.ARTICLE_ID, article_ids(source), articles),
-        schema.PRICE: typed(source, schema.PRICE),
-        schema.CHANNEL: typed(source, schema.CHANNEL),
+        raw_columns.T_DAT: typed(source, raw_columns.T_DAT),
+        raw_columns.CUSTOMER: _rows_of(source, raw_columns.CUSTOMER_ID, customer_ids, customers),
+        raw_columns.ARTICLE: _rows_of(source, raw_columns.ARTICLE_ID, article_ids(source), articles),
+        raw_columns.PRICE: typed(source, raw_columns.PRICE),
+        raw_columns.CHANNEL: typed(source, raw_columns.CHANNEL),
     }
     return pd.DataFrame(data, copy=False)
 
@@ -189,7 +189,7 @@ def _rows_of(source: Source, key: str, ids: pa.Array, master: pd.DataFrame) -> n
     return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
 
 
-SOURCE_COLUMN = {schema.CUSTOMER: schema.CUSTOMER_ID, schema.ARTICLE: schema.ARTICLE_ID}
+SOURCE_COLUMN = {raw_columns.CUSTOMER: raw_columns.CUSTOMER_ID, raw_columns.ARTICLE: raw_columns.ARTICLE_ID}
 
 
 def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:

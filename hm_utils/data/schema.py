@@ -1,4 +1,4 @@
-"""The three raw tables: columns, types, validity rules, and actions for invalid rows.
+"""The three raw tables: types, validity rules, and actions for invalid rows.
 
 Each check of a pandera schema has a rule in words (``Check.name``) and an action (``Check.description``): ``DROP``
 removes the row, ``BLANK`` empties the value and keeps the row. :mod:`hm_utils.data.raw` applies the checks and reports
@@ -9,84 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import pandas as pd
 import pandera.pandas as pa
+
+from hm_utils.data.raw_columns import (
+    ACTIVE,
+    AGE,
+    ARTICLE,
+    ARTICLE_COLUMNS,
+    ARTICLE_ID,
+    CHANNEL,
+    CUSTOMER,
+    CUSTOMER_COLUMNS,
+    CUSTOMER_ID,
+    FN,
+    PRICE,
+    T_DAT,
+    TRANSACTION_COLUMNS,
+    Kind,
+)
 
 
 class RawDataError(ValueError):
     """The raw data cannot be used; the message names the file, the fault and the remedy."""
 
 
-class Kind(StrEnum):
-    """How the values of a raw column are read. The model takes articles' ids, codes and categories as inputs."""
-
-    ARTICLE = "article id"  # text of 10 digits; integers get their leading zeros back
-    CUSTOMER = "customer id"  # text of 64 hexadecimal digits
-    CODE = "whole number"  # nullable Int32
-    CATEGORY = "category"  # text
-    NUMBER = "number"  # float32, finite, nan where empty or unreadable
-    SMALL = "small whole number"  # int8, 0 where empty or unreadable
-    DATE = "date"  # datetime64[s], NaT where empty or unreadable
-    TEXT = "text"  # for display, such as the name of a code
-
-
 DROP = "row dropped"
 BLANK = "value set to missing"
 PADDED = "padded to 10 digits"
 NOTED = "noted"
-
-# The columns that have rules of their own.
-ARTICLE_ID, PRODUCT_CODE, CUSTOMER_ID, POSTAL_CODE = "article_id", "product_code", "customer_id", "postal_code"
-AGE, FN, ACTIVE = "age", "FN", "Active"
-T_DAT, PRICE, CHANNEL = "t_dat", "price", "sales_channel_id"
-# Ids become row numbers of the articles and of the customers.
-ARTICLE, CUSTOMER = "article", "customer"
-
-ARTICLE_COLUMNS = {
-    ARTICLE_ID: Kind.ARTICLE,
-    PRODUCT_CODE: Kind.CODE,
-    "prod_name": Kind.TEXT,
-    "product_type_no": Kind.CODE,
-    "product_type_name": Kind.TEXT,
-    "product_group_name": Kind.CATEGORY,
-    "graphical_appearance_no": Kind.CODE,
-    "graphical_appearance_name": Kind.TEXT,
-    "colour_group_code": Kind.CODE,
-    "colour_group_name": Kind.TEXT,
-    "perceived_colour_value_id": Kind.CODE,
-    "perceived_colour_value_name": Kind.TEXT,
-    "perceived_colour_master_id": Kind.CODE,
-    "perceived_colour_master_name": Kind.TEXT,
-    "department_no": Kind.CODE,
-    "department_name": Kind.TEXT,
-    "index_code": Kind.CATEGORY,
-    "index_name": Kind.TEXT,
-    "index_group_no": Kind.CODE,
-    "index_group_name": Kind.TEXT,
-    "section_no": Kind.CODE,
-    "section_name": Kind.TEXT,
-    "garment_group_no": Kind.CODE,
-    "garment_group_name": Kind.TEXT,
-    "detail_desc": Kind.TEXT,
-}
-CUSTOMER_COLUMNS = {
-    CUSTOMER_ID: Kind.CUSTOMER,
-    FN: Kind.NUMBER,
-    ACTIVE: Kind.NUMBER,
-    "club_member_status": Kind.CATEGORY,
-    "fashion_news_frequency": Kind.CATEGORY,
-    AGE: Kind.NUMBER,
-    POSTAL_CODE: Kind.CATEGORY,
-}
-TRANSACTION_COLUMNS = {
-    T_DAT: Kind.DATE,
-    CUSTOMER_ID: Kind.CUSTOMER,
-    ARTICLE_ID: Kind.ARTICLE,
-    PRICE: Kind.NUMBER,
-    CHANNEL: Kind.SMALL,
-}
 
 AGE_RANGE = (10, 110)
 # Day numbers are int16: 80 years fit, a stray 1900-01-01 would not.

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from hm_utils.analysis import eda
-from hm_utils.data import schema
+from hm_utils.data import raw_columns
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import read_raw
 from hm_utils.plotting import eda_figures, evaluation_figures, style, training_figures, trends
@@ -44,9 +44,9 @@ def make_articles() -> pd.DataFrame:
     row = np.arange(N_ARTICLES)
     columns: dict[str, list[str]] = {
         name: [f"{name} {i % 4}" for i in row]
-        if kind in (schema.Kind.TEXT, schema.Kind.CATEGORY)
+        if kind in (raw_columns.Kind.TEXT, raw_columns.Kind.CATEGORY)
         else [str(i % 6) for i in row]
-        for name, kind in schema.ARTICLE_COLUMNS.items()
+        for name, kind in raw_columns.ARTICLE_COLUMNS.items()
     }
     return pd.DataFrame(columns | {"article_id": [f"0{1000 + i:09d}" for i in row]})
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hm_utils.data import column_reader, schema
+from hm_utils.data import column_reader, raw_columns, schema
 from hm_utils.data.raw import RawTables, fingerprint, read_raw
 from hm_utils.data.schema import BLANK, DROP, NOTED, PADDED, Finding, RawDataError
 from hm_utils.files import repository_root, resolve
@@ -27,9 +27,9 @@ def frames() -> dict[str, pd.DataFrame]:
     row = np.arange(N_ARTICLES)
     articles = {
         name: [f"{name} {i % 5}" for i in row]
-        if kind in (schema.Kind.TEXT, schema.Kind.CATEGORY)
+        if kind in (raw_columns.Kind.TEXT, raw_columns.Kind.CATEGORY)
         else (row % 7).astype(str)
-        for name, kind in schema.ARTICLE_COLUMNS.items()
+        for name, kind in raw_columns.ARTICLE_COLUMNS.items()
     }
     articles["article_id"] = ARTICLE_IDS[::-1]
     articles["product_code"] = [text[1:7] for text in ARTICLE_IDS[::-1]]
@@ -96,8 +96,8 @@ def test_types_order_and_values(valid):
     assert_clean(tables)
     assert tables.articles.article_id.tolist() == sorted(ARTICLE_IDS)
     assert tables.customers.customer_id.tolist() == sorted(CUSTOMER_IDS)
-    assert list(tables.articles) == list(schema.ARTICLE_COLUMNS)
-    assert list(tables.customers) == list(schema.CUSTOMER_COLUMNS)
+    assert list(tables.articles) == list(raw_columns.ARTICLE_COLUMNS)
+    assert list(tables.customers) == list(raw_columns.CUSTOMER_COLUMNS)
     source = frames()
     log, raw = tables.transactions, source["transactions_train"]
     assert tables.articles.article_id[log.article].tolist() == raw.article_id.tolist()
@@ -128,13 +128,13 @@ def test_parquet_reads_the_same(valid, tmp_path, id_type):
     for stem, kinds in {table.stem: table.columns for table in schema.TABLES}.items():
         frame = frames()[stem].replace("", None)
         for name, kind in kinds.items():
-            if kind in (schema.Kind.CODE, schema.Kind.SMALL):
+            if kind in (raw_columns.Kind.CODE, raw_columns.Kind.SMALL):
                 frame[name] = frame[name].astype("int64")
-            elif kind is schema.Kind.ARTICLE:
+            elif kind is raw_columns.Kind.ARTICLE:
                 frame[name] = frame[name].astype(id_type)
-            elif kind is schema.Kind.NUMBER:
+            elif kind is raw_columns.Kind.NUMBER:
                 frame[name] = frame[name].astype("float64")
-            elif kind is schema.Kind.DATE:
+            elif kind is raw_columns.Kind.DATE:
                 frame[name] = pd.to_datetime(frame[name]).dt.date
         frame.to_parquet(folder / f"{stem}.parquet", index=False)
     tables = read_raw(folder)
@@ -162,7 +162,7 @@ def test_ids_that_lost_their_zero_get_it_back(valid, tmp_path, form):
 
 def test_a_column_without_any_value(tmp_path):
     tables = frames()
-    for name in list(schema.CUSTOMER_COLUMNS)[1:]:
+    for name in list(raw_columns.CUSTOMER_COLUMNS)[1:]:
         tables["customers"][name] = ""
     read = read_raw(write(tmp_path / "csv", tables))
     assert_clean(read)
@@ -275,7 +275,7 @@ def test_extra_columns_are_ignored_with_a_note(tmp_path):
     read = read_raw(write(tmp_path, tables))
     assert only(read).action == NOTED
     assert only(read).examples == ("shoe_size",)
-    assert list(read.customers) == list(schema.CUSTOMER_COLUMNS)
+    assert list(read.customers) == list(raw_columns.CUSTOMER_COLUMNS)
 
 
 def refusal(folder: Path) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hm_utils.arrays import Int32
-from hm_utils.data import schema
+from hm_utils.data import raw_columns
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.data.raw import fingerprint
 from hm_utils.evaluation.metrics import average_precision, hit_matrix
@@ -327,9 +327,9 @@ def test_same_seed_same_sample() -> None:
 def test_files_are_in_the_format_of_the_competition(tiny: Path) -> None:
     names = ("articles", "customers", "transactions_train")
     articles, customers, rows = (pd.read_csv(tiny / f"{n}.csv", dtype=str, keep_default_na=False) for n in names)
-    assert list(articles) == list(schema.ARTICLE_COLUMNS)
-    assert list(customers) == list(schema.CUSTOMER_COLUMNS)
-    assert list(rows) == list(schema.TRANSACTION_COLUMNS)
+    assert list(articles) == list(raw_columns.ARTICLE_COLUMNS)
+    assert list(customers) == list(raw_columns.CUSTOMER_COLUMNS)
+    assert list(rows) == list(raw_columns.TRANSACTION_COLUMNS)
     assert len(articles) == SIZES["tiny"].articles
     assert len(customers) == SIZES["tiny"].customers
     assert articles["article_id"].str.fullmatch(r"0\d{9}").all()

@@ -27,7 +27,7 @@ from hm_utils.serving.bundle import BundleError, current
 from hm_utils.serving.recommender import Recommender
 from hm_utils.training.refit import refit
 from tests.helpers.html_checks import check_page
-from tests.serving.test_article_map import unpacked
+from tests.helpers.served import unpacked
 
 PARAMETERS = {
     "num_epochs": 5,
@@ -361,7 +361,7 @@ def test_a_model_that_cannot_be_opened_is_a_bundle_error(folders, monkeypatch):
         def fail(path, error=error):
             raise error
 
-        monkeypatch.setattr("hm_utils.serving.model_folder.load_checkpoint", fail)
+        monkeypatch.setattr("hm_utils.serving.model_folder.read_checkpoint", fail)
         with pytest.raises(BundleError, match=str(error)):
             Recommender.load(folders[1] / "model")
 

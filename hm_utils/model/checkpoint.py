@@ -64,7 +64,11 @@ def load_checkpoint(path: Path) -> TwoTower:
     Raises:
         CheckpointError: as :func:`read_checkpoint`, or the towers' code has changed since.
     """
-    content = read_checkpoint(path)
+    return restore(read_checkpoint(path), path)
+
+
+def restore(content: dict[str, Any], path: Path) -> TwoTower:
+    """:func:`load_checkpoint` from the content that was read from ``path``."""
     facts: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content["tower_config"].items()
     }

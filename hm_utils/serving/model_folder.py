@@ -18,7 +18,7 @@ import pyarrow.feather
 from hm_utils.arrays import Float32, Int32
 from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.model.checkpoint import load_checkpoint, read_checkpoint
+from hm_utils.model.checkpoint import read_checkpoint, restore
 from hm_utils.model.repurchase import Variants
 from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot
@@ -111,12 +111,12 @@ class ModelContent:
     @classmethod
     def open(cls, folder: Path, manifest: dict[str, Any] | None = None, own_index: bool = True) -> ModelContent:
         """Open a folder without verifying it. Without its own index, search is exact."""
-        checkpoint, queries = folder / CHECKPOINT, folder / QUERIES
-        towers = load_checkpoint(checkpoint)
+        checkpoint, queries = read_checkpoint(folder / CHECKPOINT), folder / QUERIES
+        towers = restore(checkpoint, folder / CHECKPOINT)
         return cls(
             user_tower=towers.user_tower,
             scale=float(towers.scale.detach()),
-            history_length=int(read_checkpoint(checkpoint)["settings"]["history_length"]),
+            history_length=int(checkpoint["settings"]["history_length"]),
             article_vectors=_mapped(folder / ARTICLE_VECTORS, "c"),
             index=load_index(folder / INDEX) if own_index else load_exact(folder / INDEX),
             scoring=Scoring(**json.loads((folder / SCORING).read_text())),

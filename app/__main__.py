@@ -11,8 +11,7 @@ import tempfile
 import uvicorn
 
 from app.logs import log_config
-from app.middleware.metrics import MULTIPROCESS
-from app.settings import SettingsError, read_settings
+from app.settings import MULTIPROCESS, SettingsError, read_settings
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HM_"
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: the folder that the workers share
 DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
 DEFAULT_IMAGES = Path(__file__).parents[1] / "data" / "raw" / "images"
 

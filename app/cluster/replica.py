@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.settings import Settings, read_settings
+from app.settings import MULTIPROCESS, Settings, read_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -56,7 +56,7 @@ class Replica:
         """``metrics`` is the folder that the replicas of one machine share; see :func:`deployment` for the others."""
         self._settings, self._load = settings, load
         Path(metrics).mkdir(parents=True, exist_ok=True)
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics  # before prometheus_client is imported
+        os.environ[MULTIPROCESS] = metrics  # before prometheus_client is imported
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         import uvicorn.config
@@ -69,7 +69,7 @@ class Replica:
         uvicorn.config.HTTP_PROTOCOLS["auto"] = "app.cluster.joined_writes:JoinedWritesProtocol"
         logging.config.dictConfig(log_config(self._settings))
         logger.setLevel(self._settings.log_level)  # Serve silences uvicorn's logger, the parent of ours
-        self._app = create_app(self._settings.model, self._load or load_recommender, self._settings)
+        self._app = create_app(load=self._load or load_recommender, settings=self._settings)
         return self._app
 
     def check_health(self) -> None:

@@ -31,7 +31,7 @@ const headers = () => {
   const key = sessionStorage.getItem(KEY);
   return key === null ? {} : { "X-API-Key": key };
 };
-export const hasKey = () => sessionStorage.getItem(KEY) !== null;
+const hasKey = () => sessionStorage.getItem(KEY) !== null;
 
 /** @type {Promise<void> | null} */
 let asking = null;

@@ -81,6 +81,38 @@ export function card(article, { rank, figures = [], marks = [], because = [], ac
   );
 }
 
+/** A recommendation of an answer, with its reasons.
+ * @param {any} item with details and reasons
+ * @param {Map<string, Article>} known the articles that may be reasons
+ * @param {Extras} [extras]
+ */
+export const recommendationCard = (item, known, { marks = [], move } = {}) =>
+  card(articleOf(item), {
+    rank: item.rank,
+    figures: [["score", item.score.toFixed(2)]],
+    marks: item.details.new_in_shop ? [...marks, ["fresh", "New in shop"]] : marks,
+    because: item.reasons.map((/** @type {string} */ id) => known.get(id)).filter(Boolean).map(nameOf),
+    move,
+  });
+
+/** All of one article: picture, facts, `text` if there is one, and buttons.
+ * @param {Article} article
+ * @param {string | null} part of the shop
+ * @param {Node[]} actions
+ * @param {string} [text]
+ */
+export const articleDetails = (article, part, actions, text) =>
+  h("div", { class: "about" },
+    plate(article),
+    h("div", {},
+      h("p", { class: "about-name" }, nameOf(article)),
+      h("p", { class: "card-kind" }, [kindOf(article), article.appearance, part].filter(Boolean).join(" · ")),
+      text !== undefined && h("p", { class: "about-text" }, text),
+      h("p", { class: "card-kind" }, `Article ${article.article_id} · price ${price(article.price)}`),
+      h("div", { class: "card-actions" }, ...actions),
+    ),
+  );
+
 /** @param {Article} article */
 function buttons(article) {
   const name = nameOf(article);

@@ -1,7 +1,7 @@
 // The customer view: attributes, purchases, and recommendations.
 
 import { get, newest, post } from "./api.js";
-import { articleOf, card, label, nameOf, showCards, skeletons } from "./cards.js";
+import { articleOf, label, recommendationCard, showCards, skeletons } from "./cards.js";
 import { announce, byId, count, day, h, later, plural, s } from "./dom.js";
 import { recommendationControls } from "./filters.js";
 import { empty, isAbort, showProblem } from "./status.js";
@@ -28,7 +28,7 @@ export function mountCustomer(go) {
     placeholder: "Id begins with, e.g. 00a", "aria-describedby": "customer-search-help", oninput: later(() => search(go), 200),
   });
   panel().replaceChildren(
-    h("div", { class: "side" },
+    h("div", {},
       h("form", { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(go); } },
         h("label", { for: "customer-search" }, "Find a customer"),
         input,
@@ -138,15 +138,8 @@ function show(answer) {
   if (answer.error) return showProblem(place, answer.error, recommend);
   const bought = new Map(store.purchases.map((article) => [article.article_id, article]));
   const cards = answer.recommendations.map((/** @type {any} */ item) => {
-    const again = bought.has(item.article_id);
-    const marks = [again ? ["again", "Bought before"] : ["new", "New to them"]];
-    if (item.details.new_in_shop) marks.push(["fresh", "New in shop"]);
-    return card(articleOf(item), {
-      rank: item.rank,
-      figures: [["score", item.score.toFixed(2)]],
-      marks: /** @type {[string, string][]} */ (marks),
-      because: item.reasons.map((/** @type {string} */ id) => bought.get(id)).filter(Boolean).map(nameOf),
-    });
+    const mark = bought.has(item.article_id) ? ["again", "Bought before"] : ["new", "New to them"];
+    return recommendationCard(item, bought, { marks: [/** @type {[string, string]} */ (mark)] });
   });
   store.recommended = answer.recommendations.map(articleOf);
   showCards(place, cards);
@@ -201,4 +194,4 @@ function timeline(purchases) {
   );
 }
 
-const placeholder = () => h("div", { class: "skeleton about-bones", "aria-hidden": "true" }, ...Array.from({ length: 7 }, () => h("p", { class: "bone line" })));
+const placeholder = () => h("div", { class: "skeleton", "aria-hidden": "true" }, ...Array.from({ length: 7 }, () => h("p", { class: "bone line" })));

@@ -44,13 +44,14 @@ async function route() {
   if (address().view === "map") map.refresh();
 }
 
+const visitorAddress = () => (store.basket.size ? `visitor=${[...store.basket.keys()].join(",")}` : "visitor");
+
 function tabs() {
   const all = VIEWS.map((name) => byId(`tab-${name}`));
   all.forEach((tab, at) => {
     tab.addEventListener("click", () => {
       const view = VIEWS[at];
-      const ids = [...store.basket.keys()].join(",");
-      location.hash = view === "customer" && store.customerId ? `customer=${store.customerId}` : view === "visitor" && ids ? `visitor=${ids}` : view;
+      location.hash = view === "customer" && store.customerId ? `customer=${store.customerId}` : view === "visitor" ? visitorAddress() : view;
     });
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];
@@ -104,7 +105,7 @@ function countBasket() {
   const n = store.basket.size;
   byId("basket-count").textContent = n ? String(n) : "";
   byId("tab-visitor").setAttribute("aria-label", n ? `A visitor, ${plural(n, "article")} in the basket` : "A visitor");
-  if (address().view === "visitor") history.replaceState(null, "", n ? `#visitor=${[...store.basket.keys()].join(",")}` : "#visitor");
+  if (address().view === "visitor") history.replaceState(null, "", `#${visitorAddress()}`);
 }
 
 async function start() {

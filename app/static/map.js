@@ -1,7 +1,7 @@
 // The map view: every article as a point, articles bought by the same people close together.
 
 import { bytes, get } from "./api.js";
-import { basketButton, kindOf, nameOf, plate, requestSimilar } from "./cards.js";
+import { articleDetails, basketButton, kindOf, nameOf, requestSimilar } from "./cards.js";
 import { announce, byId, count, h, later, price } from "./dom.js";
 import { EXTENT, articleId, finder, painter, unpack } from "./mapdraw.js";
 import { empty, showProblem } from "./status.js";
@@ -258,17 +258,8 @@ async function name(i, chosen = false) {
   draw();
   if (!chosen) return;
   announce(`${nameOf(article)}, ${kindOf(article)}`);
-  byId("map-named").replaceChildren(
-    h("div", { class: "about" },
-      plate(article),
-      h("div", {},
-        h("p", { class: "about-name" }, nameOf(article)),
-        h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.index_group].filter(Boolean).join(" · ")),
-        h("p", { class: "card-kind" }, `Article ${id} · price ${price(article.price)}`),
-        h("div", { class: "card-actions" }, h("button", { type: "button", class: "quiet", onclick: requestSimilar(article) }, "Similar"), basketButton(article)),
-      ),
-    ),
-  );
+  const similar = h("button", { type: "button", class: "quiet", onclick: requestSimilar(article) }, "Similar");
+  byId("map-named").replaceChildren(articleDetails(article, article.index_group, [similar, basketButton(article)]));
 }
 
 function hide() {

@@ -125,9 +125,9 @@ async function showOne() {
     );
     panel.replaceChildren(
       h("div", { class: "replay" },
-        h("section", { class: "column" }, h("h3", {}, "They had bought"), customer.before.length ? h("ul", { class: "basket" }, ...customer.before.slice(0, EARLIER).map((/** @type {any} */ { article, date }) => row(article, day(date)))) : empty("Nothing", "Only the customer’s attributes are known."), customer.purchases_before > EARLIER && h("p", { class: "hint" }, `and ${count(customer.purchases_before - EARLIER)} before`)),
+        h("section", { class: "column" }, h("h3", {}, "They had bought"), customer.before.length ? h("ul", {}, ...customer.before.slice(0, EARLIER).map((/** @type {any} */ { article, date }) => row(article, day(date)))) : empty("Nothing", "Only the customer’s attributes are known."), customer.purchases_before > EARLIER && h("p", { class: "hint" }, `and ${count(customer.purchases_before - EARLIER)} before`)),
         ...customer.lists.map(column),
-        h("section", { class: "column" }, h("h3", {}, "They then bought"), h("ul", { class: "basket" }, ...customer.then_bought.map((/** @type {any} */ article) => row(article, customer.lists.map((/** @type {any} */ ranking) => rankText(ranking, article)).join(" · "), customer.lists.some((/** @type {any} */ ranking) => find(ranking, article)))))),
+        h("section", { class: "column" }, h("h3", {}, "They then bought"), h("ul", {}, ...customer.then_bought.map((/** @type {any} */ article) => row(article, customer.lists.map((/** @type {any} */ ranking) => rankText(ranking, article)).join(" · "), customer.lists.some((/** @type {any} */ ranking) => find(ranking, article)))))),
       ),
     );
   } catch (error) {

@@ -1,8 +1,8 @@
 // Similar articles in a dialog. The browser keeps the focus in it and returns it afterwards.
 
 import { get, newest } from "./api.js";
-import { basketButton, card, kindOf, nameOf, plate, skeletons } from "./cards.js";
-import { byId, h, icon, price } from "./dom.js";
+import { articleDetails, basketButton, card, skeletons } from "./cards.js";
+import { byId, h, icon } from "./dom.js";
 import { isAbort, showProblem } from "./status.js";
 
 const SHOWN = 12;
@@ -18,16 +18,7 @@ export async function openSimilar(article) {
       h("h2", { id: "similar-title", tabindex: -1 }, "Similar articles"),
       h("button", { type: "button", class: "round", "aria-label": "Close", onclick: () => dialog.close() }, icon("close")),
     ),
-    h("div", { class: "about" },
-      plate(article),
-      h("div", {},
-        h("p", { class: "about-name" }, nameOf(article)),
-        h("p", { class: "card-kind" }, [kindOf(article), article.appearance, article.section].filter(Boolean).join(" · ")),
-        h("p", { class: "about-text" }, article.description ?? "The catalogue has no description."),
-        h("p", { class: "card-kind" }, `Article ${article.article_id} · price ${price(article.price)}`),
-        h("div", { class: "card-actions" }, basketButton(article)),
-      ),
-    ),
+    articleDetails(article, article.section, [basketButton(article)], article.description ?? "The catalogue has no description."),
     h("p", { class: "note" }, "Bought by the same people, whatever the name: the closest embeddings, by cosine similarity."),
     place,
   );

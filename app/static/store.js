@@ -16,7 +16,7 @@
  */
 /** @typedef {Details & {article_id: string}} Article */
 
-const MAX_BASKET = 20; // the user tower's default history length
+export const MAX_BASKET = 20; // the user tower's default history length
 
 export const store = {
   /** @type {any} the answer of GET /model */

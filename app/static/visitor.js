@@ -1,11 +1,11 @@
 // The visitor view: recommendations from a basket alone, updated with every change.
 
 import { get, newest, post } from "./api.js";
-import { articleOf, card, kindOf, label, nameOf, showCards, skeletons } from "./cards.js";
+import { articleOf, kindOf, label, nameOf, recommendationCard, showCards, skeletons } from "./cards.js";
 import { announce, byId, h, icon, later, plural } from "./dom.js";
 import { recommendationControls } from "./filters.js";
 import { empty, isAbort, showProblem } from "./status.js";
-import { changes, store, toggle } from "./store.js";
+import { MAX_BASKET, changes, store, toggle } from "./store.js";
 
 const SHOWN = 10;
 const nextList = newest();
@@ -19,7 +19,7 @@ let opened = false;
 export function mountVisitor() {
   controls = recommendationControls("visitor", () => recommend());
   byId("view-visitor").replaceChildren(
-    h("div", { class: "side" },
+    h("div", {},
       h("form", { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(); } },
         h("label", { for: "article-search" }, "Put articles into the basket"),
         h("input", { type: "search", id: "article-search", autocomplete: "off", maxlength: 100, placeholder: "Words, e.g. black dress", oninput: later(search, 200) }),
@@ -46,7 +46,7 @@ export function mountVisitor() {
 export async function showVisitor(ids) {
   opened = true;
   const missing = ids.split(",").filter((id) => /^[0-9]{10}$/.test(id) && !store.basket.has(id));
-  const answers = await Promise.allSettled(missing.slice(0, 20).map((id) => get(`/articles/${id}`, { quiet: true })));
+  const answers = await Promise.allSettled(missing.slice(0, MAX_BASKET).map((id) => get(`/articles/${id}`, { quiet: true })));
   for (const answer of answers) if (answer.status === "fulfilled") store.basket.set(answer.value.article_id, answer.value);
   showBasket();
   changes.dispatchEvent(new Event("basket-count"));
@@ -88,7 +88,7 @@ function showBasket() {
   );
   byId("basket").replaceChildren(
     entries.length
-      ? h("ul", { class: "basket" }, ...entries)
+      ? h("ul", {}, ...entries)
       : empty("Nothing in it yet", "Search above, or use “Basket” on any card. Until then, best-sellers are recommended."),
   );
 }
@@ -117,13 +117,7 @@ function show(items) {
     const { article_id: id, rank } = item;
     const was = previous.get(id);
     const move = !previous.size || was === rank ? undefined : was === undefined ? "new" : was > rank ? `↑ ${was - rank}` : `↓ ${rank - was}`;
-    return card(articleOf(item), {
-      rank,
-      figures: [["score", item.score.toFixed(2)]],
-      marks: item.details.new_in_shop ? [["fresh", "New in shop"]] : [],
-      because: item.reasons.map((/** @type {string} */ id) => store.basket.get(id)).filter(Boolean).map(nameOf),
-      move,
-    });
+    return recommendationCard(item, store.basket, { move });
   });
   const added = items.filter((item) => !previous.has(item.article_id)).length;
   const change = previous.size ? `${added} of ${items.length} are new` : plural(items.length, "recommendation");

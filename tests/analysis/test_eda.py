@@ -8,13 +8,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from hm_utils.analysis import eda
 from hm_utils.data import raw_columns
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import read_raw
 from hm_utils.plotting import eda_figures, evaluation_figures, style, training_figures, trends
+from tests.helpers.figures import check_figure
 
 mpl.use("Agg")
 N_ARTICLES, N_CUSTOMERS = 50, 80
@@ -161,14 +161,6 @@ def test_attribute_shares():
     assert shares["FN"].to_dict() == {"empty": 0.75, "1": 0.25}
     assert shares["Active"].to_dict() == {"empty": 1.0}
     assert shares["fashion_news_frequency"].to_dict() == {"NONE": 0.5, "empty": 0.25, "Regularly": 0.25}
-
-
-def check_figure(figure: Figure) -> None:
-    """Every panel has a title and a label, unless the figure has nothing to show."""
-    shown = [axes for axes in figure.axes if axes.axison]
-    assert all(axes.get_title(loc="left") for axes in figure.axes if axes.axison or len(figure.axes) == 1)
-    assert all(axes.get_xlabel() or axes.get_ylabel() or figure.get_supxlabel() for axes in shown)
-    assert shown or any("nothing to show" in text.get_text() for text in figure.axes[0].texts)
 
 
 @pytest.mark.parametrize(("days", "rows"), [(200, 1_500), (5, 300), (1, 1)], ids=["months", "days", "one purchase"])

@@ -15,8 +15,7 @@ from hm_utils.data.segments import SEGMENTS, Segment
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_log
 from tests.helpers.live import KEY, settings
-from tests.helpers.served import random_recommender
-from tests.serving.test_article_map import unpacked
+from tests.helpers.served import random_recommender, unpacked
 
 MAX_BYTES = 150_000  # of the page, without the map's data
 IDS = customer_table()["customer_id"].tolist()

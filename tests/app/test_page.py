@@ -39,8 +39,8 @@ NEW = ARTICLES - 1  # the article that is sold only in the last days
 Open = Callable[..., Any]
 
 
-def hostile_table(seed: int = 0) -> pd.DataFrame:
-    table = article_table(seed)
+def hostile_table() -> pd.DataFrame:
+    table = article_table()
     for column in ("prod_name", "product_type_name", "detail_desc", "department_name"):
         table[column] = table[column].where(table.index % 3 > 0, HOSTILE)
     table["index_group_name"] = table["index_group_name"].where(table.index % 5 > 0, "<b>Sport</b>")

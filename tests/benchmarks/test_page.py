@@ -10,8 +10,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from benchmarks import page
 from tests.helpers.data import ARTICLES
-from tests.helpers.served import random_recommender
-from tests.serving.test_article_map import unpacked
+from tests.helpers.served import random_recommender, unpacked
 
 
 @pytest.mark.skipif(not any(map(shutil.which, page.BROWSERS)), reason="there is no Chromium: apt install chromium")

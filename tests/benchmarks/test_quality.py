@@ -1,6 +1,7 @@
 """The quality benchmark on a tiny sample. Speed is not tested; the peers' own environment is not needed."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,15 +15,16 @@ import torch
 from benchmarks import peers, quality
 from hm_utils.evaluation.baselines import recent_popularity
 from hm_utils.model.towers import ItemTower, TowerConfig, TwoTower
-from hm_utils.sample import write_sample
+from hm_utils.training.batches import BatchMaker
 from tests.helpers.data import random_log
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("raw")
-    write_sample(folder, "tiny")
-    return folder
+@pytest.mark.parametrize("name", quality.ABLATIONS)
+def test_an_ablation_changes_what_there_is(name):
+    patches, of_batches = quality.ABLATIONS[name]
+    assert patches or of_batches
+    assert all(getattr(owner, attribute) is not new for owner, attribute, new in patches)
+    assert set(of_batches) <= {each.name for each in fields(BatchMaker)}
 
 
 def test_a_run_writes_every_number_of_its_tables(sample, tmp_path, monkeypatch, capsys):

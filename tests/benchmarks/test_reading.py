@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import reading
 from hm_utils.data.preprocessing import Preprocessed
-from hm_utils.sample import write_sample
 
 SETTINGS = {"val_days": 5, "test_days": 4, "train_weeks": 6, "seed": 1, "negatives_per_positive": 3}
 OTHERS = [
@@ -18,13 +17,6 @@ OTHERS = [
     for name, (part, _, _, needs) in reading.ROWS.items()
     if part in ("pandas", "polars")
 ]
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("raw")
-    write_sample(folder, "tiny")
-    return folder
 
 
 @pytest.fixture(scope="module")

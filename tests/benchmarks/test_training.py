@@ -16,16 +16,14 @@ from benchmarks.measuring import notebook_parameters
 from hm_utils.data.histories import histories_as_of
 from hm_utils.data.preprocessing import preprocess
 from hm_utils.data.raw import read_raw
-from hm_utils.sample import write_sample
 from hm_utils.training.batches import Batch
 from hm_utils.training.loop import train
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory) -> training.Task:
-    raw, folder = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("data") / "preprocessed"
-    write_sample(raw, "tiny")
-    preprocess(read_raw(raw), folder)
+def task(sample, tmp_path_factory) -> training.Task:
+    folder = tmp_path_factory.mktemp("data") / "preprocessed"
+    preprocess(read_raw(sample), folder)
     return training.Task(folder, notebook_parameters({}), seconds=0.01, threads=1)
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hm_utils.data.preprocessing import Preprocessed, preprocess
-from hm_utils.data.raw import RawTables
-from tests.helpers.data import article_table, customer_table, random_transactions
+from tests.helpers.data import raw_tables
 
 
 @pytest.fixture(scope="module")
@@ -25,5 +24,5 @@ def small_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Preprocessed:
-    tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    tables = raw_tables()
     return preprocess(tables, tmp_path_factory.mktemp("data") / "made", val_days=3, test_days=5, train_weeks=4)

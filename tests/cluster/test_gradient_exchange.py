@@ -22,7 +22,7 @@ from hm_utils.training.fit import tower_config
 from hm_utils.training.loop import TrainingInputs, TrainingSettings, batch_loss, train
 from tests.helpers.data import ARTICLES, CUSTOMERS
 from tests.helpers.snapshots import random_towers
-from tests.training.test_loop import LENGTH, fixed_parts, weights
+from tests.helpers.training import LENGTH, fixed_parts, weights
 
 SIZES = (2, 3)
 SETTINGS = TrainingSettings(batch_size=64, num_epochs=2, history_length=LENGTH, device="cpu", learning_rate=0.01)

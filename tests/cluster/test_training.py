@@ -25,7 +25,7 @@ from hm_utils.sample import write_sample
 from hm_utils.training import fit as fit_module
 from hm_utils.training.fit import open_inputs, tower_config, training_inputs
 from hm_utils.training.loop import TrainingSettings
-from tests.training.test_loop import weights
+from tests.helpers.training import weights
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = TrainingSettings(batch_size=64, num_epochs=3, patience=3, history_length=5, device="cpu")

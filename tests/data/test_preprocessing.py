@@ -11,14 +11,13 @@ import pytest
 
 from hm_utils.data.preprocessed_folder import PreprocessedError
 from hm_utils.data.preprocessing import Preprocessed, Split, make_training_data, preprocess
-from hm_utils.data.raw import RawTables
 from hm_utils.training.batches import BatchMaker
-from tests.helpers.data import DAYS, article_table, customer_table, random_log, random_transactions
+from tests.helpers.data import DAYS, article_table, customer_table, random_log, raw_tables
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    return raw_tables()
 
 
 @pytest.fixture

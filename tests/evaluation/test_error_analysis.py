@@ -19,8 +19,8 @@ from hm_utils.model.scoring import Scoring
 from hm_utils.plotting import evaluation_figures
 from hm_utils.retrieval.index import ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import search_curve
-from tests.analysis.test_eda import check_figure
 from tests.helpers.data import article_table, customer_table, random_log
+from tests.helpers.figures import check_figure
 from tests.helpers.snapshots import random_snapshot
 
 AS_OF = 43

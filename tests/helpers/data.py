@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.raw import RawTables
 
 CUSTOMERS, ARTICLES, DAYS = 60, 40, 50
 
 
-def random_transactions(seed: int = 0, rows: int = 1_500) -> pd.DataFrame:
+def random_transactions(rows: int = 1_500) -> pd.DataFrame:
     """Purchases of 60 customers (the last three never buy) and 40 articles (the last two never sell) over 50 days."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     days = np.append(rng.integers(DAYS, size=rows - 2), [0, DAYS - 1])
     return pd.DataFrame(
         {
@@ -25,13 +26,13 @@ def random_transactions(seed: int = 0, rows: int = 1_500) -> pd.DataFrame:
     )
 
 
-def random_log(seed: int = 0, rows: int = 1_500) -> PurchaseLog:
-    return PurchaseLog.from_transactions(random_transactions(seed, rows), CUSTOMERS, ARTICLES)
+def random_log(rows: int = 1_500) -> PurchaseLog:
+    return PurchaseLog.from_transactions(random_transactions(rows), CUSTOMERS, ARTICLES)
 
 
-def article_table(seed: int = 0) -> pd.DataFrame:
+def article_table() -> pd.DataFrame:
     """A catalogue with the columns that the encoders read; some values are missing."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     words = np.array(["cotton", "jersey", "long", "sleeve", "denim", "soft", "print", "strap", "wool", "slim"])
 
     def codes(values: int) -> pd.Series:
@@ -70,8 +71,8 @@ def article_table(seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def customer_table(seed: int = 0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
+def customer_table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
     return pd.DataFrame(
         {
             "customer_id": sorted(rng.bytes(32).hex() for _ in range(CUSTOMERS)),
@@ -83,3 +84,7 @@ def customer_table(seed: int = 0) -> pd.DataFrame:
             "postal_code": [rng.bytes(32).hex() for _ in range(CUSTOMERS)],
         }
     )
+
+
+def raw_tables() -> RawTables:
+    return RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")

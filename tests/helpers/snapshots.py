@@ -30,7 +30,7 @@ def random_training(log: PurchaseLog, as_of: int) -> TrainingData:
     return make_training_data(article_table(), customer_table(), log, as_of, train_weeks=4)
 
 
-def random_snapshot(log: PurchaseLog, as_of: int = 40, train_end: int = 33) -> Snapshot:
+def random_snapshot(log: PurchaseLog, as_of: int, train_end: int = 33) -> Snapshot:
     """As of ``as_of``; the towers' vocabularies are those of the days before ``train_end``."""
     return snapshot_of(random_training(log, train_end), log, as_of)
 

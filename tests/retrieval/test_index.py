@@ -17,29 +17,11 @@ from hm_utils.arrays import Float32
 from hm_utils.retrieval import index as index_module
 from hm_utils.retrieval.index import ExactIndex, ScannIndex, build_index, load_index
 from tests.helpers.vectors import (
-    clustered_vectors,
     exact_ranking,
     needs_scann,
-    queries_near,
-    scann_index_of,
     scann_missing,
     unit,
 )
-
-
-@pytest.fixture(scope="module")
-def vectors() -> Float32:
-    return clustered_vectors()
-
-
-@pytest.fixture(scope="module")
-def queries(vectors: Float32) -> Float32:
-    return queries_near(vectors)
-
-
-@pytest.fixture(scope="module")
-def scann_index(vectors: Float32) -> ScannIndex:
-    return scann_index_of(vectors)
 
 
 def test_exact_equals_a_full_sort(vectors: Float32, queries: Float32) -> None:

@@ -10,22 +10,7 @@ from hm_utils.arrays import Float32, Int32
 from hm_utils.model.scoring import fold_articles, fold_customers
 from hm_utils.retrieval.index import ExactIndex, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import choose_leaves, recall_at_k
-from tests.helpers.vectors import clustered_vectors, exact_ranking, needs_scann, queries_near, scann_index_of, unit
-
-
-@pytest.fixture(scope="module")
-def vectors() -> Float32:
-    return clustered_vectors()
-
-
-@pytest.fixture(scope="module")
-def queries(vectors: Float32) -> Float32:
-    return queries_near(vectors)
-
-
-@pytest.fixture(scope="module")
-def scann_index(vectors: Float32) -> ScannIndex:
-    return scann_index_of(vectors)
+from tests.helpers.vectors import exact_ranking, needs_scann, unit
 
 
 def test_choose_leaves_takes_the_smallest_that_reaches_the_target(
@@ -86,13 +71,12 @@ def test_recall_counts_an_article_that_ties_for_the_last_place() -> None:
 
 
 @needs_scann
-def test_popular_articles_share_leaves() -> None:
+def test_popular_articles_share_leaves(vectors: Float32, queries: Float32) -> None:
     """If popularity decides much of a score, the best articles are not spread over the leaves by embedding."""
     rng = np.random.default_rng(0)
-    embeddings, people = clustered_vectors(), queries_near(clustered_vectors())
-    popularity = rng.exponential(2.0, len(embeddings)).astype(np.float32)
-    index = build_index(fold_articles(embeddings, popularity, 20.0), kind="scann")
-    choice = choose_leaves(index, fold_customers(people))
+    popularity = rng.exponential(2.0, len(vectors)).astype(np.float32)
+    index = build_index(fold_articles(vectors, popularity, 20.0), kind="scann")
+    choice = choose_leaves(index, fold_customers(queries))
     assert isinstance(choice.index, ScannIndex)
     assert choice.reached
     assert choice.index.leaves_to_search <= choice.index.leaves / 4

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from benchmarks.cluster_serving import free_port, wait_for
+from benchmarks.load import free_port, wait_for
 from hm_utils.retrieval import milvus
 from hm_utils.retrieval.index import ExactIndex
 from hm_utils.retrieval.index_tuning import recall_at_k

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from hm_utils.serving.article_map import EXTENT, NO_GROUP, layout, pack, repulsion
+from tests.helpers.served import unpacked
 from tests.helpers.vectors import clustered_vectors, needs_scann
-
-
-def unpacked(packed: bytes) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
-    """Groups, ids, places ``[n, 2]`` and codes, read as the page reads them."""
-    n, length = np.frombuffer(packed, "<u4", 2)
-    at = 8 + length
-    assert at % 4 == 0
-    product = np.frombuffer(packed, "<u4", n, at)
-    variant, x, y = (np.frombuffer(packed, "<u2", n, at + (4 + 2 * i) * n) for i in range(3))
-    group = np.frombuffer(packed, "u1", n, at + 10 * n)
-    assert len(packed) == at + 11 * n
-    ids = [f"{p * 1000 + v:010d}" for p, v in zip(product.tolist(), variant.tolist(), strict=True)]
-    return json.loads(packed[8:at])["groups"], ids, np.stack([x, y], axis=1).astype(float), group
 
 
 def test_the_file_says_where_every_article_is():

@@ -61,6 +61,8 @@ def test_the_context_is_a_part_of_the_basket_before_earlier_purchases(log, examp
     for start in range(0, len(examples), 64):
         chosen = np.arange(start, min(start + 64, len(examples)))
         batch = maker.make(chosen, np.random.default_rng(start))
+        np.testing.assert_array_equal(batch.customers, examples.customer[chosen])
+        np.testing.assert_array_equal(batch.items[batch.positives], examples.article[chosen])
         assert batch.histories.mask.shape == (len(chosen), LENGTH)
         assert (batch.histories.mask[:, 1:] <= batch.histories.mask[:, :-1]).all()  # no holes
         assert (batch.histories.days_since[~batch.histories.mask] == 0).all()

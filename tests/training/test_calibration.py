@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from hm_utils.data.features import FIRST_CODE
 from hm_utils.data.purchases import Baskets, PurchaseLog
-from hm_utils.model.scoring import TOWERS_ALONE
+from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.training import calibration
 from hm_utils.training.calibration import LOWEST, RIDGE, START, calibrate
 from tests.helpers.data import ARTICLES, CUSTOMERS, random_log
@@ -133,6 +133,11 @@ def test_the_cold_start_popularity_weight_is_fitted_with_every_history_hidden(sn
             assert scoring.cold_start != pytest.approx(1, abs=0.05)
         else:
             assert (scoring.popularity, scoring.cold_start) == (0, 1)
+
+
+def test_a_negative_cold_start_weight_is_no_factor_of_a_positive_one():
+    assert calibration._with_cold_start(Scoring(popularity=0.8), 0.4) == Scoring(popularity=0.8, cold_start=0.5)
+    assert calibration._with_cold_start(Scoring(popularity=0.8), -0.1) == Scoring(popularity=0.8)
 
 
 def test_without_anything_to_fit_on_the_weights_stay_as_trained(snapshot, monkeypatch):

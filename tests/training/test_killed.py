@@ -18,8 +18,7 @@ import torch
 
 from hm_utils.data.preprocessed_folder import PreprocessedError
 from hm_utils.data.preprocessing import Preprocessed, preprocess
-from hm_utils.data.raw import RawTables
-from tests.helpers.data import article_table, customer_table, random_transactions
+from tests.helpers.data import raw_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +50,7 @@ def fill_disk() -> None:
 
 
 def make(folder: Path, seed: int) -> Preprocessed:
-    tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    tables = raw_tables()
     return preprocess(tables, folder / "made", val_days=3, test_days=5, train_weeks=2, seed=seed)
 
 
@@ -107,7 +106,7 @@ import signal, sys
 from pathlib import Path
 import torch
 from tests.training.test_killed import forked, interrupt, kill
-from tests.training.test_loop import fixed_parts, run, weights
+from tests.helpers.training import fixed_parts, run, weights
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 

@@ -1,7 +1,6 @@
 """The training loop learns, stops, keeps the best epoch, and resumes to the same weights."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,50 +13,28 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import read_checkpoint
 from hm_utils.training import loop as training_module
 from hm_utils.training.batches import BatchMaker
-from hm_utils.training.fit import tower_config, training_inputs
+from hm_utils.training.fit import training_inputs
 from hm_utils.training.loop import (
     MIN_DAYS_OF_LOG,
     PRICE_COLUMN,
     TrainingSettings,
     batch_loss,
     encode_batch,
-    train,
 )
 from hm_utils.training.negatives import InBatchNegatives
 from hm_utils.training.optimizer import AVERAGE_POWER, STEPS_PER_AVERAGE, RowAdam
-from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, random_transactions
+from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_transactions
 from tests.helpers.snapshots import random_towers
-
-LENGTH = 5
-SMALL = TrainingSettings(batch_size=64, num_epochs=4, history_length=LENGTH, device="cpu")
+from tests.helpers.training import SMALL, fixed_parts, run, weights
 
 
 class Interrupted(Exception):
     pass
 
 
-def fixed_parts():
-    log = random_log()
-    return log, make_training_data(article_table(), customer_table(), log, 40, 4, negatives_per_positive=2)
-
-
 @pytest.fixture(scope="module")
 def parts():
     return fixed_parts()
-
-
-def run(parts, path: Path, validate=None, fingerprint="data", **changes):
-    log, training = parts
-    settings = replace(SMALL, **changes)
-    return train(
-        tower_config(training, 8, [16], 8),
-        training_inputs(log, training, settings),
-        settings,
-        path,
-        fingerprint,
-        validate,
-        "score",
-    )
 
 
 def scores(values):
@@ -71,10 +48,6 @@ def scores(values):
         return {"score": value}
 
     return validate
-
-
-def weights(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def assert_same_weights(model, other):

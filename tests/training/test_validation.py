@@ -9,20 +9,18 @@ import pytest
 from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import preprocess
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.data.raw import RawTables
 from hm_utils.evaluation.comparison import evaluate
 from hm_utils.model.scoring import TOWERS_ALONE
-from hm_utils.model.snapshot import Snapshot
 from hm_utils.training.calibration import calibrate
 from hm_utils.training.validation import MONITOR, validation
-from tests.helpers.data import article_table, customer_table, random_transactions
-from tests.helpers.snapshots import HISTORY_LENGTH, random_towers
+from tests.helpers.data import raw_tables
+from tests.helpers.snapshots import HISTORY_LENGTH, snapshot_of
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Some of the validation days' buyers bought before, some did not."""
-    tables = RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    tables = raw_tables()
     log = tables.transactions
     cold_start = log["customer"].isin(log["customer"].unique()[::4])
     early = log["t_dat"] < log["t_dat"].max() - pd.Timedelta(days=9)
@@ -32,11 +30,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def snapshot(data):
-    as_of = data.split.train_end
-    catalogue = CatalogueState(data.log).as_of(as_of)
-    categories, attributes = data.training.categories, data.training.attributes
-    model = random_towers(data.training)
-    return Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, HISTORY_LENGTH)
+    return snapshot_of(data.training, data.log, data.split.train_end)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["returning", "cold start alone"])

@@ -12,8 +12,8 @@ from hm_utils.plotting import tower_diagram, training_figures
 from hm_utils.training import vector_health
 from hm_utils.training.fit import training_inputs
 from hm_utils.training.loop import TrainingSettings
-from tests.analysis.test_eda import check_figure
 from tests.helpers.data import random_log
+from tests.helpers.figures import check_figure
 from tests.helpers.snapshots import random_towers, random_training
 from tests.helpers.vectors import unit
 

@@ -52,6 +52,9 @@ def atomic_replace(path: Path) -> Iterator[Path]:
 
     A reader finds the old content or the new, never a part. If the block raises, ``path`` stays as it was. Processes
     that have old files mapped keep them.
+
+    Raises:
+        OSError: the block wrote a file where a folder is, or a folder where a file is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -60,10 +63,11 @@ def atomic_replace(path: Path) -> Iterator[Path]:
             remove(leftover)  # of a process that was killed
     try:
         yield partial
-        if path.is_dir() and not path.is_symlink():  # a folder that is not empty cannot be renamed over
+        if partial.is_dir() and not partial.is_symlink():  # cannot be renamed over a link, or a folder with content
             old = path.with_name(f".{path.name}.old")
             remove(old)
-            path.replace(old)
+            if path.is_dir() or path.is_symlink():
+                path.replace(old)
             partial.replace(path)
             remove(old)
         else:

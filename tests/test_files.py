@@ -33,6 +33,31 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_beside_it(tmp_pat
     assert [each.name for each in tmp_path.iterdir()] == ["made"]
 
 
+def test_a_file_does_not_replace_a_folder_and_a_folder_no_file(tmp_path):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    for path in (folder / "kept", file):
+        path.write_text("kept")
+    with pytest.raises(IsADirectoryError), atomic_replace(folder) as partial:
+        partial.write_text("new")
+    with pytest.raises(NotADirectoryError), atomic_replace(file) as partial:
+        partial.mkdir()
+    assert (folder / "kept").read_text() == file.read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_replaces_a_link_and_not_its_target(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir()
+    (target / "kept").write_text("kept")
+    link.symlink_to(target)
+    with atomic_replace(link) as partial:
+        partial.mkdir()
+    assert link.is_dir()
+    assert not link.is_symlink()
+    assert (target / "kept").read_text() == "kept"
+
+
 def test_a_link_moves_on_and_a_folder_of_its_name_is_kept(tmp_path):
     for name in ("one", "two", "latest"):
         (tmp_path / name).mkdir()

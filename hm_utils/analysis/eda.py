@@ -64,7 +64,7 @@ def basket_starts(log: PurchaseLog) -> Int64:
 
 def basket_sizes(log: PurchaseLog) -> Int64:
     """``[baskets]`` purchases in each basket; an article bought twice counts twice."""
-    return np.diff(np.append(basket_starts(log), len(log)))
+    return np.diff(basket_starts(log), append=len(log))
 
 
 def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_000, seed: int = 0) -> pd.DataFrame:
@@ -75,7 +75,8 @@ def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_
         label of :data:`COHERENCE_COLUMNS`.
     """
     rng = np.random.default_rng(seed)
-    starts, sizes = basket_starts(log), basket_sizes(log)
+    starts = basket_starts(log)
+    sizes = np.diff(starts, append=len(log))
     basket = np.repeat(np.arange(len(starts)), sizes)
     rows = np.flatnonzero(sizes[basket] > 1)
     first = rng.choice(rows, pairs) if len(rows) else rows
@@ -190,22 +191,20 @@ def price_quantiles(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd
     return quantiles.sort_values("median", kind="stable")
 
 
-def launches(log: PurchaseLog) -> pd.DataFrame:
-    """The articles launched within the log: day of the first sale, day of the last sale, and number of sales.
+def launches(log: PurchaseLog) -> pd.Series:
+    """The day of the first sale of the articles launched within the log; the index is the article's row.
 
     A log of three months or more excludes articles that sold in its first four weeks, because their launch may lie
-    before the log. Columns ``first``, ``last`` (days) and ``sales``; the index is the article's row.
+    before the log.
     """
-    last = np.full(log.n_articles, -1)
-    np.maximum.at(last, log.article, log.day)
-    frame = pd.DataFrame({"first": log.first_sale_day, "last": last, "sales": log.sales_between(0, log.last_day + 1)})
+    first = pd.Series(log.first_sale_day)
     margin = LAUNCH_MARGIN if log.last_day >= 3 * LAUNCH_MARGIN else 0
-    return frame[(frame["last"] >= 0) & (frame["first"] >= margin)]
+    return first[(first >= margin) & (first <= log.last_day)]
 
 
 def sales_by_age(log: PurchaseLog) -> pd.Series:
     """The launched articles' purchases by days since the first sale (index 0, 1, …), as shares."""
-    first = launches(log)["first"].reindex(range(log.n_articles), fill_value=-1).to_numpy()[log.article]
+    first = launches(log).reindex(range(log.n_articles), fill_value=-1).to_numpy()[log.article]
     age = (log.day - first)[first >= 0]
     share = np.bincount(age) / max(len(age), 1)
     return pd.Series(share, index=pd.RangeIndex(len(share), name="days"), name="share of purchases")

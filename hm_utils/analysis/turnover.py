@@ -103,7 +103,7 @@ def age_of_sales(log: PurchaseLog, periods: Periods) -> pd.DataFrame:
     names.append(f"{periods.words(edges[-1])} or more" if edges[-1] > 1 else "sold before")
     first = np.minimum(log.first_sale_day, log.last_day)
     # An article sold before the first whole period is one period older.
-    born = np.where(periods.of_day[first] >= 0, periods.of_day[first], -1)
+    born = periods.of_day[first]
     period = periods.of_day[log.day]
     rows = np.flatnonzero(period >= edges[-1])
     of_class = np.searchsorted(edges, np.arange(periods.count + 2), side="right")
@@ -129,7 +129,8 @@ def season_shares(log: PurchaseLog, groups: pd.Series, most: int = 5) -> pd.Data
     days = pd.date_range(str(log.first_date), periods=log.last_day + 1)
     month = (days.year * 12 + days.month).to_numpy() - (days.year[0] * 12 + days.month[0])
     length = np.bincount(month)
-    whole = length >= days[np.flatnonzero(np.diff(month, prepend=-1))].days_in_month.to_numpy()
+    begins = days[np.flatnonzero(np.diff(month, prepend=-1))]
+    whole = length >= begins.days_in_month.to_numpy()
     if whole.sum() < SEASON_MONTHS:
         return pd.DataFrame()
     codes, names = pd.factorize(groups)
@@ -141,7 +142,7 @@ def season_shares(log: PurchaseLog, groups: pd.Series, most: int = 5) -> pd.Data
     large = np.flatnonzero(counts.sum(axis=0) >= SEASON_SHARE * counts.sum())
     swing = share[:, large].max(axis=0) / share[:, large].mean(axis=0)
     chosen = large[np.argsort(-swing, kind="stable")[:most]]
-    starts = days[np.flatnonzero(np.diff(month, prepend=-1))].to_period("M").to_timestamp()[whole]
+    starts = begins.to_period("M").to_timestamp()[whole]
     return pd.DataFrame(share[:, chosen], index=starts, columns=names[chosen])
 
 
@@ -156,7 +157,7 @@ def price_over_life(log: PurchaseLog, weeks: int = 26, seed: int = 0) -> pd.Data
     """
     launched = launches(log)
     first = np.full(log.n_articles, -1, dtype=np.int64)
-    first[launched.index] = launched["first"]
+    first[launched.index] = launched
     rows = np.flatnonzero(first[log.article] >= 0)
     age = log.day[rows] - first[log.article[rows]]
     early = rows[age < 7]

@@ -65,11 +65,11 @@ class RankingWorker:
 
         torch.set_num_threads(threads)  # as on the driver: a product of few rows rounds by the number of threads
         attributes = TrainingData.load(directory / "training").attributes
-        self._snapshot = replace(snapshot, log=PurchaseLog.load(directory / "log"), attributes=attributes)
-        self._scoring = scoring
+        mapped = replace(snapshot, log=PurchaseLog.load(directory / "log"), attributes=attributes)
+        self._rank = mapped.ranker(scoring=scoring)
 
     def __call__(self, batch: Batch) -> Batch:
-        return {"articles": self._snapshot.rank(batch["data"], scoring=self._scoring)}
+        return {"articles": self._rank(batch["data"])[0]}
 
 
 def rank(snapshot: Snapshot, rows: Int32, scoring: Scoring, directory: Path, num_workers: int) -> Int32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -98,9 +99,10 @@ class Snapshot:
 
     def customers(self, rows: Int32) -> Float32:
         """``[n, vector_dim]`` unit vectors of customers."""
-        return self._encoded(rows, self.histories(rows, self.history_length))
+        return self.encoded(rows, self.histories(rows, self.history_length))
 
-    def _encoded(self, rows: Int32, histories: Histories) -> Float32:
+    def encoded(self, rows: Int32, histories: Histories) -> Float32:
+        """``[n, vector_dim]`` unit vectors of customers with these histories."""
         device = str(self.model.log_scale.device)
         return encode_customers(self.model.user_tower, self.article_vectors, self.attributes[rows], histories, device)
 
@@ -112,7 +114,7 @@ class Snapshot:
     def queries(self, rows: Int32, scorer: Scorer) -> Float32:
         """``[n, d + 2]`` vectors to search ``scorer.vectors`` with."""
         histories = self.histories(rows, self.history_length)
-        return scorer.queries(self._encoded(rows, histories), histories)
+        return scorer.queries(self.encoded(rows, histories), histories)
 
     def relatives(self, rows: Int32, scorer: Scorer) -> Relatives:
         """The articles of customers that have a repurchase term."""
@@ -127,15 +129,19 @@ class Snapshot:
             ``articles [n, k]`` int32 article rows, best first, -1 where the catalogue has no more, and
             ``scores [n, k]`` float32, -inf there.
         """
-        scorer = self.scorer(scoring)
-        search = self.search(scorer.vectors)
+        rank = self.ranker(k, scoring)
         articles = np.full((len(rows), k), -1, dtype=np.int32)
         scores = np.full((len(rows), k), -np.inf, dtype=np.float32)
         for start in tqdm(range(0, len(rows), chunk), "ranking", file=sys.stdout, delay=2, leave=False):
             part = slice(start, start + chunk)
-            queries, related = self.queries(rows[part], scorer), self.relatives(rows[part], scorer)
-            articles[part], scores[part] = scorer.rank(search, queries, related, k)
+            articles[part], scores[part] = rank(rows[part])
         return articles, scores
+
+    def ranker(self, k: int = 100, scoring: Scoring = TOWERS_ALONE) -> Callable[[Int32], tuple[Int32, Float32]]:
+        """:meth:`score` of a few customers at once. The catalogue's vectors are prepared here, for all calls."""
+        scorer = self.scorer(scoring)
+        search = self.search(scorer.vectors)
+        return lambda rows: scorer.rank(search, self.queries(rows, scorer), self.relatives(rows, scorer), k)
 
     def rank(self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE) -> Int32:
         """The articles of :meth:`score`."""

@@ -22,11 +22,11 @@ from hm_utils.data.segments import Segment, customers_by_segment
 from hm_utils.model.encoding import encode_customers
 from hm_utils.model.repurchase import OWN_LENGTH
 from hm_utils.model.scorer import Scorer
-from hm_utils.retrieval.index import ExactIndex, Searchable, load_exact
+from hm_utils.retrieval.index import ExactIndex, Searchable
 from hm_utils.retrieval.milvus import StoreIndex, VectorStoreError
 from hm_utils.serving.bundle import PUBLISH_AGAIN, BundleError, verify
 from hm_utils.serving.catalogue import Catalogue
-from hm_utils.serving.model_folder import INDEX, QUERIES, ModelContent
+from hm_utils.serving.model_folder import QUERIES, ModelContent
 from hm_utils.serving.reranking import maximal_marginal_relevance
 from hm_utils.serving.stored_queries import write_queries
 from hm_utils.serving.user_context import UserContext, customers_as_of
@@ -307,8 +307,9 @@ class Recommender:
         recommender.check_golden()
         if vector_store is None:
             return recommender
+        assert isinstance(content.index, ExactIndex)
         try:
-            index = StoreIndex(load_exact(folder / INDEX), vector_store, recommender.version)
+            index = StoreIndex(content.index, vector_store, recommender.version)
         except (VectorStoreError, ValueError, ImportError) as error:
             raise BundleError(folder, str(error)) from error
         return cls(replace(content, index=index))

@@ -14,6 +14,7 @@ from hm_utils.arrays import Bool, Float32, Float64, Int32
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.purchases import Baskets
 from hm_utils.evaluation import metrics
+from hm_utils.model.scorer import Scorer, Search
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.snapshot import Snapshot
 
@@ -70,14 +71,16 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     truth = truth.sample(max_customers, seed)
     if not len(truth):
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
-    customers, features, chosen = _choices(snapshot, truth)
+    scorer = snapshot.scorer(TOWERS_ALONE)
+    search = snapshot.search(scorer.vectors)
+    customers, features, chosen = _choices(snapshot, truth, scorer, search)
     if not len(customers):
         return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
     towers = _scoring(_fit(features, chosen, DOT_PRODUCT))
     returning = snapshot.log.has_history(customers, snapshot.histories_before)
     features, chosen = features[returning], chosen[returning]
     weights = _fit(features, chosen, WITH_REPURCHASE)
-    _, of_cold_start, chosen_in_cold_start = _choices(snapshot.without_histories(), truth)
+    _, of_cold_start, chosen_in_cold_start = _choices(snapshot.without_histories(), truth, scorer, search)
     cold_start = _scoring(_fit(of_cold_start, chosen_in_cold_start, COLD_START)).popularity
     return Calibration(
         scoring=_with_cold_start(_scoring(weights), cold_start),
@@ -101,11 +104,11 @@ def _with_cold_start(scoring: Scoring, popularity: float) -> Scoring:
     return replace(scoring, cold_start=popularity / scoring.popularity) if possible else scoring
 
 
-def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
+def _choices(snapshot: Snapshot, truth: Baskets, scorer: Scorer, search: Search) -> tuple[Int32, Float32, Bool]:
     """The customers who bought one of their candidates ``[n]``, the candidates' features ``[n, c, 6]``, and whether
     each candidate was chosen ``[n, c]``."""
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
-    parts = [_candidates(snapshot, truth.customers[start : start + CHUNK]) for start in starts]
+    parts = [_candidates(snapshot, truth.customers[start : start + CHUNK], scorer, search) for start in starts]
     width = max(candidates.shape[1] for candidates, _ in parts)
     candidates, features = (
         np.concatenate(arrays) for arrays in zip(*(_padded(*part, width) for part in parts), strict=True)
@@ -115,17 +118,18 @@ def _choices(snapshot: Snapshot, truth: Baskets) -> tuple[Int32, Float32, Bool]:
     return truth.customers[some], features[some], chosen[some]
 
 
-def _candidates(snapshot: Snapshot, customers: Int32) -> tuple[Int32, Float32]:
+def _candidates(snapshot: Snapshot, customers: Int32, scorer: Scorer, search: Search) -> tuple[Int32, Float32]:
     """``[n, c]`` each customer's candidates, padded with -1, and their features ``[n, c, 6]``.
 
     The features are scale x the embeddings' part of the cosine (-inf for padding), scale x the identity codes' part,
     log popularity, bought before, log days since, variant.
     """
-    scorer, users = snapshot.scorer(TOWERS_ALONE), snapshot.customers(customers)
-    queries = scorer.queries(users, snapshot.histories(customers, snapshot.history_length))
+    histories = snapshot.histories(customers, snapshot.history_length)
+    users = snapshot.encoded(customers, histories)
+    queries = scorer.queries(users, histories)
     related = snapshot.relatives(customers, scorer)
     depth = min(CANDIDATES, len(scorer.vectors))
-    articles, scores = scorer.rank(snapshot.search(scorer.vectors), queries, related, depth)
+    articles, scores = scorer.rank(search, queries, related, depth)
     scores_of_related = scorer.dot_product_scores(queries, related.articles)
     found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
     candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)

@@ -43,6 +43,7 @@ from hm_utils.files import resolve
 from hm_utils.retrieval.index import build_index, load_exact
 from hm_utils.retrieval.index_tuning import choose_leaves
 from hm_utils.serving.bundle import BundleError
+from hm_utils.serving.model_folder import INDEX
 from hm_utils.serving.recommender import Recommender
 
 K = 100
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     customers = np.random.default_rng(0).permutation(recommender.n_customers)[: chosen.queries]
-    vectors = load_exact(resolve(chosen.model) / "index").vectors
+    vectors = load_exact(resolve(chosen.model) / INDEX).vectors
     if len(vectors) < 2 * K:
         print(f"error: the best {K} need {2 * K} vectors or more, not {len(vectors)}", file=sys.stderr)
         return 1

@@ -46,7 +46,7 @@ from hm_utils.data.raw import (
 )
 from hm_utils.data.schema import Finding, Table
 
-LOG_COLUMNS = [raw_columns.T_DAT, raw_columns.CUSTOMER, raw_columns.ARTICLE, raw_columns.PRICE, raw_columns.CHANNEL]
+LOG_COLUMNS = list(schema.TRANSACTIONS.schema.columns)
 SHARD_BYTES = 256 << 20  # of raw files for each shard, at most; a task holds several copies of a shard
 
 

@@ -95,7 +95,7 @@ def write_log_shard(
     examples = make_examples(log, plan.start, plan.as_of)
     counts = ShardCounts(
         sales=log.sales_between(0, plan.as_of),
-        bought=log.history_ends(shard, plan.as_of) > log.offsets[first:end],
+        bought=log.has_bought(shard, plan.as_of),
         on_sale=on_sale_by_week(log, plan.start, plan.as_of),
         examples=np.bincount(examples.day - plan.start, minlength=plan.as_of - plan.start),
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Bool, Int32, Int64
+from hm_utils.arrays import Bool, Int32, Int64, mapped
 from hm_utils.data.purchases import PurchaseLog, distinct
 
 UInt64 = npt.NDArray[np.uint64]
@@ -50,7 +50,7 @@ class Examples:
     def load(cls, directory: Path) -> Examples:
         def column(name: str) -> Any:
             path = directory / f"example_{name}.npy"
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) if path.exists() else None
+            return mapped(path) if path.exists() else None
 
         return cls(column("customer"), column("article"), column("day"), column("negatives"))
 

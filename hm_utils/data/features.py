@@ -86,7 +86,7 @@ class Encoders:
         sales = log.sales_between(0, as_of)
         if not sales.any():
             raise ValueError(f"nothing was bought before day {as_of} ({log.date(as_of)}): there is nothing to fit on")
-        buyers = customers[log.history_ends(np.arange(log.n_customers), as_of) > log.offsets[:-1]]
+        buyers = customers[log.has_bought(np.arange(log.n_customers), as_of)]
         return cls.fit_on(as_of, articles[sales > 0], buyers, prices)
 
     @classmethod

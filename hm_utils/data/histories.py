@@ -87,3 +87,17 @@ def visit(articles: Sequence[int], days_ago: Sequence[int], length: int) -> Hist
         days_since=np.pad(days[order], padding)[None],
         mask=(np.arange(length) < len(order))[None],
     )
+
+
+def history_rows(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> tuple[Int64, Int64]:
+    """Every purchase of the customers before ``as_of``.
+
+    Returns:
+        ``owner`` (``[m]``, ascending indices into ``customers``) and ``rows`` (``[m]`` rows of the log).
+    """
+    customers = np.asarray(customers, dtype=np.int64)
+    starts = np.asarray(log.offsets)[customers]
+    counts = log.history_ends(customers, as_of) - starts
+    owner = np.repeat(np.arange(len(customers)), counts)
+    before = np.cumsum(counts) - counts
+    return owner, np.arange(len(owner)) + np.repeat(starts - before, counts)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hm_utils.arrays import Bool, Float32, Int32, Int64
+from hm_utils.arrays import Bool, Float32, Int32, Int64, mapped
 
 NEVER = np.iinfo(np.int32).max  # a day number later than all others
 _ARRAYS = ("offsets", "article", "day", "price", "channel")
@@ -213,9 +213,13 @@ class PurchaseLog:
             articles=articles.astype(np.int32),
         )
 
+    def has_bought(self, customers: npt.ArrayLike, day: int) -> Bool:
+        """``[n]`` whether each customer bought before ``day``."""
+        return self.history_ends(customers, day) > self.offsets[np.asarray(customers)]
+
     def has_history(self, customers: npt.ArrayLike, day: int) -> Bool:
-        """``[n]`` whether each customer bought before ``day``; all true if none of them did."""
-        before = self.history_ends(customers, day) > self.offsets[np.asarray(customers)]
+        """:meth:`has_bought`; all true if none of them did."""
+        before = self.has_bought(customers, day)
         return before if before.any() else ~before
 
     def save(self, directory: Path) -> None:
@@ -229,8 +233,5 @@ class PurchaseLog:
     def load(cls, directory: Path) -> PurchaseLog:
         """Memory-map a saved log; pages load as they are read."""
         facts = json.loads((directory / "log.json").read_text())
-        # Plain arrays, because every slice of an np.memmap costs a new object with a file's attributes.
-        columns = {
-            name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in _ARRAYS
-        }
+        columns = {name: mapped(directory / f"{name}.npy") for name in _ARRAYS}
         return cls(**columns, first_date=np.datetime64(facts["first_date"]), n_articles=facts["n_articles"])

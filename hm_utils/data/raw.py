@@ -27,6 +27,7 @@ from pandera.errors import SchemaErrors
 from hm_utils.data import raw_columns, schema
 from hm_utils.data.column_reader import Source, article_ids, file_errors, read_source, typed
 from hm_utils.data.schema import Finding, RawDataError
+from hm_utils.files import file_entry
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ def _hash_files(paths: dict[str, Path]) -> str:
 
 def hash_file(path: Path) -> str:
     """SHA-256 of a raw file's bytes."""
-    with file_errors(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with file_errors(path):
+        return str(file_entry(path)["sha256"])
 
 
 def hash_of_hashes(hashes: Sequence[tuple[str, str]]) -> str:

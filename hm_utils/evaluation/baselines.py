@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import sparse
 
 from hm_utils.arrays import Float64, Int32, Int64
+from hm_utils.data.histories import history_rows
 from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import AGE_BANDS, age_bands
@@ -47,7 +48,7 @@ def random_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> I
 
 def popularity(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
     """The best-sellers of all time."""
-    return _for_everyone(_best(log.sales_between(0, as_of).astype(np.float64), k), customers)
+    return _for_everyone(best_articles(log.sales_between(0, as_of).astype(np.float64), k), customers)
 
 
 def recent_popularity(log: PurchaseLog, customers: Int32, as_of: int, k: int) -> Int32:
@@ -72,8 +73,10 @@ def popularity_by_age(ages: pd.Series, prior_sales: float = PRIOR_SALES) -> Rank
         everyone = recent_sales(log, as_of)
         prior = prior_sales * everyone / max(everyone.sum(), 1e-9)
         recent = _recent_best_sellers(log, as_of, k)
-        bands = [_best(recent_sales(log, as_of, among=band_of == band) + prior, k) for band in range(len(AGE_BANDS))]
-        ranked = np.stack([*(chain(best[None], recent, k=k)[0] for best in bands), recent])
+        bands = [
+            best_articles(recent_sales(log, as_of, among=band_of == band) + prior, k) for band in range(len(AGE_BANDS))
+        ]
+        ranked = np.stack([*(chain(band[None], recent, k=k)[0] for band in bands), recent])
         return ranked[band_of[customers]]  # -1, an unknown age, is the last row
 
     return rank
@@ -149,20 +152,6 @@ def chain(*rankings: Int32, k: int) -> Int32:
     return _left_aligned(row, joined[row, column], n, k)
 
 
-def history_rows(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> tuple[Int64, Int64]:
-    """Every purchase of the customers before ``as_of``.
-
-    Returns:
-        ``owner`` (``[m]``, ascending indices into ``customers``) and ``rows`` (``[m]`` rows of the log).
-    """
-    customers = np.asarray(customers, dtype=np.int64)
-    starts = np.asarray(log.offsets)[customers]
-    counts = log.history_ends(customers, as_of) - starts
-    owner = np.repeat(np.arange(len(customers)), counts)
-    before = np.cumsum(counts) - counts
-    return owner, np.arange(len(owner)) + np.repeat(starts - before, counts)
-
-
 def history_matrix(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> sparse.csr_array:
     """``[n, n_articles]`` the customers' purchases, each with weight 1 / days since.
 
@@ -222,8 +211,8 @@ def _similar_articles(log: PurchaseLog, customers: Int32, as_of: int, k: int, si
 
 
 def _recent_best_sellers(log: PurchaseLog, as_of: int, k: int) -> Int32:
-    recent = _best(recent_sales(log, as_of), k)
-    ever = _best(log.sales_between(0, as_of).astype(np.float64), k)
+    recent = best_articles(recent_sales(log, as_of), k)
+    ever = best_articles(log.sales_between(0, as_of).astype(np.float64), k)
     return chain(recent[None], ever[None], k=k)[0]
 
 
@@ -232,7 +221,7 @@ def on_sale(log: PurchaseLog, as_of: int) -> npt.NDArray[np.bool_]:
     return log.sales_between(as_of - ON_SALE_DAYS, as_of) > 0
 
 
-def _best(sales: Float64, k: int) -> Int32:
+def best_articles(sales: npt.NDArray[Any], k: int) -> Int32:
     """``[k]`` the articles with the highest positive sales, equal ones in catalogue order; -1 padding."""
     best = np.argsort(-sales, kind="stable")[:k]
     ranked = np.where(sales[best] > 0, best, -1).astype(np.int32)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from hm_utils.arrays import Bool, Int32, Int64
+from hm_utils.data.histories import history_rows
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.data.segments import ACTIVE_DAYS, NEW_IN_SHOP_DAYS, new_in_shop
 from hm_utils.evaluation import metrics
-from hm_utils.evaluation.baselines import history_rows
 
 HISTORY_EDGES = (1, 5, 20, 50)  # first number of purchases of each band of recall_by_history
 AGE_EDGES = (0, 7, 28, 91)  # first number of days since the first sale of each band of recall_by_article_age
@@ -56,7 +56,7 @@ def found(ranked: Int32, truth: Baskets, k: int = 100) -> Bool:
     width = int(max(ranked.max(), truth.articles.max())) + 1
     row = np.arange(len(ranked), dtype=np.int64)
     top = np.where(ranked[:, :k] >= 0, ranked[:, :k] + row[:, None] * width, -1)
-    return np.isin(np.repeat(row, truth.sizes) * width + truth.articles, top)
+    return np.isin(truth.owner * width + truth.articles, top)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def hit_matrix(ranked: Int32, truth: Baskets) -> Bool:
     # A pair (customer, article) becomes one number. Those of the truth are sorted, so a binary search finds each.
     width = int(max(ranked.max(), truth.articles.max())) + 1
     row = np.arange(len(truth), dtype=np.int64)
-    bought = np.repeat(row, truth.sizes) * width + truth.articles
+    bought = truth.owner * width + truth.articles
     wanted = row[:, None] * width + ranked
     place = np.minimum(np.searchsorted(bought, wanted), len(bought) - 1)
     # Without the second condition, -1 would equal the highest article of the customer before.

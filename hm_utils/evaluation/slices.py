@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from hm_utils.arrays import Bool, Float64, Int32
+from hm_utils.data.histories import history_rows
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.data.segments import ACTIVE_DAYS, AGE_BANDS, age_bands, new_in_shop
 from hm_utils.evaluation import metrics
-from hm_utils.evaluation.baselines import history_rows
 
 EVERYONE = "everyone"
 

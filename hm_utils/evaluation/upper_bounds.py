@@ -11,7 +11,7 @@ import pandas as pd
 from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation import metrics
-from hm_utils.evaluation.baselines import recent_popularity, repurchase
+from hm_utils.evaluation.baselines import best_articles, recent_popularity, repurchase
 from hm_utils.evaluation.slices import bought_before
 
 SHORT_LOG = 28  # days; of a shorter log only the last day is ranked
@@ -58,9 +58,7 @@ def reach(log: PurchaseLog, as_of: int, truth: Baskets) -> pd.DataFrame:
 def best_in_hindsight(truth: Baskets, n_articles: int, k: int = LENGTH) -> Int32:
     """``[k]`` the single ranking for everybody that finds the largest mean share of a customer's purchases."""
     weight = np.bincount(truth.articles, weights=np.repeat(1 / truth.sizes, truth.sizes), minlength=n_articles)
-    best = np.argsort(-weight, kind="stable")[:k]
-    ranked = np.where(weight[best] > 0, best, -1).astype(np.int32)
-    return np.pad(ranked, (0, k - len(ranked)), constant_values=-1)
+    return best_articles(weight, k)
 
 
 def _scores(ranked: Int32, truth: Baskets) -> tuple[float, float]:

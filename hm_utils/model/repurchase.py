@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hm_utils.arrays import Bool, Float32, Int32, Int64
+from hm_utils.arrays import Bool, Float32, Int32, Int64, mapped
 from hm_utils.data.features import FIRST_CODE
 from hm_utils.data.histories import Histories
 from hm_utils.model.scoring import Scoring
@@ -76,9 +76,7 @@ class Variants:
     @classmethod
     def load(cls, directory: Path) -> Variants:
         """Memory-map the files of :meth:`save`."""
-        return cls(
-            *(np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in ARRAYS)
-        )
+        return cls(*(mapped(directory / f"{name}.npy") for name in ARRAYS))
 
 
 @dataclass(frozen=True)

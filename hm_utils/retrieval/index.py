@@ -27,7 +27,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.arrays import Float32, Int32, Int64, mapped
 
 Kind = Literal["auto", "scann", "exact"]
 
@@ -350,9 +350,7 @@ def load_index(directory: Path) -> Index:
 def load_exact(directory: Path) -> ExactIndex:
     """Open a saved index of either kind for exact search. Raises as :func:`load_index`."""
     facts = json.loads((directory / "index.json").read_text())
-    # asarray keeps the mapped pages without memmap's cost at every slice. Copy-on-write because torch wants writable
-    # arrays.
-    vectors = np.asarray(np.load(directory / "vectors.npy", mmap_mode="c", allow_pickle=False))
+    vectors = mapped(directory / "vectors.npy", "c")
     ids = np.load(directory / "ids.npy", allow_pickle=False)
     if vectors.dtype != np.float32 or list(vectors.shape) != facts["shape"] or ids.shape != vectors.shape[:1]:
         raise ValueError(f"{directory}: vectors.npy, ids.npy and index.json do not belong together; publish again")

@@ -13,6 +13,8 @@ import pandas as pd
 from hm_utils.arrays import Float32
 from hm_utils.retrieval.index import REORDERS, ExactIndex, Index, ScannIndex, Searchable
 
+TARGET = 0.99  # recall@100 against exact search that publishing requires of an index
+
 
 def recall_at_k(index: Searchable, queries: npt.ArrayLike, k: int = 100) -> float:
     """The mean share of the true k best articles that ``index`` finds for ``queries`` (``[m, d]``).
@@ -49,7 +51,7 @@ class Choice:
 
 
 def choose_leaves(
-    index: Index, queries: npt.ArrayLike, k: int = 100, target: float = 0.99, reorders: Sequence[int] = REORDERS
+    index: Index, queries: npt.ArrayLike, k: int = 100, target: float = TARGET, reorders: Sequence[int] = REORDERS
 ) -> Choice:
     """The cheapest search that finds ``target`` of the true k best articles for ``queries``.
 

@@ -21,12 +21,12 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from hm_utils.arrays import Bool, Float32, Int32, Int64
+from hm_utils.data.histories import history_rows
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.preferences import Preferences, softmax
-from hm_utils.sample.visits import spans
 
 _ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product")
 
@@ -143,10 +143,8 @@ class Truth:
         """The effect of the purchases before the day."""
         n, m = len(customers), len(today.articles)
         day = today.day - int((log.first_date - self.first_date).astype(int))
-        begin = log.offsets[customers]
-        length = log.history_ends(customers, day) - begin
-        rows = spans(begin, length)
-        customer, bought = np.repeat(np.arange(n), length), today.column[log.article[rows]]
+        customer, rows = history_rows(log, customers, day)
+        bought = today.column[log.article[rows]]
         on_sale = bought >= 0
         rows, customer, bought = rows[on_sale], customer[on_sale], bought[on_sale]
         owned = np.zeros((n, m), dtype=np.float32)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from hm_utils.files import file_entry, point_link
+from hm_utils.files import file_entries, file_entry, point_link
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def _manifest(folder: Path, facts: Mapping[str, Any], created: datetime, stamp: 
         "created": created.isoformat(timespec="seconds"),
         "libraries": _libraries(),
         **{name: _plain(facts[name]) for name in FACTS},
-        "files": {name: file_entry(path) for name, path in sorted(present.items())},
+        "files": file_entries(folder),
     }
     return {"version": f"{stamp}-{_digest(manifest)}", **manifest}
 

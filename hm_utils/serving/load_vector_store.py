@@ -19,12 +19,13 @@ import numpy as np
 
 from hm_utils.retrieval import milvus
 from hm_utils.retrieval.index import load_exact
-from hm_utils.retrieval.index_tuning import recall_at_k
+from hm_utils.retrieval.index_tuning import TARGET, recall_at_k
 from hm_utils.retrieval.milvus import ALIAS, PREFIX, Kind, StoreIndex, VectorStoreError, collection_of, current
 from hm_utils.serving.bundle import BundleError, verify
+from hm_utils.serving.model_folder import INDEX, QUERIES
+from hm_utils.serving.stored_queries import StoredQueries
 
-QUERIES, DEPTH = 50, 100  # customers' queries, and articles for each, that verify a collection
-TARGET = 0.99  # recall@100 against exact search, the same as publishing requires of the index
+CHECKED, DEPTH = 50, 100  # customers' queries, and articles for each, that verify a collection
 
 
 def load(folder: Path, uri: str, kind: Kind = "FLAT", keep: int = 2) -> float:
@@ -47,9 +48,9 @@ def load(folder: Path, uri: str, kind: Kind = "FLAT", keep: int = 2) -> float:
     if kind == "SCANN" and uri.endswith(".db"):
         raise VectorStoreError("Milvus Lite has no SCANN: take FLAT or HNSW, or a server's address")
     version = str(verify(folder)["version"])
-    exact = load_exact(folder / "index")
-    stored = np.load(folder / "queries.npy", mmap_mode="r", allow_pickle=False)
-    rows = np.sort(np.random.default_rng(0).choice(len(stored), min(QUERIES, len(stored)), replace=False))
+    exact = load_exact(folder / INDEX)
+    stored = StoredQueries(folder / QUERIES)
+    rows = np.sort(np.random.default_rng(0).choice(len(stored), min(CHECKED, len(stored)), replace=False))
     name = collection_of(version)
     client = milvus.connect(uri)
     seconds = milvus.LOADING_SECONDS
@@ -60,7 +61,7 @@ def load(folder: Path, uri: str, kind: Kind = "FLAT", keep: int = 2) -> float:
             exists = False
         if not exists:
             milvus.write(client, name, exact.vectors, kind)
-        recall = recall_at_k(StoreIndex(exact, uri, version), np.asarray(stored[rows]), DEPTH)
+        recall = recall_at_k(StoreIndex(exact, uri, version), stored.read(rows), DEPTH)
         if recall < TARGET:
             client.drop_collection(name, timeout=seconds)
             raise VectorStoreError(f"{kind} finds {recall:.1%} of exact search's best: load it with another --index")

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 
-from hm_utils.arrays import Float32, Int32
+from hm_utils.arrays import Float32, Int32, mapped
 from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import read_checkpoint, restore
@@ -117,15 +117,15 @@ class ModelContent:
             user_tower=towers.user_tower,
             scale=float(towers.scale.detach()),
             history_length=int(checkpoint["settings"]["history_length"]),
-            article_vectors=_mapped(folder / ARTICLE_VECTORS, "c"),
+            article_vectors=mapped(folder / ARTICLE_VECTORS, "c"),
             index=load_index(folder / INDEX) if own_index else load_exact(folder / INDEX),
             scoring=Scoring(**json.loads((folder / SCORING).read_text())),
             variants=Variants.load(folder / VARIANTS),
             catalogue=Catalogue.load(folder / ARTICLES),
             encoders=Encoders.load(folder),
-            customer_ids=_mapped(folder / CUSTOMER_IDS),
+            customer_ids=mapped(folder / CUSTOMER_IDS),
             customer_table=pa.feather.read_table(folder / CUSTOMER_TABLE, memory_map=True),
-            attributes=_mapped(folder / ATTRIBUTES),
+            attributes=mapped(folder / ATTRIBUTES),
             log=PurchaseLog.load(folder / LOG),
             queries=StoredQueries(queries) if queries.exists() else None,
             replay=json.loads((folder / REPLAY).read_text()),
@@ -179,11 +179,3 @@ def write_model(
 def id_bytes(customers: pd.DataFrame) -> npt.NDArray[np.bytes_]:
     """``[n]`` the customers' ids, in ASCII."""
     return customers["customer_id"].to_numpy(dtype="U64").astype("S64")
-
-
-def _mapped(path: Path, mode: Any = "r") -> npt.NDArray[Any]:
-    """A plain array over the mapped pages: every slice of a ``np.memmap`` is a new object with a file's attributes.
-
-    Mode "c" is copy-on-write: nothing writes to the pages, but torch wants arrays that it could write to.
-    """
-    return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from hm_utils.data.histories import history_rows
 from hm_utils.data.popularity import HALF_LIFE, RECENT_DAYS, recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import AGE_BANDS
@@ -19,7 +20,6 @@ from hm_utils.evaluation.baselines import (
     chain,
     co_purchase_similarity,
     history_matrix,
-    history_rows,
     item_item,
     popularity,
     popularity_by_age,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.purchases import PurchaseLog
 
 Segment = Literal["frequent", "dormant", "young", "never_bought", "any"]
-SEGMENTS: tuple[Segment, ...] = get_args(Segment)
 
 ACTIVE_DAYS = 30  # a customer without a purchase in these last days is dormant
 FREQUENT_SHARE = 0.9  # frequent customers bought at least this quantile of all buyers' purchases

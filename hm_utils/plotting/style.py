@@ -3,10 +3,11 @@
 Colours are of the Okabe–Ito set, which colour-blind readers can tell apart. A colour has the same meaning in every
 notebook: :data:`MAIN` is the subject (the model, the purchases), :data:`OTHER` a comparison or a mark, :data:`THIRD` an
 upper bound, :data:`QUIET` everything else. The background is transparent: on a dark page the reports invert a figure's
-lightness and keep its hues (``templates/report.css``).
+lightness and keep its hues (``pipeline/templates/report.css``).
 
 The figures themselves: :mod:`hm_utils.plotting.eda_figures` and :mod:`hm_utils.plotting.trends` (notebook 01, 02),
-:mod:`hm_utils.plotting.training_figures` (03), :mod:`hm_utils.plotting.evaluation_figures` (04).
+:mod:`hm_utils.plotting.tower_diagram` and :mod:`hm_utils.plotting.training_figures` (03),
+:mod:`hm_utils.plotting.evaluation_figures` (04).
 """
 
 from __future__ import annotations

@@ -76,11 +76,6 @@ class Catalogue:
         """Read the table of :func:`with_sales` from a Parquet file."""
         return cls(pq.read_table(path, columns=COLUMNS))
 
-    @classmethod
-    def of(cls, articles: pd.DataFrame, log: PurchaseLog) -> Catalogue:
-        """The catalogue of the raw table and the purchase log."""
-        return cls(pa.Table.from_pandas(with_sales(articles, log)[COLUMNS]))
-
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -80,35 +80,6 @@ class ModelContent:
     folder: Path = Path()
 
     @classmethod
-    def of(
-        cls,
-        snapshot: Snapshot,
-        index: Searchable,
-        scoring: Scoring,
-        encoders: Encoders,
-        articles: pd.DataFrame,
-        customers: pd.DataFrame,
-        **others: Any,
-    ) -> ModelContent:
-        """From a snapshot, without a folder; ``others`` are further fields."""
-        return cls(
-            user_tower=snapshot.model.user_tower,
-            scale=snapshot.scale,
-            history_length=snapshot.history_length,
-            article_vectors=snapshot.article_vectors,
-            index=index,
-            scoring=scoring,
-            variants=snapshot.variants,
-            catalogue=Catalogue.of(articles, snapshot.log),
-            encoders=encoders,
-            customer_ids=id_bytes(customers),
-            customer_table=pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False),
-            attributes=snapshot.attributes,
-            log=snapshot.log,
-            **others,
-        )
-
-    @classmethod
     def open(cls, folder: Path, manifest: dict[str, Any] | None = None, own_index: bool = True) -> ModelContent:
         """Open a folder without verifying it. Without its own index, search is exact."""
         checkpoint, queries = read_checkpoint(folder / CHECKPOINT), folder / QUERIES

@@ -13,16 +13,17 @@ from hm_utils.training.calibration import calibrate
 
 # It measures retrieval, not order: on few validation days MAP@12 hardly differs between epochs.
 MONITOR = "recall@100"
+MAX_CUSTOMERS = 5_000
 
 
 def validation(
-    data: Preprocessed, state: CatalogueState, history_length: int, max_customers: int = 5_000, seed: int = 0
+    data: Preprocessed, state: CatalogueState, history_length: int
 ) -> Callable[[TwoTower], dict[str, float]]:
     """Make the function model → metrics over the customers who bought in the validation days, and before.
 
     Rankings are of the whole catalogue, as of the first validation day. The weights of popularity and repurchase are
     fitted anew for each model: the published ranking decides when to stop, because overconfident towers can still
-    improve alone. With more than ``max_customers`` buyers a fixed random sample is used. This is a signal for
+    improve alone. With more than ``MAX_CUSTOMERS`` buyers a fixed random sample is used. This is a signal for
     stopping; the evaluation counts everybody.
 
     Cold-start customers all get nearly the same few rankings. Many of them would drown the signal in the luck of a
@@ -32,7 +33,7 @@ def validation(
     truth = data.log.baskets_between(as_of, data.split.val_end)
     if not len(truth):
         raise ValueError(f"nobody bought anything in the {data.split.val_end - as_of} validation days: raise val_days")
-    truth = truth.select(data.log.has_history(truth.customers, as_of)).sample(max_customers, seed)
+    truth = truth.select(data.log.has_history(truth.customers, as_of)).sample(MAX_CUSTOMERS, seed=0)
     categories, attributes, catalogue = data.training.categories, data.training.attributes, state.as_of(as_of)
 
     def validate(model: TwoTower) -> dict[str, float]:

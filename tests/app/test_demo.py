@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.routes.page import FILES, POLICY
-from hm_utils.data.segments import SEGMENTS, Segment
+from hm_utils.data.segments import Segment
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_log
 from tests.helpers.live import KEY, settings
@@ -83,7 +83,7 @@ def test_a_found_customer_has_the_values_of_the_customer_endpoint(client: TestCl
         assert found["last_purchase"] == (whole["purchases"][0]["date"] if whole["count"] else None)
 
 
-@pytest.mark.parametrize("segment", SEGMENTS)
+@pytest.mark.parametrize("segment", get_args(Segment))
 def test_every_request_draws_other_customers(client: TestClient, recommender: Recommender, segment: Segment) -> None:
     members = {IDS[row] for row in recommender.segments[segment]}
     seen: set[str] = set()

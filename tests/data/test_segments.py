@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,7 @@ def test_every_segment_is_what_it_says():
     sizes = np.diff(LOG.offsets)
     last = {row: LOG.day[LOG.offsets[row + 1] - 1] for row in range(CUSTOMERS) if sizes[row]}
     active = {row for row, day in last.items() if day >= LOG.last_day + 1 - segments.ACTIVE_DAYS}
-    assert set(found) == set(segments.SEGMENTS)
+    assert set(found) == set(get_args(segments.Segment))
     assert found["any"] == set(range(CUSTOMERS))
     assert found["never_bought"] == {row for row in range(CUSTOMERS) if not sizes[row]} == {57, 58, 59}
     assert found["dormant"] == set(last) - active

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
@@ -19,7 +20,8 @@ from hm_utils.model.snapshot import Snapshot
 from hm_utils.retrieval.index import build_index
 from hm_utils.serving.article_map import layout, pack
 from hm_utils.serving.bundle import publish
-from hm_utils.serving.model_folder import ModelContent, write_model
+from hm_utils.serving.catalogue import COLUMNS, Catalogue, with_sales
+from hm_utils.serving.model_folder import ModelContent, id_bytes, write_model
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.snapshots import random_training, snapshot_of
@@ -89,18 +91,30 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
     log = log or random_log()
     training = random_training(log, log.last_day + 1)
     snapshot = snapshot_of(training, log, log.last_day + 1)
-    content = ModelContent.of(
-        snapshot,
-        build_index(snapshot.scorer(scoring).vectors),
-        scoring,
-        training.encoders,
-        article_table(),
-        customer_table(),
+    customers = customer_table()
+    content = ModelContent(
+        user_tower=snapshot.model.user_tower,
+        scale=snapshot.scale,
+        history_length=snapshot.history_length,
+        article_vectors=snapshot.article_vectors,
+        index=build_index(snapshot.scorer(scoring).vectors),
+        scoring=scoring,
+        variants=snapshot.variants,
+        catalogue=catalogue_of(article_table(), log),
+        encoders=training.encoders,
+        customer_ids=id_bytes(customers),
+        customer_table=pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False),
+        attributes=snapshot.attributes,
+        log=log,
         manifest={"version": "test"},
         replay=random_replay(log),
         packed_map=map_of(snapshot),
     )
     return Recommender(content)
+
+
+def catalogue_of(articles: pd.DataFrame, log: PurchaseLog) -> Catalogue:
+    return Catalogue(pa.Table.from_pandas(with_sales(articles, log)[COLUMNS]))
 
 
 def map_of(snapshot: Snapshot) -> bytes:

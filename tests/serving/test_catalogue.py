@@ -10,11 +10,12 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import NEW_IN_SHOP_DAYS
 from hm_utils.serving.catalogue import FILTERS, Catalogue, with_sales
 from tests.helpers.data import ARTICLES, article_table, random_log, random_transactions
+from tests.helpers.served import catalogue_of
 
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    return Catalogue.of(article_table(), random_log())
+    return catalogue_of(article_table(), random_log())
 
 
 def test_a_saved_catalogue_is_the_same(catalogue, tmp_path):
@@ -80,7 +81,7 @@ def test_an_article_is_new_for_two_weeks_after_its_first_sale():
     transactions.loc[first, "article"] = 8
     kept[first] = True
     log = PurchaseLog.from_transactions(transactions[kept], 60, ARTICLES)
-    catalogue = Catalogue.of(article_table(), log)
+    catalogue = catalogue_of(article_table(), log)
     found = [catalogue.details(row)["new_in_shop"] for row in range(ARTICLES)]
     sold = transactions[kept].groupby("article")["t_dat"].min()
     assert np.flatnonzero(found).tolist() == sorted(sold.index[sold > late])
@@ -92,7 +93,7 @@ def test_an_article_is_new_for_two_weeks_after_its_first_sale():
 def test_an_article_without_a_value_fits_no_filter_of_it():
     table = article_table()
     table.loc[4, "colour_group_name"] = None
-    catalogue = Catalogue.of(table, random_log())
+    catalogue = catalogue_of(table, random_log())
     rows = catalogue.matching({"colour_group": ["Black", "White"]})
     assert rows.tolist() == [row for row in range(ARTICLES) if row != 4]
     assert catalogue.values("colour_group") == ["Black", "White"]

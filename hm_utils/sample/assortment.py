@@ -11,12 +11,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Float32, Float64, Int64
+from hm_utils.arrays import Bool, Float32, Float64, Int64
+from hm_utils.sample.constants import EVERGREEN_SHARE, LIFE_SPREAD, TREND_KEPT, Constants
 
 LAST_DATE = np.datetime64("2020-09-22")
-_EVERGREEN = 0.06  # share of the products that stay on sale throughout
-_LIFE_WEEKS = (20.0, 0.6)  # median and spread (of the logarithm) of an article's weeks on sale
-_TREND = (0.4, 0.85)  # spread of the weekly trend, and the share of it that remains a week later
 
 
 def week_of(day: npt.ArrayLike, days: int) -> Int64:
@@ -33,18 +31,26 @@ def season_of(week: npt.ArrayLike, weeks: int) -> Float64:
 
 
 def lifetimes(
-    product: npt.NDArray, variant: npt.NDArray, season: Float64, weeks: int, rng: np.random.Generator
-) -> tuple[Int64, Int64]:
-    """``(launch, end)`` of each article, on sale in ``launch <= week < end``. Some are launched before the log."""
+    product: npt.NDArray,
+    variant: npt.NDArray,
+    season: Float64,
+    weeks: int,
+    constants: Constants,
+    rng: np.random.Generator,
+) -> tuple[Int64, Int64, Bool]:
+    """``(launch, end, evergreen)`` of each article: on sale in ``launch <= week < end``; the evergreen ones never end.
+
+    Some are launched before the log.
+    """
     n_products = int(product.max()) + 1
-    evergreen = rng.random(n_products) < _EVERGREEN
+    evergreen = rng.random(n_products) < EVERGREEN_SHARE
     earliest = -40
     first = np.zeros(n_products, dtype=np.int64)
     last = np.full(n_products, -1, dtype=np.int64)
     todo = np.arange(n_products)
     while len(todo):  # rejection: draws that end before the log, or are launched out of season, are repeated
         start = rng.integers(earliest, weeks, size=len(todo))
-        life = np.maximum(2, np.rint(_LIFE_WEEKS[0] * np.exp(rng.normal(0, _LIFE_WEEKS[1], len(todo)))).astype(int))
+        life = np.maximum(2, np.rint(constants.life_weeks * np.exp(rng.normal(0, LIFE_SPREAD, len(todo)))).astype(int))
         start = np.where(evergreen[todo], earliest + (start - earliest) // 2, start)
         life = np.where(evergreen[todo], 3 * weeks + 80, life)
         ahead = season_of(start + 6, weeks) * season[todo]  # a launch aims at the season six weeks later
@@ -55,7 +61,7 @@ def lifetimes(
     late = (variant > 0) & (rng.random(len(product)) < 0.2)
     launch = first[product] + np.where(late, rng.integers(1, 12, len(product)), 0)
     launch = np.minimum(launch, np.minimum(last[product], weeks) - 1)
-    return launch, last[product]
+    return launch, last[product], evergreen[product]
 
 
 def weekly(
@@ -65,6 +71,7 @@ def weekly(
     end: npt.NDArray,
     product: npt.NDArray,
     weeks: int,
+    constants: Constants,
     rng: np.random.Generator,
 ) -> tuple[Float32, Float32]:
     """``(log_appeal, markdown)``, each ``[weeks, a]``."""
@@ -75,13 +82,14 @@ def weekly(
     life = end - launch
     cut_at_end = rng.random(n) < 0.45
     cut = rng.choice([0.2, 0.3, 0.4, 0.5, 0.6], size=n).astype(np.float32)
-    spread, kept = _TREND
+    spread, kept = constants.spread * constants.trend, TREND_KEPT
     trend = rng.normal(0, spread, int(product.max()) + 1)
     for week in range(weeks):
         on_sale = (launch <= week) & (week < end)
         age = np.maximum(week - launch, 0)
-        # Appeal is low in the first week, rises to its maximum, and then declines with age.
-        fresh = np.log(np.minimum(1.0, 0.35 + 0.35 * age)) - 1.1 * np.minimum(age / np.minimum(life, 60), 1.5)
+        # Appeal is low in the first week, has its maximum in the third, and then declines with age.
+        fresh = np.log(constants.launch) * np.maximum(1 - age / 2, 0)
+        fresh -= 1.1 * np.minimum(age / np.minimum(life, 60), 1.5)
         log_appeal[week] = np.where(on_sale, base + season * summer[week] + fresh + trend[product], -np.inf)
         # Markdowns come late in the life of an article, and in the summer and winter sales.
         late = cut_at_end & (age > 0.7 * life)

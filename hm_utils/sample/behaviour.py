@@ -1,22 +1,29 @@
-"""The choice model of the sample: the articles of every basket.
+"""The story of a basket: visit, mood, anchor, basket, again.
 
-Preference. Each visit draws a segment z from the customer's segments (preferences.py). The first line, the anchor, is
-drawn by the probabilities of z over the articles on sale this week. Each further line is drawn by the probabilities of
-z *among the articles that share an attribute with the anchor*: product, type, department and so on, or none
-(``SHARED``). The attribute is drawn independently of the anchor, so that every line has the probabilities of z: over
-the blocks B of articles with the same value, sum of P(B) P(a | B) = P(a). The step away from the anchor
-(``_Draws.draw_like``) keeps them too. This keeps the truth simple (truth.py).
+Visit. A customer comes on a day (visits.py). Articles are on sale for some months, with an appeal of the week
+(assortment.py).
 
-Owned. A line with an article that the customer bought before this day is drawn again from all articles by the
-probabilities of z, up to ``TRIES`` times: customers prefer articles that they do not own.
+Mood. The visit draws a segment z from the customer's segments (preferences.py): a style, a price level, an age.
 
-Repurchases. Then each line may be replaced by an earlier purchase. A purchase ``delta`` days before this day has
+Anchor. The first line of the basket is drawn by the probabilities of z over the articles on sale this week. New
+articles are liked for their style and price, from their first day.
 
-    recall = (1 + delta / RECALL_DAYS) ** -RECALL_POWER      if its article is still on sale, else 0,
+Basket. Each further line is drawn by the probabilities of z *among the articles that share an attribute with the
+anchor*: product, type, department and so on, or none (:data:`SHARED`). The attribute is drawn independently of the
+anchor, so that every line has the probabilities of z: over the blocks B of articles with the same value, sum of
+P(B) P(a | B) = P(a). The step away from the anchor (``_Draws.draw_like``) keeps them too. This keeps the truth simple
+(truth.py). A line with an article that the customer owns is drawn again by the probabilities of z, up to ``TRIES``
+times.
 
-and with R the sum of the recalls of all past pieces, a line is a repurchase with probability
-``REPURCHASE * R / (R + RECALL_HALF)``. The past piece is drawn in proportion to its recall. With probability
-``VARIANT`` it is replaced by a variant of its product that is on sale, drawn by appeal.
+Again. Then each line may be replaced by an earlier purchase: the same article within days (another size, a second
+piece), a staple that is due, or another colour. A purchase ``age`` days before this day has
+
+    recall = rate of the product * ((1 + age / recall_days) ** -RECALL_POWER + staples * x * exp(1 - x))
+
+with ``x = age / days until the staple is due`` (no second term for other articles), and 0 if the article is no longer
+on sale. With R the sum of the recalls of all past pieces, a line is a repurchase with probability
+``repurchase * loyalty of the customer * R / (R + RECALL_HALF)``. The past piece is drawn in proportion to its recall.
+With probability ``VARIANT`` it is replaced by a variant of its product that is on sale, drawn by appeal.
 """
 
 from __future__ import annotations
@@ -28,24 +35,23 @@ from tqdm import tqdm
 from hm_utils.arrays import Float32, Float64, Int32, Int64
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue
+from hm_utils.sample.constants import HIGHEST, RECALL_HALF, RECALL_POWER, TRIES, VARIANT, Constants
 from hm_utils.sample.customers import Customers
 from hm_utils.sample.preferences import Preferences, softmax
 from hm_utils.sample.visits import Visits, spans
 
-# Probability that a further line of a basket shares these attributes with the anchor; otherwise it shares none.
-SHARED: tuple[tuple[float, tuple[str, ...]], ...] = (
-    (0.10, ("product_code",)),
-    (0.12, ("product_type_no",)),
-    (0.22, ("colour_group_code",)),
-    (0.10, ("department_name", "index_group_no")),
-    (0.11, ("section_no",)),
-    (0.05, ("garment_group_no",)),
-    (0.06, ("product_group_name",)),
-    (0.05, ("index_group_no",)),
+# The attributes that a further line of a basket shares with the anchor, with the probabilities Constants.shared.
+SHARED: tuple[tuple[str, ...], ...] = (
+    ("product_code",),
+    ("product_type_no",),
+    ("colour_group_code",),
+    ("department_name", "index_group_no"),
+    ("section_no",),
+    ("garment_group_no",),
+    ("product_group_name",),
+    ("index_group_no",),
 )
-TRIES = 3
 GOLDEN = 0.6180339887498949  # multiples of the golden ratio, modulo 1, fill the unit interval evenly
-REPURCHASE, RECALL_DAYS, RECALL_POWER, RECALL_HALF, VARIANT = 0.16, 1.5, 1.2, 1.0, 0.1
 
 
 class _Draws:
@@ -102,6 +108,7 @@ def choose_articles(
     catalogue: Catalogue,
     preferences: Preferences,
     customers: Customers,
+    constants: Constants,
     rng: np.random.Generator,
     progress: bool = False,
 ) -> Int32:
@@ -116,11 +123,11 @@ def choose_articles(
     starts = np.searchsorted(week[by_day], np.arange(weeks + 1))
     table = catalogue.table
     one_block = np.zeros(len(table), dtype=np.int8)
-    codes = [table.groupby(list(columns), sort=False).ngroup().to_numpy() for _, columns in SHARED]
-    upto = np.cumsum([share for share, _ in SHARED])
+    codes = [table.groupby(list(columns), sort=False).ngroup().to_numpy() for columns in SHARED]
+    upto = np.cumsum(constants.shared)
 
     article = np.zeros(visits.lines[-1], dtype=np.int32)
-    past = _Past(visits, article, catalogue)
+    past = _Past(visits, article, catalogue, customers.loyalty, constants)
     for w in tqdm(range(weeks), desc="weeks", unit="week", disable=not progress):
         here = by_day[starts[w] : starts[w + 1]]
         if not len(here):
@@ -162,16 +169,26 @@ def _draw_rows(chances: Float32, rng: np.random.Generator) -> Int64:
     return (upto <= draw[:, None]).sum(axis=1).clip(max=chances.shape[1] - 1)
 
 
-def recall(age_days: npt.NDArray) -> Float64:
-    """The recall of a purchase ``age_days`` ago, from 1 down to 0."""
-    return (1.0 + age_days / RECALL_DAYS) ** -RECALL_POWER
+def recall(age_days: npt.NDArray, rate: Float32, staple_days: Float32, constants: Constants) -> Float64:
+    """``[n]`` the recall of purchases ``age_days`` ago (``staple_days`` 0: not a staple)."""
+    fading = (1.0 + age_days / constants.recall_days) ** -RECALL_POWER
+    due = np.divide(age_days, staple_days, out=np.zeros(len(age_days)), where=staple_days > 0)
+    return rate * (fading + constants.staples * due * np.exp(1 - due))
+
+
+def repurchase_chance(remembered: npt.NDArray, loyalty: npt.NDArray, constants: Constants) -> Float64:
+    """The probability that a line is a repurchase, given the sum of the recalls."""
+    return np.minimum(HIGHEST, constants.repurchase * loyalty) * remembered / (remembered + RECALL_HALF)
 
 
 class _Past:
     """Earlier purchases and their effect: owned articles are drawn again, and some are repurchased."""
 
-    def __init__(self, visits: Visits, article: Int32, catalogue: Catalogue) -> None:
+    def __init__(
+        self, visits: Visits, article: Int32, catalogue: Catalogue, loyalty: Float32, constants: Constants
+    ) -> None:
         self.visits, self.article, self.catalogue = visits, article, catalogue
+        self.loyalty, self.constants = loyalty, constants
         self.line_day = np.repeat(visits.day, np.diff(visits.lines))
         first_visit = np.searchsorted(visits.customer, visits.customer, side="left")
         self.first_line = visits.lines[first_visit]  # first line of each visit's customer
@@ -199,12 +216,17 @@ class _Past:
 
         appeal = self.catalogue.log_appeal[week]
         age = visits.day[today[0]] - self.line_day[past]
-        weight = np.where(np.isfinite(appeal[bought]), recall(age) * visits.quantity[past], 0.0)
+        weight = np.where(
+            np.isfinite(appeal[bought]),
+            visits.quantity[past]
+            * recall(age, self.catalogue.repeat_rate[bought], self.catalogue.staple_days[bought], self.constants),
+            0.0,
+        )
         upto = np.append(0.0, np.cumsum(weight))
         stop = np.cumsum(length)
         start = stop - length
         remembered = upto[stop] - upto[start]
-        chance = REPURCHASE * remembered / (remembered + RECALL_HALF)
+        chance = repurchase_chance(remembered, self.loyalty[visits.customer[today]], self.constants)
         again = np.flatnonzero(rng.random(len(lines)) < chance[which])
         visit = which[again]
         target = upto[start[visit]] + rng.random(len(again)) * remembered[visit]

@@ -17,6 +17,7 @@ from hm_utils.arrays import Float32, Float64, Int32, Int64
 from hm_utils.sample import departments as department_data
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.assortment import lifetimes, weekly
+from hm_utils.sample.constants import BASE_SPREAD, STAPLE_DAYS, STOCK_TILT, Constants
 from hm_utils.sample.words import product_texts
 
 # Per cent of the products with 1, 2, ... variants (mean 2.2, a long tail).
@@ -25,10 +26,7 @@ _VARIANTS = np.array([51, 25.2, 10.5, 5.0, 2.5, 1.6, 1.0, 0.7, 0.45, 0.4, 0.3, 0
 _PRICE_POINTS = (
     np.array([2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 20, 25, 30, 35, 40, 50, 60, 70, 90, 120, 175]) / 590
 )
-# Departments with high sales get more articles than their real share, and those with low sales fewer. The known sales
-# are those of one week and uneven: without the tilt, a third of a catalogue would be children's clothes without sales.
-STOCK_TILT = 0.45
-_BASE_SPREAD = (1.0, 0.25)  # of the log appeal: between products, and between the variants of a product
+EXAMPLE_ARTICLES = ("0108775015", "0706016001")  # of the documentation, in every sample
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Catalogue:
         product: ``[a]`` product number, from 0 in the order of the codes.
         styles: ``[a, len(STYLES)]`` share of each style.
         price: ``[a]`` full price.
+        staple_days: ``[a]`` usual days between repurchases of a staple, 0 for other articles.
+        repeat_rate: ``[a]`` factor of the recall of an article, with mean 1.
         log_appeal: ``[w, a]`` minus infinity when not on sale.
         markdown: ``[w, a]`` relative price reduction.
         days: length of the log.
@@ -51,12 +51,14 @@ class Catalogue:
     product: Int32
     styles: Float64
     price: Float64
+    staple_days: Float32
+    repeat_rate: Float32
     log_appeal: Float32
     markdown: Float32
     days: int
 
 
-def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Catalogue:
+def make_catalogue(n_articles: int, days: int, constants: Constants, rng: np.random.Generator) -> Catalogue:
     """Draw ``n_articles`` articles for a log of ``days`` days."""
     weeks = -(-days // 7)
     departments, types = department_data.departments(), voc.product_types().set_index("no")
@@ -68,13 +70,13 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
     type_no = _types_of(department, department_data.product_types(departments), rng)
     appearance = _appearances_of(departments["garment_group_no"].to_numpy()[department], rng)
     season = types.loc[type_no, "season"].to_numpy()
-    launch, end = lifetimes(product, variant, season, weeks, rng)
+    launch, end, evergreen = lifetimes(product, variant, season, weeks, constants, rng)
 
     # Product codes increase with the launch, as in the real catalogue.
     first_launch = np.full(n_products, np.inf)
     np.minimum.at(first_launch, product, launch)
     rank = np.argsort(np.argsort(first_launch, kind="stable"), kind="stable")
-    codes = 108_775 + np.sort(rng.choice(890_000, size=n_products, replace=False))
+    codes = _product_codes(n_products, rng)
     rows = np.lexsort((variant, rank[product]))
     product, variant, launch, end = product[rows], variant[rows], launch[rows], end[rows]
 
@@ -86,8 +88,7 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
     np.add.at(product_styles, product, styles)
     product_styles /= np.bincount(product, minlength=n_products)[:, None]
     product_types = types.loc[type_no].reset_index(drop=True)
-    worn = product_types["group"].str.contains("Garment|Nightwear").to_numpy()
-    names, texts = product_texts(product_types["name"], worn, product_styles, rng)
+    names, texts = product_texts(product_types["name"], product_styles, rng)
 
     appearances = voc.appearances().set_index("no")
     own = departments.iloc[department[product]].reset_index(drop=True)  # the department of each article
@@ -96,7 +97,8 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
     code = codes[rank[product]]
     table = pd.DataFrame(
         {
-            "article_id": pd.Series(code).astype(str).str.zfill(7) + pd.Series(variant + 1).astype(str).str.zfill(3),
+            "article_id": pd.Series(code).astype(str).str.zfill(7)
+            + pd.Series(variant + _first_number(code)).astype(str).str.zfill(3),
             "product_code": code,
             "prod_name": names.to_numpy()[product],
             "product_type_no": article_type["no"],
@@ -124,20 +126,25 @@ def make_catalogue(n_articles: int, days: int, rng: np.random.Generator) -> Cata
         }
     )
     price = _prices(own["price"].to_numpy(), product, n_products, rng)
-    base = (
-        rng.normal(0, _BASE_SPREAD[0], n_products)[product]
-        + rng.normal(0, _BASE_SPREAD[1], n_articles)
+    base = constants.spread * (
+        rng.normal(0, BASE_SPREAD[0], n_products)[product]
+        + rng.normal(0, BASE_SPREAD[1], n_articles)
         + np.log(own["sales"].to_numpy() / stock.to_numpy()[department[product]])
         + 0.9 * _log_demand(colours)[colour]
         + 0.5 * _log_demand(appearances)[pd.Index(appearances.index).get_indexer(pd.Index(appearance[product]))]
     )
-    log_appeal, markdown = weekly(base, article_type["season"].to_numpy(), launch, end, product, weeks, rng)
+    top = np.quantile(base, 0.98)
+    base = np.minimum(base, top + constants.head * (base - top))
+    base += np.log(constants.evergreen) * evergreen[rows]
+    log_appeal, markdown = weekly(base, article_type["season"].to_numpy(), launch, end, product, weeks, constants, rng)
     return Catalogue(
         table=table,
         department=department[product].astype(np.int32),
         product=pd.factorize(table["product_code"], sort=True)[0].astype(np.int32),
         styles=styles,
         price=price,
+        staple_days=own["garment_group_no"].map(STAPLE_DAYS).fillna(0).to_numpy(np.float32),
+        repeat_rate=_repeat_rates(n_products, constants.repeat_spread, rng)[product],
         log_appeal=log_appeal,
         markdown=markdown,
         days=days,
@@ -152,14 +159,29 @@ def _products(n_articles: int, rng: np.random.Generator) -> tuple[Int64, Int64]:
     return product, np.arange(n_articles) - (ends - sizes)[product]
 
 
+def _repeat_rates(n_products: int, spread: float, rng: np.random.Generator) -> Float32:
+    """``[p]`` log-normal rates with mean 1."""
+    return np.exp(spread * rng.standard_normal(n_products) - spread**2 / 2).astype(np.float32)
+
+
+def _product_codes(n: int, rng: np.random.Generator) -> Int64:
+    """``[n]`` ascending codes. The two products of the documentation's examples are among them."""
+    first, example = (int(article[:7]) for article in EXAMPLE_ARTICLES)
+    codes = first + np.sort(rng.choice(890_000, size=n, replace=False))
+    codes[0] = first
+    codes[1 + np.abs(codes[1:] - example).argmin()] = example
+    return codes
+
+
+def _first_number(code: Int64) -> Int64:
+    """``[a]`` the number of the first variant: 1, or that of the documentation's example."""
+    first = EXAMPLE_ARTICLES[0]
+    return np.where(code == int(first[:7]), int(first[7:]), 1)
+
+
 def _log_demand(table: pd.DataFrame) -> Float64:
     """Log ratio of the sales to the articles of each colour or graphical appearance."""
     return np.log((table["sales"].to_numpy() + 0.5) / (table["articles"].to_numpy() + 0.5))
-
-
-def smallness(n_articles: int) -> float:
-    """0 for a catalogue of the real size, 1 for at most 5,000 articles."""
-    return float(np.clip(np.log(105_542 / n_articles) / np.log(105_542 / 5_000), 0, 1))
 
 
 def _types_of(department: npt.NDArray, shares: pd.DataFrame, rng: np.random.Generator) -> Int64:
@@ -214,7 +236,7 @@ def _styles(
         + 0.9 * voc.style_weights(pd.Series(appearance), voc.APPEARANCE_STYLES)
         + 0.7 * voc.style_weights(pd.Series(master), voc.MASTER_STYLES)
     ).to_numpy()
-    logits = 1.1 * signal + rng.normal(0, 1.9, (n_products, width))[product]
+    logits = 1.7 * signal + rng.normal(0, 1.2, (n_products, width))[product]
     logits += rng.normal(0, 0.25, logits.shape)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)

@@ -22,17 +22,24 @@ from hm_utils.arrays import Float32, Float64
 from hm_utils.sample import departments as department_data
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.catalogue import Catalogue
+from hm_utils.sample.constants import (
+    AGE_WIDTH,
+    COLOUR,
+    DEPARTMENT,
+    GARMENT,
+    INDEX_GROUP,
+    PRICE,
+    SECTION,
+    STYLE,
+    TYPE,
+    Constants,
+)
 from hm_utils.sample.customers import N_INDEX_GROUPS, N_STYLE_TRAITS
 
-N_SEGMENTS = 64
+N_SEGMENTS = 96
 # By index group: number of segments, and share of all sales (in the last week of the real data).
-_INDEX_GROUPS = {1: (36, 0.626), 2: (15, 0.243), 3: (5, 0.057), 4: (4, 0.020), 26: (4, 0.055)}
+_INDEX_GROUPS = {1: (54, 0.626), 2: (22, 0.243), 3: (8, 0.057), 4: (6, 0.020), 26: (6, 0.055)}
 _AGE_CENTRES = {1: (38, 11), 2: (23, 5), 3: (33, 9), 4: (35, 4), 26: (30, 8)}  # mean and spread over the segments
-
-# Scales of the parts of a liking.
-STYLE, SECTION, DEPARTMENT, GARMENT, TYPE, COLOUR, INDEX_GROUP, PRICE = 5.0, 1.0, 0.5, 0.7, 0.4, 0.5, 1.8, 0.6
-CONCENTRATION = 4.0  # effect of traits on the segment: higher means fewer segments per customer
-_AGE_WIDTH = 7.5  # years; segments attract customers around their age
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,9 @@ def softmax(logits: Float32) -> Float32:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Generator) -> tuple[Preferences, Float32]:
+def make_preferences(
+    catalogue: Catalogue, traits: Float32, constants: Constants, rng: np.random.Generator
+) -> tuple[Preferences, Float32]:
     """Draw the segments. Fit their sizes and the appeal of departments and colours to the real shares of sales.
 
     Returns:
@@ -76,10 +85,10 @@ def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Gener
     own = index_group[:, None] == np.array(list(_INDEX_GROUPS))
     attraction = np.column_stack(
         [
-            CONCENTRATION * pull,
-            0.5 * CONCENTRATION * price,
-            0.8 * CONCENTRATION * own,
-            10 * (centre - 36) / _AGE_WIDTH**2,
+            constants.concentration * pull,
+            0.5 * constants.concentration * price,
+            0.8 * constants.concentration * own,
+            10 * (centre - 36) / AGE_WIDTH**2,
         ]
     ).T
     target = rng.dirichlet(np.full(N_SEGMENTS, 4.0))
@@ -88,7 +97,7 @@ def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Gener
     preferences = Preferences(
         attraction=attraction.astype(np.float32),
         bias=np.zeros(N_SEGMENTS, dtype=np.float32),
-        liking=_liking(catalogue, index_group, style, price, rng),
+        liking=_liking(catalogue, index_group, style, price, constants.taste, rng),
     )
     bias = _fit_bias(preferences, traits[:: max(1, len(traits) // 20_000)], target)
     preferences = Preferences(preferences.attraction, bias, preferences.liking)
@@ -96,7 +105,12 @@ def make_preferences(catalogue: Catalogue, traits: Float32, rng: np.random.Gener
 
 
 def _liking(
-    catalogue: Catalogue, index_group: npt.NDArray, style: Float64, price: Float64, rng: np.random.Generator
+    catalogue: Catalogue,
+    index_group: npt.NDArray,
+    style: Float64,
+    price: Float64,
+    taste: float,
+    rng: np.random.Generator,
 ) -> Float32:
     """``[z, a]`` liking of each segment for each article."""
     table = catalogue.table
@@ -109,12 +123,12 @@ def _liking(
     liking = STYLE * (style @ catalogue.styles.T)
     liking += by("section_no", SECTION) + by("department_no", DEPARTMENT) + by("garment_group_no", GARMENT)
     liking += by("product_type_no", TYPE) + by("perceived_colour_master_id", COLOUR)
-    liking += INDEX_GROUP * (index_group[:, None] == table["index_group_no"].to_numpy())
     # The preferred price is relative to the department: socks are cheap for every segment.
     typical = department_data.departments()["price"].to_numpy()[catalogue.department]
     gap = np.log(catalogue.price / typical) / 0.4 - price[:, None]
     liking -= 0.5 * PRICE * np.minimum(gap**2, 9)
-    return liking.astype(np.float32)
+    own = index_group[:, None] == table["index_group_no"].to_numpy()
+    return (taste * liking + INDEX_GROUP * own).astype(np.float32)
 
 
 def _fit_bias(preferences: Preferences, traits: Float32, target: Float64) -> Float32:

@@ -13,6 +13,7 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.sample.assortment import LAST_DATE
 from hm_utils.sample.behaviour import choose_articles
 from hm_utils.sample.catalogue import make_catalogue
+from hm_utils.sample.constants import Constants, constants_for
 from hm_utils.sample.customers import make_customers
 from hm_utils.sample.preferences import make_preferences
 from hm_utils.sample.truth import Truth
@@ -38,7 +39,7 @@ class SampleSize:
 
 SIZES = {
     "tiny": SampleSize(customers=800, articles=300, days=200),
-    "sample": SampleSize(customers=21_000, articles=5_000, days=734),
+    "sample": SampleSize(customers=21_000, articles=10_000, days=734),
     "full": SampleSize(customers=1_371_980, articles=105_542, days=734),
 }
 
@@ -80,13 +81,19 @@ class Sample:
         return PurchaseLog.from_transactions(table, len(self.customers), len(self.articles))
 
 
-def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progress: bool = False) -> Sample:
+def generate(
+    size: str | SampleSize = "sample",
+    seed: int = DEFAULT_SEED,
+    progress: bool = False,
+    constants: Constants | None = None,
+) -> Sample:
     """Generate a sample. The same size and seed give the same sample.
 
     Args:
         size: a name in ``SIZES``, or a custom size.
         seed: any whole number from 0.
         progress: show progress bars.
+        constants: other constants than those of the size.
 
     Raises:
         ValueError: if the name is not in ``SIZES``.
@@ -95,14 +102,15 @@ def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progre
         if size not in SIZES:
             raise ValueError(f"unknown sample size {size!r}: use one of {', '.join(SIZES)}, or a SampleSize")
         size = SIZES[size]
+    constants = constants or constants_for(size.articles)
     # One stream of random numbers per part, so that a change in one part does not change the draws of the others.
     streams = [np.random.default_rng([seed, part]) for part in range(6)]
-    catalogue = make_catalogue(size.articles, size.days, streams[0])
+    catalogue = make_catalogue(size.articles, size.days, constants, streams[0])
     customers = make_customers(size.customers, streams[1])
-    preferences, offset = make_preferences(catalogue, customers.traits, streams[2])
-    catalogue = replace(catalogue, log_appeal=catalogue.log_appeal + offset)
+    preferences, offset = make_preferences(catalogue, customers.traits, constants, streams[2])
+    catalogue = replace(catalogue, log_appeal=constants.steepness * (catalogue.log_appeal + offset))
     visits = make_visits(customers, size.articles, size.days, streams[3])
-    lines = choose_articles(visits, catalogue, preferences, customers, streams[4], progress)
+    lines = choose_articles(visits, catalogue, preferences, customers, constants, streams[4], progress)
 
     pieces = visits.quantity
     line_visit = np.repeat(np.arange(len(visits.customer), dtype=np.int32), np.diff(visits.lines))
@@ -123,6 +131,10 @@ def generate(size: str | SampleSize = "sample", seed: int = DEFAULT_SEED, progre
             liking=preferences.liking,
             log_appeal=catalogue.log_appeal,
             product=catalogue.product,
+            staple_days=catalogue.staple_days,
+            repeat_rate=catalogue.repeat_rate,
+            loyalty=customers.loyalty,
+            constants=constants,
             first_date=LAST_DATE - (size.days - 1),
             days=size.days,
         ),

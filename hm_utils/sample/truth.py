@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,10 @@ from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
 from hm_utils.sample.assortment import week_of
+from hm_utils.sample.constants import TRIES, VARIANT, Constants
 from hm_utils.sample.preferences import Preferences, softmax
 
-_ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product")
+_ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product", "staple_days", "repeat_rate", "loyalty")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Truth:
         attraction, bias, liking: see :class:`hm_utils.sample.preferences.Preferences`.
         log_appeal: ``[weeks, articles]``, minus infinity when not on sale.
         product: ``[articles]`` product numbers.
+        staple_days: ``[articles]`` interval of repurchases, 0 for articles that are not staples.
+        loyalty: ``[customers]`` factor of the probability of a repurchase.
+        constants: those of the generator.
         first_date: date of day 0.
         days: length of the log.
     """
@@ -80,6 +84,10 @@ class Truth:
     liking: Float32
     log_appeal: Float32
     product: Int32
+    staple_days: Float32
+    repeat_rate: Float32
+    loyalty: Float32
+    constants: Constants
     first_date: np.datetime64
     days: int
 
@@ -118,8 +126,8 @@ class Truth:
             return segments @ today.chances
         past = self._past(customers, today, log)
         known = np.minimum(past.owned @ today.chances.T, 1.0)  # [n, z]
-        last = known**behaviour.TRIES
-        tries = sum((known**i for i in range(1, behaviour.TRIES)), start=np.ones_like(known))
+        last = known**TRIES
+        tries = sum((known**i for i in range(1, TRIES)), start=np.ones_like(known))
         new = ((segments * tries) @ today.chances) * (1 - past.owned) + (segments * last) @ today.chances
         return (1 - past.chance) * new + past.chance * past.again
 
@@ -150,15 +158,17 @@ class Truth:
         owned = np.zeros((n, m), dtype=np.float32)
         owned[customer, bought] = 1
 
-        weight = behaviour.recall(day - log.day[rows].astype(np.int64))
+        age = day - log.day[rows].astype(np.int64)
+        article = log.article[rows]
+        weight = behaviour.recall(age, self.repeat_rate[article], self.staple_days[article], self.constants)
         total = np.bincount(customer, weight, minlength=n)
-        chance = behaviour.REPURCHASE * total / (total + behaviour.RECALL_HALF)
+        chance = behaviour.repurchase_chance(total, self.loyalty[customers], self.constants)
         weight /= np.maximum(total, 1e-300)[customer]
         itself = np.bincount(customer * m + bought, weight, minlength=n * m).reshape(n, m)
         n_products = int(today.product.max(initial=-1)) + 1
         of_product = np.bincount(customer * n_products + today.product[bought], weight, minlength=n * n_products)
         variants = of_product.astype(np.float32).reshape(n, n_products)[:, today.product] * today.appeal_share
-        again = (1 - behaviour.VARIANT) * itself.astype(np.float32) + np.float32(behaviour.VARIANT) * variants
+        again = (1 - VARIANT) * itself.astype(np.float32) + np.float32(VARIANT) * variants
         return _Past(owned, chance.astype(np.float32)[:, None], again.astype(np.float32))
 
     def save(self, directory: Path) -> None:
@@ -167,7 +177,7 @@ class Truth:
         directory.mkdir(parents=True)
         for name in _ARRAYS:
             np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
-        facts = {"first_date": str(self.first_date), "days": self.days}
+        facts = {"first_date": str(self.first_date), "days": self.days, "constants": asdict(self.constants)}
         (directory / "truth.json").write_text(json.dumps(facts, indent=2))
 
     @classmethod
@@ -175,13 +185,19 @@ class Truth:
         """Read the truth that :meth:`save` wrote into the sample's folder.
 
         Raises:
-            FileNotFoundError: if the folder has no truth (real data has none).
+            FileNotFoundError: if the folder has no truth (real data has none), or that of another version.
         """
         if not (directory / "truth" / "truth.json").exists():
             raise FileNotFoundError(f"no ground truth in {directory}: only a generated sample has one")
-        facts = json.loads((directory / "truth" / "truth.json").read_text())
-        arrays = {name: np.load(directory / "truth" / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
-        return cls(**arrays, first_date=np.datetime64(facts["first_date"]), days=facts["days"])
+        try:
+            facts = json.loads((directory / "truth" / "truth.json").read_text())
+            arrays = {name: np.load(directory / "truth" / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+            shared = tuple(facts["constants"].pop("shared"))
+            constants = Constants(**facts["constants"], shared=shared)
+        except (FileNotFoundError, KeyError, TypeError) as error:
+            raise FileNotFoundError(f"the truth in {directory} is of another version: make the sample again") from error
+        first_date = np.datetime64(facts["first_date"])
+        return cls(**arrays, constants=constants, first_date=first_date, days=facts["days"])
 
 
 class NoTruthError(RuntimeError):

@@ -15,15 +15,20 @@ import numpy.typing as npt
 from hm_utils.arrays import Bool, Float32, Int32, Int64
 from hm_utils.sample import seasons
 from hm_utils.sample.assortment import week_of
-from hm_utils.sample.catalogue import Catalogue, smallness
+from hm_utils.sample.catalogue import Catalogue
+from hm_utils.sample.constants import (
+    BASKET_MAX,
+    BASKET_MEAN,
+    BASKET_SPREAD,
+    COLD_START,
+    GAP_SPREAD,
+    ONLINE_BASKET,
+    QUANTITY,
+    SMALL_SHOP,
+    smallness,
+)
 from hm_utils.sample.customers import Customers
 
-GAP_SPREAD, COLD_START = 1.45, 0.75  # standard deviation of a log gap; exponent below 1: more customers start late
-BASKET_MEAN, BASKET_SPREAD, BASKET_MAX = 0.49, 0.85, 60  # mean and spread of the log number of lines; limit
-ONLINE_BASKET = 0.45  # log ratio of online to store baskets
-# Probabilities that a line has two or three pieces. In a small catalogue, two lines of a basket are often the same
-# article by chance, so it needs only the share SMALL_SHOP of these repeats.
-QUANTITY, SMALL_SHOP = (0.06, 0.012), 0.05
 OFFERS, OFFER_SHARES = (0.0, 0.02, 0.1, 0.2, 0.25), (0.84, 0.04, 0.06, 0.03, 0.03)
 
 

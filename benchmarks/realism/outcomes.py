@@ -1,0 +1,177 @@
+"""What simple methods score on the sample, beside the published figures of the real data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from tqdm import tqdm
+
+from hm_utils.arrays import Int32
+from hm_utils.data.purchases import Baskets, PurchaseLog
+from hm_utils.evaluation import baselines
+from hm_utils.evaluation.metrics import average_precision, hit_matrix, recall
+from hm_utils.sample import Sample, oracle_ranking
+
+WEEK, ACTIVE_DAYS, K = 7, 30, 100
+BUYERS = 6_000  # drawn of a week's buyers
+NEIGHBOURS, NEIGHBOUR_WEEKS = 1_000, 12
+
+# Figure -> its value in the week of 2020-09-16 to 09-22 on the full data (68,984 buyers). None: no published figure.
+REAL: dict[str, float | None] = {
+    "best-sellers of all time: MAP@12": 0.003,
+    "best-sellers of a week: MAP@12": 0.0085,
+    "best-sellers of a week: recall@100": 0.119,
+    "best-sellers of 28 days: recall@12": 0.0193,
+    "best-sellers of 28 days: recall@50": 0.0618,
+    "best-sellers of 28 days: recall@100": 0.1052,
+    "best-sellers by age: MAP@12": 0.0087,
+    "co-purchase, popular: MAP@12": 0.0086,
+    "co-purchase alone: recall@12": 0.0178,
+    "co-purchase alone: recall@100": 0.0582,
+    "repurchase, popular: MAP@12": 0.0230,
+    "own history alone: recall@50": 0.0297,
+    "own history alone: recall@100": 0.0422,
+    "user-user kNN, popular: MAP@12": 0.0271,
+    "user-user kNN, active in 30 days: MAP@12": 0.0445,
+    "user-user kNN, dormant: MAP@12": 0.0159,
+    "pairs bought before": 0.048,
+    "buyers who never bought before": 0.081,
+    "articles first sold in the week": 0.037,
+    "sales of articles first sold in the week": 0.037,
+    "sales of articles first sold in the two weeks before": None,
+    "sales of articles first sold in the two months before": None,
+    "oracle: MAP@12": None,
+    "oracle: recall@100": None,
+}
+
+
+def own_history(log: PurchaseLog, customers: Int32, as_of: int) -> Iterator[sparse.csr_array]:
+    """``[chunk, n_articles]`` 1 for the customer's own purchases: in no other order than the catalogue's."""
+    for part in _chunks(customers):
+        yield baselines.history_matrix(log, part, as_of).sign()
+
+
+def co_purchase(log: PurchaseLog, customers: Int32, as_of: int) -> Iterator[sparse.csr_array]:
+    """``[chunk, n_articles]`` ten articles for each own article, bought by the same customers."""
+    similarity = baselines.co_purchase_similarity(log, as_of, neighbours=10)
+    for part in _chunks(customers):
+        yield baselines.history_matrix(log, part, as_of) @ similarity
+
+
+def user_user(log: PurchaseLog, customers: Int32, as_of: int) -> Iterator[sparse.csr_array]:
+    """``[chunk, n_articles]`` what the most similar customers bought, the customer among them.
+
+    Similarity is the cosine of tf-idf weighted purchases (binary term frequency). A purchase of a neighbour counts
+    similarity squared x 1 / days since: on the real week better than the first or the third power.
+    """
+    everybody = np.unique(log.customer[log.rows_between(as_of - 7 * NEIGHBOUR_WEEKS, as_of)])
+    weights = baselines.history_matrix(log, everybody, as_of)
+    buyers = np.bincount(weights.indices, minlength=weights.shape[1])
+    idf = sparse.diags_array(np.log((1 + len(everybody)) / (1 + buyers)))
+    profiles = _unit(weights.sign() @ idf).T.tocsr()
+    for part in _chunks(customers):
+        alike = _unit(baselines.history_matrix(log, part, as_of).sign() @ idf) @ profiles
+        nearest = _strongest(alike.tocsr(), NEIGHBOURS)
+        yield nearest.multiply(nearest).tocsr() @ weights
+
+
+def ranking(scores: Iterator[sparse.csr_array], n: int) -> Int32:
+    """``[n, K]`` the articles of each row by falling score, -1 padding."""
+    ranked, low = np.full((n, K), -1, dtype=np.int32), 0
+    for part in scores:
+        dense = part.toarray()
+        best = np.argsort(-dense, axis=1, kind="stable")[:, :K]
+        found = np.take_along_axis(dense, best, axis=1) > 0
+        ranked[low : low + len(best), : best.shape[1]] = np.where(found, best, -1)
+        low += len(best)
+    return ranked
+
+
+def outcomes(sample: Sample, weeks: int, slow: bool = True) -> dict[str, float]:
+    """Every figure of :data:`REAL`: the mean of the last ``weeks`` weeks. Those of kNN and oracle only if ``slow``."""
+    log, starts = sample.log(), [sample.truth.days - WEEK * back for back in range(1, weeks + 1)]
+    bar = tqdm(starts, "weeks", disable=not sys.stderr.isatty())
+    means = pd.DataFrame([_week(sample, log, as_of, slow) for as_of in bar]).mean()
+    return {name: float(means[name]) for name in REAL if name in means}
+
+
+def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str, float]:
+    """The figures of the week from ``as_of``."""
+    bought = log.baskets_between(as_of, as_of + WEEK)
+    sales, past = log.sales_between(as_of, as_of + WEEK), log.before(as_of)
+    never_bought = float((~past.has_bought(bought.customers, as_of)).mean())
+    bought = bought.sample(BUYERS, seed=0)
+    who, n = bought.customers, len(bought)
+    popular = baselines.recent_popularity(past, who, as_of, K)
+    rankings = {
+        "best-sellers of all time": baselines.popularity(past, who, as_of, K),
+        "best-sellers of a week": _best_sellers(past, who, as_of, days=7),
+        "best-sellers of 28 days": _best_sellers(past, who, as_of, days=28),
+        "best-sellers by age": baselines.popularity_by_age(sample.customers["age"])(past, who, as_of, K),
+        "repurchase, popular": baselines.repurchase(past, who, as_of, K),
+        "co-purchase alone": ranking(co_purchase(past, who, as_of), n),
+        "own history alone": ranking(own_history(past, who, as_of), n),
+    }
+    rankings["co-purchase, popular"] = baselines.chain(rankings["co-purchase alone"], popular, k=K)
+    if slow:
+        neighbours = ranking(user_user(past, who, as_of), n)
+        rankings["user-user kNN, popular"] = baselines.chain(neighbours, popular, k=K)
+        rankings["oracle"] = oracle_ranking(sample.truth, past, who, as_of, K)
+
+    ever = past.has_bought(who, as_of)
+    last = np.where(ever, past.day[np.maximum(past.offsets[who + 1] - 1, 0)], -ACTIVE_DAYS)
+    active = ever & (last >= as_of - ACTIVE_DAYS)
+    figures = {}
+    for name, ranked in rankings.items():
+        hits = hit_matrix(ranked, bought)
+        precision = average_precision(hits, bought.sizes)
+        counted = ever if name == "own history alone" else np.ones(n, dtype=bool)
+        figures[f"{name}: MAP@12"] = precision[counted].mean()
+        for k in (12, 50, 100):
+            figures[f"{name}: recall@{k}"] = recall(hits, bought.sizes, k)[counted].mean()
+        if name == "user-user kNN, popular":
+            figures["user-user kNN, active in 30 days: MAP@12"] = precision[active].mean()
+            figures["user-user kNN, dormant: MAP@12"] = precision[ever & ~active].mean()
+
+    owned = baselines.history_matrix(past, who, as_of)
+    figures["pairs bought before"] = _share_owned(owned, bought)
+    first = past.first_sale_day
+    new = (first < 0) | (first >= as_of)
+    figures["buyers who never bought before"] = never_bought
+    figures["articles first sold in the week"] = (new & (sales > 0)).sum() / (sales > 0).sum()
+    for name, days in (("in the two weeks before", 14), ("in the two months before", 60)):
+        since = ~new & (first >= as_of - days)
+        figures[f"sales of articles first sold {name}"] = sales[since].sum() / sales.sum()
+    figures["sales of articles first sold in the week"] = sales[new].sum() / sales.sum()
+    return figures
+
+
+def _best_sellers(log: PurchaseLog, customers: Int32, as_of: int, days: int) -> Int32:
+    return np.tile(baselines.best_articles(log.sales_between(as_of - days, as_of), K), (len(customers), 1))
+
+
+def _share_owned(owned: sparse.csr_array, bought: Baskets) -> float:
+    pairs = sparse.csr_array((np.ones(len(bought.articles)), bought.articles, bought.offsets), shape=owned.shape)
+    return owned.sign().multiply(pairs).sum() / pairs.sum()
+
+
+def _chunks(customers: Int32, size: int = 256) -> Iterator[Int32]:
+    return (customers[low : low + size] for low in range(0, len(customers), size))
+
+
+def _unit(rows: sparse.csr_array) -> sparse.csr_array:
+    """The rows divided by their Euclidean norms."""
+    norm = np.sqrt(rows.multiply(rows).sum(axis=1))
+    return sparse.csr_array(sparse.diags_array(1 / np.maximum(norm, 1e-12)) @ rows)
+
+
+def _strongest(rows: sparse.csr_array, k: int) -> sparse.csr_array:
+    """The k largest entries of each row."""
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    order = np.lexsort((-rows.data, row))
+    keep = order[np.arange(len(order)) - rows.indptr[row] < k]
+    return sparse.csr_array((rows.data[keep], (row[keep], rows.indices[keep])), shape=rows.shape)

@@ -87,10 +87,10 @@ FULL = Constants(
     shared=(0.28, 0.07, 0.19, 0.015, 0.004, 0.003, 0.02, 0.005),
 )
 SMALL = Constants(
-    spread=0.24,
+    spread=0.15,
     head=0.29,
     trend=0.85,
-    evergreen=1.02,
+    evergreen=1.0,
     launch=0.51,
     life_weeks=44.0,
     taste=1.2,

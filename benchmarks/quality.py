@@ -114,7 +114,10 @@ ABLATIONS: dict[str, tuple[Sequence[Patch], dict[str, Any]]] = {
     "without logQ": ([blank(negatives, "sampled_softmax_loss", log_expected_count=torch.zeros_like)], {}),
     "without history dropout": ([], {"history_dropout": 0.0}),
     "without log popularity": (
-        [blank(part, "log_popularity", sales=np.zeros_like) for part in (batches, snapshot)],
+        [
+            blank(batches, "log_popularity", sales=np.zeros_like),
+            (snapshot, "popularity_as_of", lambda log, _: np.zeros(log.n_articles, dtype=np.float32)),
+        ],
         {},
     ),
     "without logit adjustment": ([(loop, "LOGIT_ADJUSTMENT", 0.0)], {}),

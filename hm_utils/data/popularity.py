@@ -12,6 +12,7 @@ RECENT_DAYS = 7
 # Days after which a sale counts half. Fashion changes even within a week: half-lives of 1 to 1.5 days predicted the
 # sales of 18 to 20 September 2020 best, and 3 days those of eight weeks of the synthetic sample.
 HALF_LIFE = 2.0
+DEBUT_WEEKS = 4
 # Weight of the week's log popularity in the logits while the towers are trained (logit adjustment: Menon et al., ICLR
 # 2021). At 1 the vectors need not know what sells, which holds down new articles without sales; at 0 they remember what
 # sold then.
@@ -43,3 +44,25 @@ def log_popularity(sales: npt.NDArray[np.floating] | npt.NDArray[np.integer]) ->
     without sales possible.
     """
     return np.log1p(sales * (len(sales) / max(float(sales.sum()), 1e-12))).astype(np.float32)
+
+
+def popularity_as_of(log: PurchaseLog, as_of: int) -> Float32:
+    """``[n_articles]`` :func:`log_popularity` of the last days; an article that never sold has :func:`debut_share`."""
+    sales = recent_sales(log, as_of)
+    sales[log.first_sale_day >= as_of] = debut_share(log, as_of) * sales.sum()
+    return log_popularity(sales)
+
+
+def debut_share(log: PurchaseLog, as_of: int) -> float:
+    """The share of a week's sales that an article without any sale before the week can expect.
+
+    It is the mean of the last :data:`DEBUT_WEEKS`: the sales of such articles in the week, for each of them in the
+    catalogue. 0 if the log is shorter than a week.
+    """
+    starts = [start for week in range(1, DEBUT_WEEKS + 1) if (start := as_of - 7 * week) > 0]
+    shares = []
+    for start in starts:
+        unsold = log.first_sale_day >= start
+        sales = log.sales_between(start, start + 7)
+        shares.append(sales[unsold].sum() / max(1, sales.sum()) / max(1, unsold.sum()))
+    return float(np.mean(shares)) if shares else 0.0

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from hm_utils.arrays import Float32, Float64, Int32
 from hm_utils.data.features import ARTICLE_COLUMNS
 from hm_utils.data.histories import Histories, histories_as_of
-from hm_utils.data.popularity import log_popularity, recent_sales
+from hm_utils.data.popularity import popularity_as_of, recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.encoding import encode_articles, encode_customers
 from hm_utils.model.repurchase import OWN_LENGTH, Relatives, Variants
@@ -75,8 +75,8 @@ class Snapshot:
 
     @cached_property
     def popularity(self) -> Float32:
-        """``[n_articles]`` log popularity of the last days before ``as_of``, 0 without sales."""
-        return log_popularity(self._recent_sales)
+        """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for an article that no longer sells."""
+        return popularity_as_of(self.log, self.as_of)
 
     @cached_property
     def variants(self) -> Variants:

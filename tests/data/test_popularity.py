@@ -1,9 +1,11 @@
 """Popularity against plain loops, and as of the day."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from hm_utils.data.popularity import log_popularity, recent_sales
+from hm_utils.data.popularity import DEBUT_WEEKS, debut_share, log_popularity, popularity_as_of, recent_sales
+from hm_utils.data.purchases import PurchaseLog
 from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, random_log, random_transactions
 
 
@@ -53,3 +55,32 @@ def test_log_popularity_rises_with_sales(log):
 
 def test_popularity_without_sales_is_zero():
     np.testing.assert_array_equal(log_popularity(np.zeros(4)), np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize("as_of", [6, 7, 20, DAYS])
+def test_an_article_without_sales_counts_like_such_articles_did(log, as_of):
+    def first_day(article):
+        return min((day for day, bought in zip(log.day, log.article, strict=True) if bought == article), default=DAYS)
+
+    first = np.array([first_day(article) for article in range(ARTICLES)])
+    shares = []
+    for start in [as_of - 7 * week for week in range(1, DEBUT_WEEKS + 1) if as_of - 7 * week > 0]:
+        sold = log.article[(log.day >= start) & (log.day < start + 7)]
+        shares.append(np.mean(first[sold] >= start) / max(1, (first >= start).sum()))
+    expected = np.mean(shares) if shares else 0.0
+    assert debut_share(log, as_of) == pytest.approx(expected)
+    popularity, sales = popularity_as_of(log, as_of), recent_sales(log, as_of)
+    unsold = first >= as_of
+    total = sales.sum() * (1 + expected * unsold.sum())
+    sales[unsold] = expected * sales.sum()
+    np.testing.assert_allclose(popularity, np.log1p(sales * ARTICLES / total), rtol=1e-5)
+    np.testing.assert_array_equal(popularity, popularity_as_of(log.before(as_of), as_of))
+
+
+def test_a_debut_is_expected_where_there_were_some():
+    day, article = np.array([0, 1, 2, 8, 9, 10, 15, 16]), np.array([0, 0, 0, 0, 1, 0, 2, 0])
+    table = pd.DataFrame({"t_dat": np.datetime64("2020-01-01") + day, "customer": 0, "article": article, "price": 0.1})
+    log = PurchaseLog.from_transactions(table.assign(sales_channel_id=1), 1, 4)
+    # In the week from day 7, one of three sales was of the three unsold articles; from day 14, one of two, of two.
+    assert debut_share(log, 21) == pytest.approx((1 / 3 / 3 + 1 / 2 / 2) / 2)
+    assert popularity_as_of(log, 17)[3] > 0

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from hm_utils.data.features import FIRST_CODE
+from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.training import calibration
@@ -50,7 +51,7 @@ def features_and_candidates(snapshot, rows):
     embedding, code = (users[:, part] @ vectors[:, part].T for part in (slice(split), slice(split, None)))
     bought = last[rows] >= 0
     same = (snapshot.products[:, None] == snapshot.products) & (snapshot.products >= FIRST_CODE)
-    variant = (bought @ same) & ~bought & (snapshot.popularity > 0)
+    variant = (bought @ same) & ~bought & (recent_sales(snapshot.log, snapshot.as_of) > 0)
     assert variant.any()
     terms = [
         snapshot.scale * embedding,

@@ -116,7 +116,7 @@ ABLATIONS: dict[str, tuple[Sequence[Patch], dict[str, Any]]] = {
     "without log popularity": (
         [
             blank(batches, "log_popularity", sales=np.zeros_like),
-            (snapshot, "popularity_as_of", lambda log, _: np.zeros(log.n_articles, dtype=np.float32)),
+            (snapshot, "popularity_as_of", lambda log, *_: np.zeros(log.n_articles, dtype=np.float32)),
         ],
         {},
     ),

@@ -12,7 +12,7 @@ RECENT_DAYS = 7
 # Days after which a sale counts half. Fashion changes even within a week: half-lives of 1 to 1.5 days predicted the
 # sales of 18 to 20 September 2020 best, and 3 days those of eight weeks of the synthetic sample.
 HALF_LIFE = 2.0
-DEBUT_WEEKS = 4
+DEBUT_WEEKS = 4  # the last weeks, in which the sales of articles that had never sold are counted
 # Weight of the week's log popularity in the logits while the towers are trained (logit adjustment: Menon et al., ICLR
 # 2021). At 1 the vectors need not know what sells, which holds down new articles without sales; at 0 they remember what
 # sold then.
@@ -46,11 +46,10 @@ def log_popularity(sales: npt.NDArray[np.floating] | npt.NDArray[np.integer]) ->
     return np.log1p(sales * (len(sales) / max(float(sales.sum()), 1e-12))).astype(np.float32)
 
 
-def popularity_as_of(log: PurchaseLog, as_of: int) -> Float32:
-    """``[n_articles]`` :func:`log_popularity` of the last days; an article that never sold has :func:`debut_share`."""
-    sales = recent_sales(log, as_of)
-    sales[log.first_sale_day >= as_of] = debut_share(log, as_of) * sales.sum()
-    return log_popularity(sales)
+def popularity_as_of(log: PurchaseLog, as_of: int, sales: Float64) -> Float32:
+    """``[n_articles]`` :func:`log_popularity` of the recent ``sales``; one that never sold has :func:`debut_share`."""
+    unsold = log.first_sale_day >= as_of
+    return log_popularity(np.where(unsold, debut_share(log, as_of) * sales.sum(), sales))
 
 
 def debut_share(log: PurchaseLog, as_of: int) -> float:

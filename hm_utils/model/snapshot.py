@@ -76,7 +76,7 @@ class Snapshot:
     @cached_property
     def popularity(self) -> Float32:
         """``[n_articles]`` log popularity of the last days before ``as_of``, 0 for an article that no longer sells."""
-        return popularity_as_of(self.log, self.as_of)
+        return popularity_as_of(self.log, self.as_of, self._recent_sales)
 
     @cached_property
     def variants(self) -> Variants:

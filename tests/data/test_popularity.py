@@ -69,12 +69,14 @@ def test_an_article_without_sales_counts_like_such_articles_did(log, as_of):
         shares.append(np.mean(first[sold] >= start) / max(1, (first >= start).sum()))
     expected = np.mean(shares) if shares else 0.0
     assert debut_share(log, as_of) == pytest.approx(expected)
-    popularity, sales = popularity_as_of(log, as_of), recent_sales(log, as_of)
+    sales = recent_sales(log, as_of)
+    popularity = popularity_as_of(log, as_of, sales)
     unsold = first >= as_of
     total = sales.sum() * (1 + expected * unsold.sum())
     sales[unsold] = expected * sales.sum()
     np.testing.assert_allclose(popularity, np.log1p(sales * ARTICLES / total), rtol=1e-5)
-    np.testing.assert_array_equal(popularity, popularity_as_of(log.before(as_of), as_of))
+    past = log.before(as_of)
+    np.testing.assert_array_equal(popularity, popularity_as_of(past, as_of, recent_sales(past, as_of)))
 
 
 def test_a_debut_is_expected_where_there_were_some():
@@ -83,4 +85,4 @@ def test_a_debut_is_expected_where_there_were_some():
     log = PurchaseLog.from_transactions(table.assign(sales_channel_id=1), 1, 4)
     # In the week from day 7, one of three sales was of the three unsold articles; from day 14, one of two, of two.
     assert debut_share(log, 21) == pytest.approx((1 / 3 / 3 + 1 / 2 / 2) / 2)
-    assert popularity_as_of(log, 17)[3] > 0
+    assert popularity_as_of(log, 17, recent_sales(log, 17))[3] > 0

@@ -109,7 +109,9 @@ def main() -> int:
     if options.fit:
         print(fit(options.size, options.fit))
         return 0
-    made = table(figures(options.size), options.size)
+    found = figures(options.size)
+    measuring.save(options.json, {"size": options.size, "figures": found})
+    made = table(found, options.size)
     print(made.to_string(float_format="{:.4f}".format))
     return 0 if made["passes"].all() else 1
 

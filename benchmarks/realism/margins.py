@@ -118,10 +118,11 @@ def margins(sample: Sample) -> dict[str, float]:
     step = max(1, len(sample.customers) // CUSTOMERS)
     log = everybody[everybody["customer"] % step == 0].astype({"day": int})
     recent = log[log["day"] >= sample.truth.days - RECENT]
+    customers = len(range(0, len(sample.customers), step))
     return {
         **_customers(sample),
-        **_visits(log, sample, -(-len(sample.customers) // step)),
-        **_baskets(log, recent, sample, -(-len(sample.customers) // step)),
+        **_visits(log, sample, customers),
+        **_baskets(log, recent, sample, customers),
         **_coherence(recent, sample),
         **_repurchases(log, sample),
         **_popularity(everybody, sample),

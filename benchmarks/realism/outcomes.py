@@ -137,10 +137,9 @@ def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str,
             figures["user-user kNN, active in 30 days: MAP@12"] = precision[active].mean()
             figures["user-user kNN, dormant: MAP@12"] = precision[ever & ~active].mean()
 
-    owned = baselines.history_matrix(past, who, as_of)
-    figures["pairs bought before"] = _share_owned(owned, bought)
+    figures["pairs bought before"] = _share_owned(baselines.history_matrix(past, who, as_of), bought)
     first = past.first_sale_day
-    new = (first < 0) | (first >= as_of)
+    new = first >= as_of
     figures["buyers who never bought before"] = never_bought
     figures["articles first sold in the week"] = (new & (sales > 0)).sum() / (sales > 0).sum()
     for name, days in (("in the two weeks before", 14), ("in the two months before", 60)):

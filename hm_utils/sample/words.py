@@ -54,8 +54,8 @@ _SHORT_NOUNS = {
     "Jumpsuit/Playsuit": "Jumpsuit",
 }
 
-# Kind of garment -> its product types. Every other type is a "soft accessory".
-KINDS = {
+# Kind of garment -> its product types. Every other type is "soft": an accessory of cloth.
+_KINDS = {
     "top": "T-shirt|Top|Polo shirt|Blouse|Shirt|Bodysuit|Kids Underwear top",
     "sweater": "Sweater|Cardigan|Hoodie",
     "vest": "Vest top|Underwear body|Underwear set|Bra|Swimwear top|Bikini top|Swimwear set|Swimsuit",
@@ -69,8 +69,8 @@ KINDS = {
     "shoe": "Ballerinas|Boots|Flip flop|Other shoe|Pumps|Sandals|Heeled sandals|Slippers|Sneakers|Wedge|Flat shoe",
     "bag": "Bag|Wallet",
     "jewellery": "Bracelet|Earring|Necklace|Ring|Watch|Sunglasses|Hair clip",
-    "soft": "",
 }
+KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split("|")}
 _SLOTS = ("material", "first", "second")
 # kind | slot | a phrase of each style | a phrase of no style
 _PHRASES = """
@@ -155,7 +155,7 @@ def product_texts(type_names: pd.Series, styles: Float64, rng: np.random.Generat
     names = names.where(again == 1, names + " (" + again.astype(str) + ")")
 
     phrases = parse_table(_PHRASES, ["kind", "slot", *STYLES, "plain"]).set_index(["slot", "kind"])
-    kinds = types.map({name: kind for kind, names in KINDS.items() for name in names.split("|")}).fillna("soft")
+    kinds = types.map(KIND_OF).fillna("soft")
 
     def phrase(slot: str) -> pd.Series:
         table = phrases.loc[slot]

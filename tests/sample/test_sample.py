@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.realism.__main__ import TOLERANCE, WEEKS
-from benchmarks.realism.margins import MARGINS, margins
+from benchmarks.realism.margins import MARGINS, TRANSACTION_FIELDS, margins
 from benchmarks.realism.outcomes import REAL, outcomes
 from hm_utils.arrays import Int32
 from hm_utils.data import raw_columns
@@ -35,10 +35,9 @@ from hm_utils.sample.__main__ import main
 from hm_utils.sample.catalogue import EXAMPLE_ARTICLES
 from hm_utils.sample.constants import SMALL
 from hm_utils.sample.customers import EXAMPLE_CUSTOMER
-from hm_utils.sample.words import KINDS
+from hm_utils.sample.words import KIND_OF
 
-WEEK, RECENT = 7, 28
-TRANSACTION_FIELDS = ("customer", "day", "article", "price", "channel")
+WEEK = 7
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +130,7 @@ def test_descriptions_fit_the_garment(sample: Sample) -> None:
     }.items():
         types = set(text[text.str.contains(words)].index)
         assert types
-        assert {_kind(name) for name in types} <= allowed, f"{words}: {types}"
-
-
-def _kind(product_type: str) -> str:
-    return next((kind for kind, types in KINDS.items() if product_type in types.split("|")), "soft")
+        assert {KIND_OF.get(name, "soft") for name in types} <= allowed, f"{words}: {types}"
 
 
 def test_last_week_has_a_thousand_buyers(log: PurchaseLog, sample: Sample) -> None:

@@ -49,7 +49,7 @@ from hm_utils.evaluation.decision import PUBLISHED
 from hm_utils.files import repository_root, resolve
 from hm_utils.model import snapshot
 from hm_utils.model.snapshot import Snapshot
-from hm_utils.model.towers import ID_COLUMNS, TOWER_SIZES, ItemTower, TowerConfig, UserTower
+from hm_utils.model.towers import ID_COLUMNS, TOWER_SIZES, ItemTower, UserTower
 from hm_utils.pipeline.parameters import ParameterError
 from hm_utils.sample import NoTruthError, oracle_ranking, truth_of
 from hm_utils.training import batches, loop, negatives, optimizer
@@ -97,13 +97,8 @@ def hide_content(categories: Tensor) -> Tensor:
     return F.pad(categories[:, :ID_COLUMNS], (0, categories.shape[1] - ID_COLUMNS), value=MISSING)
 
 
-def hide_identity_codes(items: Tensor) -> Tensor:
-    return F.pad(items[:, : -TowerConfig.identity_dim], (0, TowerConfig.identity_dim))
-
-
 # The patches, in training and afterwards, and the fields of BatchMaker.
 ABLATIONS: dict[str, tuple[Sequence[Patch], dict[str, Any]]] = {
-    "without identity codes": ([blank(UserTower, "forward", items=hide_identity_codes)], {}),
     "without ids": ([blank(ItemTower, "forward", categories=hide_ids)], {}),
     "without categories and price": ([blank(ItemTower, "forward", categories=hide_content)], {}),
     "without the catalogue's state": ([blank(ItemTower, "forward", state=torch.zeros_like)], {}),

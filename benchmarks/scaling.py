@@ -16,7 +16,7 @@ from benchmarks.growth import ARTICLES, CUSTOMERS, ROWS, exponent
 
 FACTORS = (1, 10, 100)
 GIB = 2**30
-VECTOR, SEARCHED, IDS = 256, 130, 64  # widths: of a tower's vector, in the index, of an article's id embedding
+VECTOR, SEARCHED, IDS = 128, 130, 64  # widths: of a tower's vector, in the index, of an article's id embedding
 PURCHASE, CUSTOMER = 11, 8  # bytes in the log
 EXAMPLES, STEP, BATCH = 5_000_000, 0.023, 512  # of 16 weeks; seconds of a step on two cores; examples of a step
 DENSE = 0.8e6  # bytes of the gradients other than rows of ids

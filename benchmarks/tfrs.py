@@ -91,7 +91,7 @@ def make_model(tf: Any, arrays: Arrays, settings: dict[str, Any], once: bool) ->
             super().__init__()
             sizes = settings["article_sizes"]
             self.tables = {name: tf.constant(arrays[name]) for name in TABLES}
-            self.identity = Embeddings(sizes[:ID_COLUMNS])
+            self.id_embedding = Embeddings(sizes[:ID_COLUMNS])
             self.category = Embeddings(sizes[ID_COLUMNS:])
             self.attribute = Embeddings(settings["customer_sizes"])
             self.state = layers.Dense(dim)
@@ -103,7 +103,7 @@ def make_model(tf: Any, arrays: Arrays, settings: dict[str, Any], once: bool) ->
             categories = tf.gather(self.tables["categories"], articles)
             content = self.category(categories[:, ID_COLUMNS:])
             content += self.state(tf.gather(self.tables["state"], articles))
-            ids = self.identity(categories[:, :ID_COLUMNS])
+            ids = self.id_embedding(categories[:, :ID_COLUMNS])
             return tf.math.l2_normalize(self.item_mlp(tf.concat([ids, content], axis=1)), axis=1)
 
         def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> Any:

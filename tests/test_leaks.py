@@ -132,7 +132,7 @@ def test_shuffling_the_future_changes_nothing_of_a_snapshot(frame):
     np.testing.assert_array_equal(first.article_vectors, second.article_vectors)
     np.testing.assert_array_equal(first.popularity, second.popularity)
     np.testing.assert_array_equal(first.customers(EVERYBODY), second.customers(EVERYBODY))
-    scoring = Scoring(0.8, 2.0, -0.5)
+    scoring = Scoring(2.0, -0.5)
     assert_same(first.score(EVERYBODY, 12, scoring)[0], second.score(EVERYBODY, 12, scoring)[0])
     # The day before its own does change it.
     assert (other.article_vectors != first.article_vectors).any()

@@ -23,7 +23,7 @@ def embedding_pca(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.Da
         the two axes hold.
     """
     rows = _some_on_sale(snapshot, seed)
-    embeddings = snapshot.article_vectors[rows, : snapshot.model.config.total_output_dim].astype(np.float64)
+    embeddings = snapshot.article_vectors[rows].astype(np.float64)
     centred = embeddings - embeddings.mean(axis=0)
     variance, axes = np.linalg.eigh(centred.T @ centred)
     places = centred @ axes[:, -2:][:, ::-1]
@@ -35,7 +35,7 @@ def embedding_pca(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.Da
 def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed: int = 0) -> tuple[float, float]:
     """How often an article on sale shares its group with its k nearest by embedding, and with a random article."""
     rows = _some_on_sale(snapshot, seed)
-    embeddings = snapshot.article_vectors[rows, : snapshot.model.config.total_output_dim]
+    embeddings = snapshot.article_vectors[rows]
     codes = pd.factorize(groups.to_numpy()[rows])[0]
     cosines = embeddings @ embeddings.T
     np.fill_diagonal(cosines, -np.inf)

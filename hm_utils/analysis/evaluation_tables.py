@@ -27,7 +27,6 @@ def calibration_summary(calibration: Calibration) -> pd.Series:
     """The fitted weights, and the likelihood of the validation days before and after the fit."""
     scoring = calibration.scoring
     facts = {
-        "weight of identity codes, without repurchase": f"{calibration.towers.identity:.2f}",
         "weight of log popularity": f"{scoring.popularity:.2f}",
         "the same, for cold-start customers": f"{scoring.popularity * scoring.cold_start:.2f}",
         "for an article bought before": f"{scoring.bought:+.2f}",

@@ -10,7 +10,7 @@ from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.encoding import encode_articles
-from hm_utils.model.towers import DAYS_SINCE_EDGES, IDENTITY_SHARE, TwoTower
+from hm_utils.model.towers import DAYS_SINCE_EDGES, TwoTower
 from hm_utils.training.batches import Batch
 from hm_utils.training.negatives import InBatchNegatives
 
@@ -69,12 +69,11 @@ def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, artic
     """The k nearest articles of other products, by embedding, for the best-sellers of the last training week."""
     as_of = data.training.as_of
     vectors = encode_articles(model.item_tower, data.training.categories, state.as_of(as_of))
-    embeddings = vectors[:, : model.config.total_output_dim] / (1 - IDENTITY_SHARE) ** 0.5
     sales = data.log.sales_between(as_of - 7, as_of)
     products = data.articles["product_code"].to_numpy()
     tables = {}
     for row in np.argsort(-sales, kind="stable")[:articles]:
-        cosines = embeddings @ embeddings[row]
+        cosines = vectors @ vectors[row]
         cosines[products == products[row]] = -np.inf
         near = np.argsort(-cosines, kind="stable")[:k]
         table = data.articles.loc[near, NAME_COLUMNS].assign(cosine=cosines[near].round(3))

@@ -14,7 +14,7 @@ import torch
 from hm_utils.files import atomic_replace
 from hm_utils.model.towers import TowerConfig, TwoTower
 
-FORMAT = 8  # raise it when today's code would misread older weights
+FORMAT = 9  # raise it when today's code would misread older weights
 
 
 class CheckpointError(RuntimeError):

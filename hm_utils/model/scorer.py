@@ -11,15 +11,7 @@ import numpy as np
 from hm_utils.arrays import Float32, Int32
 from hm_utils.data.histories import Histories
 from hm_utils.model.repurchase import MAX_VARIANTS, OWN_LENGTH, Relatives, Variants, relatives
-from hm_utils.model.scoring import (
-    Scoring,
-    factor,
-    fold_articles,
-    fold_customers,
-    popularity_share,
-    weight_articles,
-    weight_customers,
-)
+from hm_utils.model.scoring import Scoring, factor, fold_articles, fold_customers, popularity_share
 
 # (queries [n, d], k) → article rows [n, k], best first and padded with -1, and their dot products, -inf there.
 Search = Callable[[Float32, int], tuple[Int32, Float32]]
@@ -36,29 +28,20 @@ class Scorer:
         vectors: ``[n_articles, d + 2]`` unit vectors to search, popularity folded in.
         variants: the articles of every product on sale.
         scale: the learned scale of the cosine.
-        identity_dim: width of the identity code in a tower's vector.
     """
 
     scoring: Scoring
     vectors: Float32
     variants: Variants
     scale: float
-    identity_dim: int
 
     @classmethod
     def build(
-        cls,
-        scoring: Scoring,
-        article_vectors: Float32,
-        popularity: Float32,
-        variants: Variants,
-        scale: float,
-        identity_dim: int,
+        cls, scoring: Scoring, article_vectors: Float32, popularity: Float32, variants: Variants, scale: float
     ) -> Scorer:
         """From the item tower's vectors ``[n_articles, vector_dim]`` and each article's log popularity."""
         bonus = np.float32(scoring.popularity) * popularity
-        weighted = weight_articles(article_vectors, identity_dim, scoring.identity)
-        return cls(scoring, fold_articles(weighted, bonus, scale), variants, scale, identity_dim)
+        return cls(scoring, fold_articles(article_vectors, bonus, scale), variants, scale)
 
     @cached_property
     def factor(self) -> float:
@@ -67,8 +50,7 @@ class Scorer:
 
     def queries(self, users: Float32, histories: Histories) -> Float32:
         """``[n, d + 2]`` vectors to search :attr:`vectors` with, from the user tower's ``[n, vector_dim]``."""
-        weighted = weight_customers(users, self.identity_dim, self.scoring.identity)
-        return fold_customers(weighted, popularity_share(histories, self.scoring))
+        return fold_customers(users, popularity_share(histories, self.scoring))
 
     def relatives(self, histories: Histories) -> Relatives:
         """The articles of each customer that have a repurchase term."""

@@ -1,9 +1,6 @@
 """The weights of a score, and the vectors whose dot product is most of it.
 
-    score = scale x (embedding + identity x identity code) + popularity x log popularity + repurchase
-
-The cosine of two tower vectors is the sum of two dot products: of their embeddings, and of their identity codes
-(:class:`hm_utils.model.towers.ItemTower`). With identity = 1 the first term is scale x cosine.
+    score = scale x cosine + popularity x log popularity + repurchase
 
     repurchase = bought + log_days x log(days since)   for an article that the customer bought before,
                  variant                               for another article of the same product,
@@ -24,7 +21,6 @@ import numpy as np
 from hm_utils.arrays import Float32
 from hm_utils.data.histories import Histories
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
-from hm_utils.model.towers import IDENTITY_SHARE
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,6 @@ class Scoring:
     """The weights of a score; the default is the two-tower as it was trained.
 
     Attributes:
-        identity: weight of the identity codes' part of the cosine; 0 where repurchase has terms of its own.
         popularity: weight of an article's log popularity in the last days.
         bought: added to an article that the customer bought before.
         log_days: times the log of the days since the last purchase, added to the same.
@@ -40,7 +35,6 @@ class Scoring:
         cold_start: factor of ``popularity`` for a customer without a history.
     """
 
-    identity: float = 1.0
     popularity: float = LOGIT_ADJUSTMENT
     bought: float = 0.0
     log_days: float = 0.0
@@ -94,26 +88,6 @@ def factor(folded: Float32, scale: float) -> float:
     """The factor that turns a dot product of folded vectors into a score."""
     longest = 1 / float(np.linalg.norm(folded[0, :-2].astype(np.float64)))
     return scale * longest * float(np.sqrt(1 + _folded_in(folded[:, :-2]) ** 2))
-
-
-def weight_customers(vectors: Float32, identity_dim: int, weight: float) -> Float32:
-    """Customers' vectors with the last ``identity_dim`` coordinates, the identity code, multiplied by ``weight``.
-
-    ``[n, d]``, or ``[n, d - identity_dim]`` where the weight is 0, to compare with :func:`weight_articles`'.
-    """
-    if weight == 0:
-        return vectors[:, :-identity_dim] * np.float32((1 - IDENTITY_SHARE) ** 0.5)
-    weights = np.ones(vectors.shape[1], dtype=np.float32)
-    weights[-identity_dim:] = weight
-    return vectors * weights
-
-
-def weight_articles(vectors: Float32, identity_dim: int, weight: float) -> Float32:
-    """Articles' unit vectors ``[n, d]``; without identity codes, ``[n, d - identity_dim]``, where the weight is 0.
-
-    Random directions of no weight would only keep similar articles apart in the index.
-    """
-    return vectors if weight else vectors[:, :-identity_dim] / np.float32((1 - IDENTITY_SHARE) ** 0.5)
 
 
 def popularity_share(histories: Histories, scoring: Scoring) -> Float32:

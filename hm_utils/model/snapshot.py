@@ -108,8 +108,7 @@ class Snapshot:
 
     def scorer(self, scoring: Scoring = TOWERS_ALONE) -> Scorer:
         """The scores of this day."""
-        identity_dim = self.model.config.total_identity_dim
-        return Scorer.build(scoring, self.article_vectors, self.popularity, self.variants, self.scale, identity_dim)
+        return Scorer.build(scoring, self.article_vectors, self.popularity, self.variants, self.scale)
 
     def queries(self, rows: Int32, scorer: Scorer) -> Float32:
         """``[n, d + 2]`` vectors to search ``scorer.vectors`` with."""

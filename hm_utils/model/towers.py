@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hm_utils.data.features import FIRST_CODE
-
 # Edges of the buckets of days since a purchase; bucket 0 is the visit under way.
 DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
 
@@ -23,9 +21,6 @@ ID_COLUMNS = 2
 
 # The fields of a TowerConfig that are chosen; the others follow from the data.
 TOWER_SIZES = ("embedding_dim", "hidden_dims", "output_dim", "ensemble_size")
-
-# Share of an article vector's squared length that is its identity code; the rest is its embedding.
-IDENTITY_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,7 @@ class TowerConfig:
         customer_sizes: number of codes of each customer attribute.
         embedding_dim: width of the input embedding tables.
         hidden_dims: widths of the towers' hidden layers.
-        output_dim: width of an output embedding, the learned part of a vector, where similar articles are close.
-        identity_dim: width of an identity code, the part where each article has its own direction.
+        output_dim: width of a tower's vector.
         ensemble_size: pairs of towers, trained side by side.
     """
 
@@ -50,7 +44,6 @@ class TowerConfig:
     embedding_dim: int = 64
     hidden_dims: tuple[int, ...] = (128,)
     output_dim: int = 128
-    identity_dim: int = 128
     ensemble_size: int = 1
 
     def __post_init__(self) -> None:
@@ -58,38 +51,20 @@ class TowerConfig:
             raise ValueError(f"ensemble_size must be 1 or more, not {self.ensemble_size}")
 
     @property
-    def total_output_dim(self) -> int:
-        """Width of the embeddings of all pairs."""
+    def vector_dim(self) -> int:
+        """Width of the shared space: the vectors of all pairs."""
         return self.ensemble_size * self.output_dim
 
-    @property
-    def total_identity_dim(self) -> int:
-        """Width of the identity codes of all pairs."""
-        return self.ensemble_size * self.identity_dim
-
-    @property
-    def vector_dim(self) -> int:
-        """Width of the shared space: embeddings, then identity codes."""
-        return self.total_output_dim + self.total_identity_dim
-
     def side_by_side(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Concatenate the pairs' unit vectors: ``[n, output_dim + identity_dim]`` each, ``[n, vector_dim]`` in all.
+        """Concatenate the pairs' unit vectors: ``[n, output_dim]`` each, ``[n, vector_dim]`` in all.
 
         The results are unit vectors. Their dot product is the mean of the pairs' dot products.
         """
-        if len(vectors) == 1:
-            return vectors[0]
-        widths = [self.output_dim, self.identity_dim]
-        embeddings, identities = zip(*(each.split(widths, dim=1) for each in vectors), strict=True)
-        return torch.cat([*embeddings, *identities], dim=1) / len(vectors) ** 0.5
+        return torch.cat(list(vectors), dim=1) / self.ensemble_size**0.5
 
     def apart(self, vectors: Tensor) -> list[Tensor]:
         """The inverse of :meth:`side_by_side`."""
-        if self.ensemble_size == 1:
-            return [vectors]
-        both = vectors.split([self.total_output_dim, self.total_identity_dim], dim=1)
-        embeddings, codes = (part.chunk(self.ensemble_size, dim=1) for part in both)
-        return [torch.cat(pair, dim=1) * self.ensemble_size**0.5 for pair in zip(embeddings, codes, strict=True)]
+        return [part * self.ensemble_size**0.5 for part in vectors.chunk(self.ensemble_size, dim=1)]
 
 
 def _mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
@@ -125,14 +100,7 @@ class Embeddings(nn.Module):
 
 
 class ItemTower(nn.Module):
-    """Article → unit vector, from its id, its categories and its state on the day.
-
-    The vector has two parts of fixed length. The *embedding* is learned: similar articles are close, and a customer
-    points to many of them at once. The *identity code* is a fixed random direction, half the article's own and half
-    its product's. In so many dimensions it is nearly orthogonal to the codes of all other products, so a customer can
-    point to this very article, to buy it again. An article whose id is hidden has no identity code. The last
-    coordinate then fills its vector up to unit length, and no customer points there.
-    """
+    """Article → unit vector, from its id, its categories and its state on the day. Similar articles are close."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -143,9 +111,6 @@ class ItemTower(nn.Module):
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
-        self.signs: Tensor  # of every article and product; saved, so that a loaded model has the same codes
-        shape = (sum(config.article_sizes[:ID_COLUMNS]), config.identity_dim - 1)
-        self.register_buffer("signs", 2 * torch.randint(2, shape, dtype=torch.int8) - 1)
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
         """Encode articles.
@@ -155,33 +120,25 @@ class ItemTower(nn.Module):
             state: ``[n, n_state]`` as of the day.
 
         Returns:
-            ``[n, output_dim + identity_dim]``, L2-normalised.
+            ``[n, output_dim]``, L2-normalised.
         """
         who = self.id_embedding(categories[:, :ID_COLUMNS])
         what = self.categories(categories[:, ID_COLUMNS:]) + self.state(state)
         hidden = self.norm(torch.cat([who, what], dim=1))
-        embedding = F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
-        known = (categories[:, :1] >= FIRST_CODE).to(embedding.dtype)
-        # index_select copies whole rows; indexing with a table would copy number by number.
-        article, product = (categories[:, :ID_COLUMNS] + self.id_embedding.starts).unbind(1)
-        signs = (self.signs.index_select(0, article) + self.signs.index_select(0, product)).to(embedding.dtype)
-        code = torch.cat([F.normalize(signs, dim=1) * known, 1 - known], dim=1)
-        return torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, code * IDENTITY_SHARE**0.5], dim=1)
+        return F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
 
 
 class UserTower(nn.Module):
     """Customer → unit vector, from their attributes and the item vectors of their history.
 
-    The history's embeddings are pooled by a softmax over learned weights, which depend on the days since the purchase
+    The history's vectors are pooled by a softmax over learned weights, which depend on the days since the purchase
     and on the article. The pool is added to the output: a customer starts close to their purchases, and the network
-    learns where to go from there. The identity codes are summed with a learned weight for the days since. That is how
-    a dot product can say "this one again".
+    learns where to go from there.
     """
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         dim, out = config.embedding_dim, config.output_dim
-        self.output_dim = out
         self.attributes = Embeddings(config.customer_sizes, dim)
         self.edges: Tensor
         self.register_buffer("edges", torch.tensor(DAYS_SINCE_EDGES), persistent=False)
@@ -191,54 +148,43 @@ class UserTower(nn.Module):
         self.no_history = nn.Parameter(torch.zeros(out))
         self.mlp = _mlp(3 * out + dim + 1, config.hidden_dims, out)
         self.pooled_share = nn.Parameter(torch.tensor(3.0))
-        self.identity_weight = nn.Embedding(len(DAYS_SINCE_EDGES) + 1, 1)
         nn.init.zeros_(self.content_weight.weight)
         nn.init.normal_(self.recency.weight, std=0.05)
-        # The weights start as a decay with the age of the purchase: gentle for the pool, steep for identity codes,
-        # whose sum would drown the embedding of a customer with a long history.
-        bucket = torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1)
-        with torch.no_grad():
-            self.recency_weight.weight.copy_(-0.1 * bucket)
-            self.identity_weight.weight.copy_(torch.exp(-0.3 * bucket))
+        with torch.no_grad():  # a gentle decay with the age of the purchase
+            self.recency_weight.weight.copy_(-0.1 * torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1))
 
     def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
         """Encode a batch of customers.
 
         Args:
             attributes: ``[n, columns]`` long, codes of the customers' attributes.
-            items: ``[m, output_dim + identity_dim]`` item vectors.
+            items: ``[m, output_dim]`` item vectors.
             history: ``[n, length]`` long, rows of ``items``: the purchases, newest first.
             days_since: ``[n, length]`` long, days from the purchase to the day of the example.
             mask: ``[n, length]`` bool, false for padding.
 
         Returns:
-            ``[n, output_dim + identity_dim]``, L2-normalised.
+            ``[n, output_dim]``, L2-normalised.
         """
-        # Identity codes are not learned, so they need no gradient.
-        embedding, code = items[:, : self.output_dim], items[:, self.output_dim : -1].detach()
-        embedding = embedding / (1 - IDENTITY_SHARE) ** 0.5
         bucket = torch.bucketize(days_since, self.edges, right=True)
-        weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(embedding), history)
+        weight = _look_up(self.recency_weight.weight, bucket) + _look_up(self.content_weight(items), history)
         weight = weight.masked_fill(~mask, float("-inf"))
         any_history = mask.any(dim=1, keepdim=True)
         # A row without history has no finite weight: it becomes a zero row instead of nan.
         weight = torch.softmax(weight.masked_fill(~any_history, 0.0), dim=1) * mask
         # Weighted sums over a history without copying its vectors: a bag of item rows, and the weights by bucket.
-        pooled = F.embedding_bag(history, embedding, per_sample_weights=weight, mode="sum")
+        pooled = F.embedding_bag(history, items, per_sample_weights=weight, mode="sum")
         pooled = torch.where(any_history, pooled, self.no_history)
         by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
         when = by_bucket @ self.recency.weight
-        newest = embedding.index_select(0, history[:, 0]) * mask[:, :1]
+        newest = items.index_select(0, history[:, 0]) * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
         hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
-        by_code = _look_up(self.identity_weight.weight, bucket) * mask
-        codes = F.embedding_bag(history, code / IDENTITY_SHARE**0.5, per_sample_weights=by_code, mode="sum")
-        vector = torch.cat([self.mlp(hidden) + self.pooled_share * pooled, codes], dim=1)
-        return F.pad(F.normalize(vector, dim=1), (0, 1))
+        return F.normalize(self.mlp(hidden) + self.pooled_share * pooled, dim=1)
 
 
 class ItemEnsemble(nn.Module):
-    """The item towers of all pairs, each with its own weights and identity codes; their vectors are concatenated."""
+    """The item towers of all pairs, each with its own weights; their vectors are concatenated."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()

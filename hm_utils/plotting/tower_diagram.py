@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from hm_utils.model.towers import ID_COLUMNS, TowerConfig
-from hm_utils.plotting.style import INK, MAIN, OTHER, QUIET, QUIET_INK, THIRD, WIDTH, styled
+from hm_utils.plotting.style import INK, MAIN, OTHER, QUIET_INK, THIRD, WIDTH, styled
 
 
 @styled
 def two_towers(config: TowerConfig, history_length: int) -> Figure:
     """The inputs and outputs of each tower, and the score."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 5.4))
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.8))
     several = f": {config.ensemble_size} such pairs, their vectors side by side" if config.ensemble_size > 1 else ""
-    axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(-3, 72))
+    axes.set(title=f"Two towers, one space{several}", xlim=(-0.5, 100.5), ylim=(6, 72))
     axes.set_axis_off()
-    dim, embedding, code = config.embedding_dim, config.output_dim, config.identity_dim
+    dim, out = config.embedding_dim, config.output_dim
     hidden = " → ".join(f"{width:,}" for width in config.hidden_dims) or "none"
     categories = len(config.article_sizes) - ID_COLUMNS
 
@@ -28,38 +28,28 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     _box(axes, 16, 56, 16, 9, f"{categories} categories,\nprice among them", MAIN)
     _box(axes, 34, 56, 15, 9, f"state of the day:\n{config.n_state} numbers", MAIN)
     _box(axes, 10, 43, 36, 8, f"embeddings, summed:\n{dim} of the id, {dim} of the rest", MAIN)
-    _box(axes, 18, 31, 28, 8, f"layers: {hidden} → {embedding}, and a shortcut", MAIN)
-    _box(axes, 0, 19, 16, 8, f"identity code: {code}\nfixed random signs", QUIET)
-    _box(axes, 18, 19, 28, 8, f"embedding: {embedding} numbers,\nsimilar articles are close", MAIN)
+    _box(axes, 14, 31, 32, 8, f"layers: {hidden} → {out}, and a shortcut", MAIN)
+    _box(axes, 14, 19, 32, 8, f"article v: {out} numbers, length 1;\nsimilar articles are close", MAIN)
     for x in (7, 24, 41):
         _arrow(axes, (x, 56), (min(max(x, 14), 42), 51), MAIN)
     _arrow(axes, (32, 43), (32, 39), MAIN)
     _arrow(axes, (32, 31), (32, 27), MAIN)
-    _arrow(axes, (5, 56), (5, 27), QUIET)
 
     _box(axes, 54, 56, 28, 9, f"history: the last {history_length} purchases,\nas the item tower's own vectors", OTHER)
     _box(axes, 84, 56, 16, 9, f"{len(config.customer_sizes)} attributes:\nage, club, …", OTHER)
     _box(axes, 54, 43, 28, 8, "pooled by learned weights:\nwhat it was, how long ago", OTHER)
-    _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {embedding}, plus the pool", OTHER)
-    _box(axes, 54, 19, 16, 8, "identity codes of\nthe purchases", QUIET)
-    _box(axes, 72, 19, 24, 8, f"embedding: {embedding} numbers", OTHER)
+    _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {out}, plus the pool", OTHER)
+    _box(axes, 62, 19, 34, 8, f"customer u: {out} numbers, length 1", OTHER)
     _arrow(axes, (68, 56), (68, 51), OTHER)
     _arrow(axes, (74, 43), (74, 39), OTHER)
     _arrow(axes, (92, 56), (92, 39), OTHER)
-    _arrow(axes, (84, 31), (84, 27), OTHER)
-    _arrow(axes, (57, 43), (57, 27), QUIET)
+    _arrow(axes, (79, 31), (79, 27), OTHER)
     _arrow(axes, (46, 23), (54, 58), MAIN)
     axes.text(51.6, 33, "same\nvectors", fontsize=8.5, color=QUIET_INK, ha="center", va="center")
 
-    _box(axes, 12, 8, 22, 6, "article v, of length 1", MAIN)
-    _box(axes, 66, 8, 22, 6, "customer u, of length 1", OTHER)
-    for x, to in ((8, 16), (30, 26)):
-        _arrow(axes, (x, 19), (to, 14), MAIN if x == 30 else QUIET)
-    for x, to in ((62, 70), (84, 80)):
-        _arrow(axes, (x, 19), (to, 14), OTHER if x == 84 else QUIET)
-    _box(axes, 30, -2, 40, 6, "score = scale × u · v  +  ½ log popularity", THIRD)
-    _arrow(axes, (26, 8), (36, 4), MAIN)
-    _arrow(axes, (74, 8), (64, 4), OTHER)
+    _box(axes, 35, 7, 40, 6, "score = scale × u · v  +  ½ log popularity", THIRD)
+    _arrow(axes, (36, 19), (46, 13), MAIN)
+    _arrow(axes, (75, 19), (64, 13), OTHER)
     return figure
 
 

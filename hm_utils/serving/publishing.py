@@ -77,7 +77,6 @@ def publish_model(
 
     def write(folder: Path) -> dict[str, Any]:
         logger.info("computing the map of the articles")
-        embeddings = snapshot.article_vectors[:, : snapshot.model.config.total_output_dim]
         ids, groups = data.articles["article_id"].tolist(), data.articles["index_group_name"]
         write_model(
             folder,
@@ -89,7 +88,7 @@ def publish_model(
             articles=data.articles,
             customers=data.customers,
             replay=replay,
-            packed_map=pack(layout(embeddings), ids, groups),
+            packed_map=pack(layout(snapshot.article_vectors), ids, groups),
         )
         Recommender.open(folder).store_queries(folder)
         recommender = Recommender.open(folder)

@@ -45,13 +45,11 @@ class Recommender:
     def __init__(self, content: ModelContent) -> None:
         self._content = content
         self._index = content.index
-        self._embedding_dim = content.user_tower.config.total_output_dim
         self._scorer = Scorer(
             scoring=content.scoring,
             vectors=content.index.vectors,
             variants=content.variants,
             scale=content.scale,
-            identity_dim=content.user_tower.config.total_identity_dim,
         )
 
     @property
@@ -242,7 +240,7 @@ class Recommender:
 
     def diversify(self, articles: Int32, scores: Float32, diversity: float, top_k: int) -> tuple[Int32, Float32]:
         """``top_k`` of one user's candidates (``[n]``, best first), reranked against similar embeddings."""
-        places = maximal_marginal_relevance(scores, self._embeddings(articles), diversity, top_k)
+        places = maximal_marginal_relevance(scores, self._content.article_vectors[articles], diversity, top_k)
         return articles[places], scores[places]
 
     def reasons(self, user: UserContext, articles: Int32, most: int = 3) -> list[list[int]]:
@@ -265,17 +263,12 @@ class Recommender:
 
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles with the closest embeddings to one article's, best first, and their cosines."""
-        vectors, dim = self._index.vectors, self._embedding_dim
+        vectors = self._index.vectors
         query = np.zeros((1, vectors.shape[1]), dtype=np.float32)
-        query[0, :dim] = self._embeddings(np.array([article]))
+        query[0, :-2] = self._content.article_vectors[article]  # 0 where popularity is folded in
         found, dots = ExactIndex(vectors, self._index.ids).search(query, top_k + 1)
         other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
-        return found[0, other], dots[0, other] / np.linalg.norm(vectors[article, :dim])
-
-    def _embeddings(self, articles: npt.NDArray[np.integer]) -> Float32:
-        """``[n, total_output_dim]`` unit vectors, without the identity codes."""
-        embeddings = self._content.article_vectors[articles, : self._embedding_dim]
-        return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return found[0, other], dots[0, other] / np.linalg.norm(vectors[article, :-2])
 
     def golden(self, rows: Sequence[int], top_k: int = 10) -> dict[str, Any]:
         """A query and its answer, for the manifest: loading the model asks it again."""

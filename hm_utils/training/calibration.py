@@ -21,14 +21,12 @@ from hm_utils.model.snapshot import Snapshot
 CHUNK = 2_048  # customers
 
 CANDIDATES = 300  # articles of the two-tower's ranking, beside the customer's relatives
-# The terms: embedding, identity code, log popularity, bought before, log days since, variant. At these weights the
-# score is the two-tower as it was trained.
-START = np.array([1.0, 1.0, LOGIT_ADJUSTMENT, 0.0, 0.0, 0.0])
-LOWEST = np.array([0.05, 0.0, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
-DOT_PRODUCT = [0, 1, 2]
-COLD_START = [0, 2]  # without purchases there is no identity code
-# Repurchase says exactly what identity codes say approximately.
-WITH_REPURCHASE = [0, 2, 3, 4, 5]
+# The terms: scale x cosine, log popularity, bought before, log days since, variant. At these weights the score is the
+# two-tower as it was trained.
+START = np.array([1.0, LOGIT_ADJUSTMENT, 0.0, 0.0, 0.0])
+LOWEST = np.array([0.05, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
+DOT_PRODUCT = [0, 1]
+WITH_REPURCHASE = [0, 1, 2, 3, 4]
 RIDGE = 1.0  # pulls towards the two-tower alone, as strongly as one customer; it matters on small data
 
 
@@ -55,7 +53,7 @@ class Calibration:
 
 
 def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, seed: int = 0) -> Calibration:
-    """Fit the weights of identity codes, popularity and repurchase by a conditional logit (McFadden 1974).
+    """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
 
     The purchased articles are choices out of the customer's candidates: the first of the two-tower's ranking, and the
     articles with a repurchase term. A few thousand customers suffice for a handful of weights.
@@ -81,7 +79,7 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, s
     features, chosen = features[returning], chosen[returning]
     weights = _fit(features, chosen, WITH_REPURCHASE)
     _, of_cold_start, chosen_in_cold_start = _choices(snapshot.without_histories(), truth, scorer, search)
-    cold_start = _scoring(_fit(of_cold_start, chosen_in_cold_start, COLD_START)).popularity
+    cold_start = _scoring(_fit(of_cold_start, chosen_in_cold_start, DOT_PRODUCT)).popularity
     return Calibration(
         scoring=_with_cold_start(_scoring(weights), cold_start),
         towers=_with_cold_start(towers, cold_start),
@@ -105,7 +103,7 @@ def _with_cold_start(scoring: Scoring, popularity: float) -> Scoring:
 
 
 def _choices(snapshot: Snapshot, truth: Baskets, scorer: Scorer, search: Search) -> tuple[Int32, Float32, Bool]:
-    """The customers who bought one of their candidates ``[n]``, the candidates' features ``[n, c, 6]``, and whether
+    """The customers who bought one of their candidates ``[n]``, the candidates' features ``[n, c, 5]``, and whether
     each candidate was chosen ``[n, c]``."""
     starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
     parts = [_candidates(snapshot, truth.customers[start : start + CHUNK], scorer, search) for start in starts]
@@ -119,14 +117,12 @@ def _choices(snapshot: Snapshot, truth: Baskets, scorer: Scorer, search: Search)
 
 
 def _candidates(snapshot: Snapshot, customers: Int32, scorer: Scorer, search: Search) -> tuple[Int32, Float32]:
-    """``[n, c]`` each customer's candidates, padded with -1, and their features ``[n, c, 6]``.
+    """``[n, c]`` each customer's candidates, padded with -1, and their features ``[n, c, 5]``.
 
-    The features are scale x the embeddings' part of the cosine (-inf for padding), scale x the identity codes' part,
-    log popularity, bought before, log days since, variant.
+    The features are scale x cosine (-inf for padding), log popularity, bought before, log days since, variant.
     """
     histories = snapshot.histories(customers, snapshot.history_length)
-    users = snapshot.encoded(customers, histories)
-    queries = scorer.queries(users, histories)
+    queries = scorer.queries(snapshot.encoded(customers, histories), histories)
     related = snapshot.relatives(customers, scorer)
     depth = min(CANDIDATES, len(scorer.vectors))
     articles, scores = scorer.rank(search, queries, related, depth)
@@ -136,12 +132,9 @@ def _candidates(snapshot: Snapshot, customers: Int32, scorer: Scorer, search: Se
     popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
     towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
     cosine = np.where(candidates >= 0, towers, -np.inf)
-    codes = slice(-snapshot.model.config.total_identity_dim, None)
-    identity = snapshot.scale * np.vecdot(snapshot.article_vectors[candidates, codes], users[:, None, codes])
     none = np.zeros_like(scores)
     terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.variant))
-    identity = np.where(candidates >= 0, identity, 0)
-    return candidates, np.stack([cosine - identity, identity, popularity, *terms], axis=2).astype(np.float32)
+    return candidates, np.stack([cosine, popularity, *terms], axis=2).astype(np.float32)
 
 
 def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Float32]:

@@ -75,12 +75,11 @@ class Optimizers:
 
     def __init__(self, model: TwoTower, learning_rate: float) -> None:
         sparse = [table for tower in model.item_tower.towers for table in tower.id_embedding.parameters()]
-        fast = [model.log_scale, *(tower.identity_weight.weight for tower in model.user_tower.towers)]
-        special = {id(parameter) for parameter in (*sparse, *fast)}
+        special = {id(parameter) for parameter in (*sparse, model.log_scale)}
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in model.parameters() if id(parameter) not in special]},
-            # The scale, in log space, and the weights of identity codes are few and have far to travel.
-            {"params": fast, "lr": 10 * learning_rate},
+            # The scale is one number, in log space, and has far to travel.
+            {"params": [model.log_scale], "lr": 10 * learning_rate},
         ]
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(groups, lr=learning_rate, fused=True),

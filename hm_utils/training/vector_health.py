@@ -17,7 +17,7 @@ import torch
 
 from hm_utils.data.features import FIRST_CODE
 from hm_utils.data.preprocessing import TrainingData
-from hm_utils.model.towers import IDENTITY_SHARE, TwoTower
+from hm_utils.model.towers import TwoTower
 from hm_utils.training.batches import Batch, BatchMaker
 from hm_utils.training.loop import TrainingInputs, batch_loss, encode_batch
 
@@ -48,15 +48,12 @@ def health(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dict[str, f
     "distance, bought" is the alignment. "distance, any other" is the distance to another customer's purchase.
     """
     users, items = encode(model, batch, inputs)
-    embeddings = items[:, : model.config.total_output_dim] / (1 - IDENTITY_SHARE) ** 0.5
-    of_users = users[:, : model.config.total_output_dim]
-    of_users = of_users / np.maximum(np.linalg.norm(of_users, axis=1, keepdims=True), 1e-9)
     numbers = {
         "distance, bought": alignment(users, items[batch.positives]),
         "distance, any other": alignment(users, items[batch.positives[::-1]]),
-        "uniformity, articles": uniformity(embeddings),
-        "uniformity, customers": uniformity(of_users),
-        "effective rank of embeddings": effective_rank(embeddings),
+        "uniformity, articles": uniformity(items),
+        "uniformity, customers": uniformity(users),
+        "effective rank of embeddings": effective_rank(items),
         **{f"gradient, {part}": norm for part, norm in gradient_norms(model, batch, inputs).items()},
     }
     return {PREFIX + name: value for name, value in numbers.items()}

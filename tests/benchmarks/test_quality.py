@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import peers, quality
 from hm_utils.evaluation.baselines import recent_popularity
-from hm_utils.model.towers import ItemTower, TowerConfig, TwoTower
+from hm_utils.model.towers import ItemTower, TowerConfig
 from hm_utils.training.batches import BatchMaker
 from tests.helpers.data import random_log
 
@@ -79,18 +79,6 @@ def test_a_blanked_tower_does_not_see_the_input():
         quality.blank(ItemTower, "forward", words=torch.zeros_like)
     assert quality.hide_ids(categories).tolist() == [[1, 1, 2], [1, 1, 3]], "id and product become unknown"
     assert quality.hide_content(categories).tolist() == [[2, 3, 0], [4, 2, 0]], "the rest becomes missing"
-
-
-def test_without_identity_codes_a_customer_points_to_no_article() -> None:
-    torch.manual_seed(0)
-    model = TwoTower(TowerConfig((9, 7, 5), 2, (3,), embedding_dim=8, hidden_dims=(8,), output_dim=8)).eval()
-    items = model.item_tower(torch.tensor([[2, 2, 1], [3, 3, 1]]), torch.zeros(2, 2))
-    one = torch.ones(1, 1, dtype=torch.long)
-    customer = (one, items, one, one, one.bool())
-    assert model.user_tower(*customer)[:, 8:].norm() > 0.1
-    ((patch,), _) = quality.ABLATIONS["without identity codes"]
-    with mock.patch.object(*patch):
-        assert model.user_tower(*customer)[:, 8:].norm() == 0
 
 
 def test_differences_are_paired_by_seed() -> None:

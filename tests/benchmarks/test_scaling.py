@@ -25,7 +25,7 @@ def test_costs_grow_as_they_say() -> None:
     assert COST["recommendations for everybody"].at(customers=2, articles=4) == pytest.approx(4 * 47)
     assert scaling.examples_per_second(1, 1e9) == pytest.approx(scaling.BATCH / scaling.STEP)
     assert scaling.traffic(1) == 0
-    assert scaling.traffic(2) == 0.8e6 + 2 * 512 * 256 * 4 + 512 * (64 * 4 + 8)
+    assert scaling.traffic(2) == 0.8e6 + 2 * 512 * 128 * 4 + 512 * (64 * 4 + 8)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.helpers.figures import check_figure
 from tests.helpers.snapshots import random_snapshot
 
 AS_OF = 43
-SCORING = Scoring(0.0, 0.8, 1.0, -0.3, 0.4)
+SCORING = Scoring(0.8, 1.0, -0.3, 0.4)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.snapshots import random_training, snapshot_of
 
-SCORING = Scoring(identity=0.7, popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
+SCORING = Scoring(popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
 
 
 def random_replay(log: PurchaseLog) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from hm_utils.model.checkpoint import (
 )
 from hm_utils.model.towers import TowerConfig, TwoTower
 
-CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, identity_dim=33)
+CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10)
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_the_scores_of_the_ranking_of_some_and_of_all_articles_are_the_whole_sco
         random_bonus(ARTICLES),
         12,
     )
-    scorer = Scorer(scoring, fold_articles(vectors, bonus, scale), Variants.on_sale(PRODUCTS, ON_SALE), scale, 4)
+    scorer = Scorer(scoring, fold_articles(vectors, bonus, scale), Variants.on_sale(PRODUCTS, ON_SALE), scale)
     related, customers = scorer.relatives(histories()), fold_customers(queries)
     towers = scale * queries @ vectors.T + bonus
     whole = towers + repurchase_terms(scoring)

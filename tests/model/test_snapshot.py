@@ -15,12 +15,12 @@ from tests.helpers.snapshots import random_snapshot
     "scoring",
     [
         TOWERS_ALONE,
-        Scoring(1, 0.4, -1.5),
-        Scoring(0.3, 1.7, 8.0, -2.0),
-        Scoring(2.0, 0.0, 0.0, 0.3),
-        Scoring(0.0, 2.5),
-        Scoring(0.5, 1.2, 1.0, cold_start=0.4),
-        Scoring(1.0, 0.6, cold_start=3.0),
+        Scoring(0.4, -1.5),
+        Scoring(1.7, 8.0, -2.0),
+        Scoring(0.0, 0.0, 0.3),
+        Scoring(2.5),
+        Scoring(1.2, 1.0, cold_start=0.4),
+        Scoring(0.6, cold_start=3.0),
     ],
     ids=str,
 )
@@ -32,11 +32,8 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     past = log.before(40)
     last = np.full((CUSTOMERS, ARTICLES), -1)
     np.maximum.at(last, (past.customer, past.article), past.day)
-    users, width = snapshot.customers(rows).astype(np.float64), snapshot.model.config.total_output_dim
-    parts = (slice(width), slice(width, None))
-    embedding, code = (users[:, part] @ snapshot.article_vectors[:, part].T for part in parts)
+    towers = snapshot.scale * snapshot.customers(rows).astype(np.float64) @ snapshot.article_vectors.T
     again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
-    towers = snapshot.scale * (embedding + scoring.identity * code)
     times = np.where((last >= 0).any(axis=1), 1, scoring.cold_start)
     assert set(times.tolist()) == {1, scoring.cold_start}
     expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)

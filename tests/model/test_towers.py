@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hm_utils.data.features import UNKNOWN
-from hm_utils.model.towers import DAYS_SINCE_EDGES, IDENTITY_SHARE, TowerConfig, TwoTower
+from hm_utils.model.towers import DAYS_SINCE_EDGES, TowerConfig, TwoTower
 
-CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10, identity_dim=33)
+CONFIG = TowerConfig((9, 7, 5, 4), 3, (8, 5), embedding_dim=8, hidden_dims=(16, 12), output_dim=10)
 
 
 @pytest.fixture
@@ -21,10 +20,7 @@ def customer_batch(n=5, length=4, seed=0):
     """Attributes, the vectors of ten articles, histories of 0 to 4 of them, their days and mask."""
     generator = torch.Generator().manual_seed(seed)
     attributes = torch.randint(5, (n, 2), generator=generator)
-    embedding, code = (
-        torch.nn.functional.normalize(torch.randn(10, width, generator=generator), dim=1) for width in (10, 32)
-    )
-    items = torch.cat([embedding * (1 - IDENTITY_SHARE) ** 0.5, code * IDENTITY_SHARE**0.5, torch.zeros(10, 1)], dim=1)
+    items = torch.nn.functional.normalize(torch.randn(10, 10, generator=generator), dim=1)
     history = torch.randint(10, (n, length), generator=generator)
     days = torch.randint(1, 500, (n, length), generator=generator)
     mask = torch.arange(length)[None, :] < torch.tensor([0, 1, 2, 3, 4])[:, None]
@@ -34,8 +30,8 @@ def customer_batch(n=5, length=4, seed=0):
 def test_both_towers_give_unit_vectors(model):
     items = model.item_tower(torch.randint(4, (6, 4)), torch.randn(6, 3))
     users = model.user_tower(*customer_batch())
-    assert items.shape == (6, 43)
-    assert users.shape == (5, 43)
+    assert items.shape == (6, 10)
+    assert users.shape == (5, 10)
     for vectors in (items, users):
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
 
@@ -63,7 +59,7 @@ def test_the_pool_is_the_weighted_sum_of_the_history(model):
     tower.mlp.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     tower(attributes, items, history, days, mask)
     for row in range(len(history)):
-        vectors = items[history[row, mask[row]], :10] / (1 - IDENTITY_SHARE) ** 0.5
+        vectors = items[history[row, mask[row]]]
         buckets = torch.bucketize(days[row, mask[row]], tower.edges, right=True)
         weight = torch.softmax(tower.recency_weight(buckets).squeeze(1) + tower.content_weight(vectors).squeeze(1), 0)
         pooled = weight @ vectors if row else tower.no_history
@@ -81,45 +77,17 @@ def test_without_history_the_attributes_decide(model):
     assert (vectors[0] - vectors[2]).abs().max() > 1e-4
 
 
-def test_an_article_points_to_itself_by_its_identity_code_and_hides_it_with_its_id(model):
-    categories = torch.tensor([[2, 2, 3, 1], [3, 2, 3, 1], [2, 2, 0, 2], [UNKNOWN, 2, 3, 1]])
-    items = model.item_tower(categories, torch.randn(4, 3))
-    codes = items[:, CONFIG.output_dim :] / IDENTITY_SHARE**0.5
-    torch.testing.assert_close(codes[0], codes[2])  # of the same id, whatever its categories
-    assert (codes[0] @ codes[1]) < 0.99
-    torch.testing.assert_close(codes[3], torch.eye(CONFIG.identity_dim)[-1])
-    assert (codes[:3, -1] == 0).all()
-
-
-def test_a_customer_points_to_the_identity_codes_of_their_purchases(model):
-    """Their code is the sum of the articles' codes, weighted by the days since; never that of hidden ids."""
-    attributes, items, history, days, mask = customer_batch()
-    torch.nn.init.uniform_(model.user_tower.towers[0].identity_weight.weight, 0.5, 2.0)
-    users = model.user_tower(attributes, items, history, days, mask)
-    for row in range(len(history)):
-        buckets = torch.bucketize(days[row, mask[row]], model.user_tower.towers[0].edges, right=True)
-        codes = items[history[row, mask[row]], CONFIG.output_dim : -1]
-        expected = (model.user_tower.towers[0].identity_weight(buckets) * codes).sum(0)
-        found = users[row, CONFIG.output_dim : -1]
-        torch.testing.assert_close(found * expected.norm(), expected * found.norm())
-    assert (users[:, -1] == 0).all()
-    assert (users[0, CONFIG.output_dim :] == 0).all()
-
-
 def test_vectors_side_by_side_have_the_mean_of_the_dot_products_and_split_again():
     config = replace(CONFIG, ensemble_size=3)
     torch.manual_seed(0)
-    one, other = torch.nn.functional.normalize(torch.randn(2, 3, 4, 43), dim=-1)  # three pairs, four vectors each
+    one, other = torch.nn.functional.normalize(torch.randn(2, 3, 4, 10), dim=-1)  # three pairs, four vectors each
     joined = config.side_by_side(list(one))
-    assert joined.shape == (4, config.vector_dim) == (4, 129)
+    assert joined.shape == (4, config.vector_dim) == (4, 30)
     torch.testing.assert_close(joined.norm(dim=1), torch.ones(4))
     mean = torch.stack([(u * v).sum(dim=1) for u, v in zip(one, other, strict=True)]).mean(dim=0)
     torch.testing.assert_close((joined * config.side_by_side(list(other))).sum(dim=1), mean)
     for found, expected in zip(config.apart(joined), one, strict=True):
         torch.testing.assert_close(found, expected)
-    # The embeddings of all pairs come first, then their identity codes.
-    embeddings = torch.cat([part[:, : CONFIG.output_dim] for part in one], dim=1)
-    torch.testing.assert_close(joined[:, : config.total_output_dim] * 3**0.5, embeddings)
 
 
 def test_the_pairs_of_an_ensemble_are_independent():
@@ -138,7 +106,7 @@ def test_the_pairs_of_an_ensemble_are_independent():
         torch.testing.assert_close(config.apart(items)[place], own)
         torch.testing.assert_close(config.apart(users)[place], alone.user_tower(attributes, own, *histories))
     first, second, _ = config.apart(items)
-    assert (first - second).norm(dim=1).min() > 0.1  # embedding and identity code both start elsewhere
+    assert (first - second).norm(dim=1).min() > 0.1  # they start elsewhere
 
 
 def test_an_ensemble_has_a_pair():

@@ -44,19 +44,16 @@ def last_days(log) -> np.ndarray:
 
 
 def features_and_candidates(snapshot, rows):
-    """``[n, n_articles, 6]`` the terms of every article's score, and ``[n, n_articles]`` the candidates."""
+    """``[n, n_articles, 5]`` the terms of every article's score, and ``[n, n_articles]`` the candidates."""
     last = last_days(snapshot.log)
-    split = snapshot.model.config.total_output_dim
-    vectors, users = snapshot.article_vectors, snapshot.customers(rows)
-    embedding, code = (users[:, part] @ vectors[:, part].T for part in (slice(split), slice(split, None)))
+    cosine = snapshot.customers(rows) @ snapshot.article_vectors.T
     bought = last[rows] >= 0
     same = (snapshot.products[:, None] == snapshot.products) & (snapshot.products >= FIRST_CODE)
     variant = (bought @ same) & ~bought & (recent_sales(snapshot.log, snapshot.as_of) > 0)
     assert variant.any()
     terms = [
-        snapshot.scale * embedding,
-        snapshot.scale * code,
-        np.broadcast_to(snapshot.popularity, embedding.shape),
+        snapshot.scale * cosine,
+        np.broadcast_to(snapshot.popularity, cosine.shape),
         bought,
         np.where(bought, np.log(AS_OF - last[rows]), 0),
         variant,
@@ -103,19 +100,17 @@ def test_weights_are_those_of_an_independent_conditional_logit(snapshot, truth, 
     assert (mine[2].sum(axis=1) > 1).any()
     found = calibrate(snapshot, truth)
 
-    temperature, popularity, *repurchase = best_weights([0, 2, 3, 4, 5], *mine)
+    temperature, popularity, *repurchase = best_weights([0, 1, 2, 3, 4], *mine)
     assert found.customers == len(mine[0])
     assert found.temperature == pytest.approx(temperature, rel=0.01)
-    assert found.scoring.identity == 0
     scoring = [getattr(found.scoring, name) for name in ("popularity", "bought", "log_days", "variant")]
     np.testing.assert_allclose(np.multiply(scoring, temperature), [popularity, *repurchase], atol=0.02)
     assert found.loss_before == pytest.approx(negative_log_likelihood(START, *mine), rel=1e-4)
-    fitted = np.array([temperature, 0, popularity, *repurchase])
+    fitted = np.array([temperature, popularity, *repurchase])
     assert found.loss_after == pytest.approx(negative_log_likelihood(fitted, *mine), rel=1e-4)
 
-    temperature, identity, popularity = best_weights([0, 1, 2], *everybody)
-    towers = [found.towers.identity, found.towers.popularity]
-    np.testing.assert_allclose(np.multiply(towers, temperature), [identity, popularity], atol=0.02)
+    temperature, popularity = best_weights([0, 1], *everybody)
+    assert found.towers.popularity * temperature == pytest.approx(popularity, abs=0.02)
     assert not found.towers.has_repurchase
 
 
@@ -123,17 +118,22 @@ def test_weights_are_those_of_an_independent_conditional_logit(snapshot, truth, 
 def test_the_cold_start_popularity_weight_is_fitted_with_every_history_hidden(snapshot, monkeypatch, weight):
     """It is the common weight where that is 0: a factor of 0 means nothing."""
     monkeypatch.setattr(calibration, "CANDIDATES", ARTICLES)
-    # Everybody chooses by their attributes, and weighs popularity differently from the towers' training.
-    rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 60)
-    hidden = snapshot.without_histories()
-    logits = snapshot.scale * hidden.customers(rows) @ snapshot.article_vectors.T + weight * snapshot.popularity
-    found = calibrate(snapshot, Baskets(rows, np.arange(len(rows) + 1), choose(logits)))
-    for scoring in (found.scoring, found.towers):
-        if weight > 0:
-            assert scoring.cold_start * scoring.popularity == pytest.approx(weight, abs=0.1)
-            assert scoring.cold_start != pytest.approx(1, abs=0.05)
-        else:
-            assert (scoring.popularity, scoring.cold_start) == (0, 1)
+    # Everybody chooses by their history, and weighs popularity differently from the towers' training.
+    rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 30)
+    logits = snapshot.scale * snapshot.customers(rows) @ snapshot.article_vectors.T + weight * snapshot.popularity
+    chosen = choose(logits)
+    found = calibrate(snapshot, Baskets(rows, np.arange(len(rows) + 1), chosen))
+    both = found.scoring, found.towers
+    if weight < 0:
+        assert {(scoring.popularity, scoring.cold_start) for scoring in both} == {(0, 1)}
+        return
+    features, _ = features_and_candidates(snapshot.without_histories(), rows)
+    bought = chosen[:, None] == np.arange(ARTICLES)
+    temperature, cold_start = best_weights([0, 1], features, np.ones_like(bought), bought)
+    for scoring in both:
+        assert scoring.popularity == pytest.approx(weight, abs=0.15)
+        assert scoring.cold_start * scoring.popularity == pytest.approx(cold_start / temperature, rel=0.01)
+        assert scoring.cold_start > 2
 
 
 def test_a_negative_cold_start_weight_is_no_factor_of_a_positive_one():

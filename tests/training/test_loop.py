@@ -269,7 +269,7 @@ def test_each_pair_of_an_ensemble_has_a_loss_of_its_own(parts, use_in_batch_nega
 
 
 def test_every_weight_of_an_ensemble_is_trained(parts):
-    """The optimizers know the id embeddings and the identity weights of every pair."""
+    """The optimizers know the id embeddings of every pair."""
     log, training = parts
     inputs = training_inputs(log, training, SMALL)
     batch = inputs.batches.make(np.arange(64), np.random.default_rng(0))

@@ -52,7 +52,7 @@ def preprocess_sample(raw: Path, folder: Path) -> Run:
 def train_and_recommend(folder: Path, steps: int) -> Run:
     """Seconds of an epoch; with the towers trained so far, of the index and of everybody's recommendations."""
     from hm_utils.data.preprocessing import Preprocessed
-    from hm_utils.model.scoring import Scoring
+    from hm_utils.model.scoring import CHAIN
     from hm_utils.model.snapshot import Snapshot
     from hm_utils.model.towers import TOWER_SIZES
     from hm_utils.serving.publishing import index_for_serving
@@ -73,12 +73,12 @@ def train_and_recommend(folder: Path, steps: int) -> Run:
     start = time.perf_counter()
     state, length = inputs.state.as_of(as_of), settings.history_length
     snapshot = Snapshot.take(trained.model, training.categories, state, training.attributes, data.log, as_of, length)
-    scorer = snapshot.scorer(Scoring(bought=1.0))
+    scorer = snapshot.scorer(replace(CHAIN, taste=1.0))
     asked = np.random.default_rng(0).permutation(data.log.n_customers)[:ASKED].astype(np.int32)
     index, choice = index_for_serving(scorer.vectors, snapshot.queries(asked[:1_000], scorer))
     indexed = time.perf_counter()
     for part in np.array_split(asked, max(1, len(asked) // 8_192)):
-        scorer.rank(index.search, snapshot.queries(part, scorer), snapshot.relatives(part, scorer), 12)
+        scorer.rank(index.search, snapshot.customers(part), snapshot.relatives(part), 12)
     seconds = (time.perf_counter() - indexed) * data.log.n_customers / len(asked)
     costs = {"epoch": len(training.examples) / rate, "index": indexed - start, "recommending": seconds}
     return {**costs, "examples/s": rate, "index kind": index.kind, "index recall": choice.recall}

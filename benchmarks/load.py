@@ -239,7 +239,7 @@ def publish_two(model: Path, artifacts: Path) -> tuple[Path, Path]:
             (folder / bundle.MANIFEST).unlink()
             scoring = json.loads((folder / "scoring.json").read_text())
             (folder / "scoring.json").unlink()
-            (folder / "scoring.json").write_text(json.dumps(scoring | {"bought": scoring["bought"] + more}))
+            (folder / "scoring.json").write_text(json.dumps(scoring | {"taste": scoring["taste"] + more}))
             golden = Recommender.open(folder).golden(range(3))
             return {name: manifest[name] for name in bundle.FACTS} | {"golden": golden}
 

@@ -133,7 +133,7 @@ def test_the_manifest_has_the_metrics_and_parameters_of_the_model(recommender):
     assert parameters["preprocessing"]["val_days"] == 7
     for name in ("batch_size", "hidden_dims", "ensemble_size"):
         assert parameters["training"][name] == PARAMETERS[name]
-    assert parameters["evaluation"] == {"seed": 42}
+    assert parameters["evaluation"] == {"seed": 42, "publish_if": "not worse"}
 
 
 def test_the_documented_request_gets_the_documented_answer(client, recommender):
@@ -218,9 +218,11 @@ def test_a_stored_history_and_the_same_one_sent_get_one_ranking_to_the_last_bit(
         assert stored["count"] == 12
         known = client.get(f"/customers/{customer_id}").json()
         assert len(known["purchases"]) == min(known["count"], 200)
+        if known["count"] > 100:  # more than a request may send
+            continue
         with_purchases += known["count"] > 0
         history = [{name: bought[name] for name in ("article_id", "days_ago")} for bought in known["purchases"][::-1]]
-        body = {"history": history[-100:], "customer": known["attributes"], "top_k": 12}
+        body = {"history": history, "customer": known["attributes"], "top_k": 12}
         assert client.post("/recommend", json=body).json() == stored | {"customer_id": None}
     assert 100 < with_purchases < len(ids), "with and without purchases"
 
@@ -332,8 +334,8 @@ def test_the_served_vectors_are_the_trained_ones(recommender, folders):
     rows = np.arange(recommender.n_customers, dtype=np.int32)
     everybody, scoring = recommender.customers(rows), recommender._content.scoring
     queries = snapshot.queries(rows, snapshot.scorer(scoring))
-    np.testing.assert_allclose(recommender.encoded_queries(everybody), queries, atol=1e-5)
-    np.testing.assert_array_equal(recommender.queries(everybody), recommender.encoded_queries(everybody))
+    np.testing.assert_allclose(recommender.queries(everybody), queries, atol=1e-5)
+    np.testing.assert_array_equal(recommender.vectors(everybody), recommender.encoded(everybody))
     articles, _ = recommender.recommend(everybody, 10)
     assert (articles == snapshot.rank(rows, 10, scoring)).mean() > 0.999
 

@@ -17,7 +17,7 @@ from hm_utils.data.histories import Histories, histories_as_of
 from hm_utils.data.popularity import RECENT_DAYS, log_popularity, recent_sales
 from hm_utils.data.preprocessing import TrainingData, make_training_data
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.model.scoring import Scoring
+from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.training.batches import Batch
 from hm_utils.training.fit import training_inputs
 from hm_utils.training.loop import PRICE_COLUMN, TrainingInputs, TrainingSettings, batch_loss
@@ -132,7 +132,7 @@ def test_shuffling_the_future_changes_nothing_of_a_snapshot(frame):
     np.testing.assert_array_equal(first.article_vectors, second.article_vectors)
     np.testing.assert_array_equal(first.popularity, second.popularity)
     np.testing.assert_array_equal(first.customers(EVERYBODY), second.customers(EVERYBODY))
-    scoring = Scoring(2.0, -0.5)
+    scoring = Scoring(repurchase=Repurchase(bought=2.0, recent=0.5, times=1.0, again=1.0, due=-1.0))
     assert_same(first.score(EVERYBODY, 12, scoring)[0], second.score(EVERYBODY, 12, scoring)[0])
     # The day before its own does change it.
     assert (other.article_vectors != first.article_vectors).any()

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from hm_utils.data.preprocessing import Preprocessed
+from hm_utils.model.repurchase import TERMS, RepeatRates
+from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.retrieval.index import Index, ScannIndex
 from hm_utils.retrieval.index_tuning import Choice
 from hm_utils.serving.recommender import Recommender
@@ -23,21 +25,52 @@ def index_summary(index: Index, choice: Choice) -> pd.Series:
     return pd.Series(facts, name="index")
 
 
-def calibration_summary(calibration: Calibration) -> pd.Series:
-    """The fitted weights, and the likelihood of the validation days before and after the fit."""
-    scoring = calibration.scoring
-    facts = {
-        "weight of log popularity": f"{scoring.popularity:.2f}",
-        "the same, for cold-start customers": f"{scoring.popularity * scoring.cold_start:.2f}",
-        "for an article bought before": f"{scoring.bought:+.2f}",
-        "for another article of its product": f"{scoring.variant:+.2f}",
-        "for each time the days since double": f"{scoring.log_days * np.log(2):+.2f}",
-        "temperature of the towers": f"{calibration.temperature:.2f}",
-        "customers": f"{calibration.customers:,}",
-        "negative log-likelihood, before": f"{calibration.loss_before:.3f}",
-        "negative log-likelihood, fitted": f"{calibration.loss_after:.3f}",
+def calibration_summary(calibration: Calibration) -> pd.DataFrame:
+    """A row a weight: of an article bought before, of any other article, and of any article for a new customer."""
+    scoring, repurchase = calibration.scoring, calibration.scoring.repurchase or Repurchase()
+    rows = {
+        "the towers' logit": (repurchase.taste, scoring.taste, scoring.cold_taste),
+        "log popularity": (repurchase.popularity, scoring.popularity, scoring.cold_popularity),
     }
-    return pd.Series(facts, name="calibration")
+    for name, weight in zip(TERMS, repurchase.terms, strict=True):
+        rows[TERMS[name]] = (np.nan, weight, np.nan) if name == "variant" else (weight, np.nan, np.nan)
+    columns = ["bought before", "any other article", "any article, new customer"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def buying_again(scoring: Scoring, rates: RepeatRates, popularity: float) -> pd.DataFrame:
+    """The odds of an article bought before against one that was not, by the days since the last purchase.
+
+    Both articles are equally popular, and the towers' logit is 0 for both. The customer bought ten different articles,
+    the repeat rate is the shop's, and repeated purchases are the usual gap apart.
+
+    Args:
+        scoring: with repurchase.
+        popularity: log popularity of both articles.
+
+    Returns:
+        Index ``days since`` from 1 to 365, a column for each number of purchases; ``attrs["gap"]`` is the usual gap.
+    """
+    weights = scoring.repurchase or Repurchase()
+    gap = float(np.exp(np.median(rates.log_gap)))
+    days = np.geomspace(1, 365, 100)
+    columns = {}
+    for times in (1, 3, 9):
+        recent = (1 / (days[:, None] + gap * np.arange(times))).sum(axis=1)
+        terms = {
+            "bought": 1.0,
+            "recent": np.log(recent),
+            "days_since": np.log(days),
+            "times": np.log(times),
+            "variety": np.log(10),
+            "due": np.abs(np.log(days / gap)),
+        }
+        logit = sum(getattr(weights, name) * term for name, term in terms.items())
+        difference = logit + (weights.popularity - scoring.popularity) * popularity
+        columns["bought once" if times == 1 else f"bought on {times} days"] = np.exp(difference)
+    table = pd.DataFrame(columns, index=pd.Index(days, name="days since"))
+    table.attrs["gap"] = gap
+    return table
 
 
 def show_customers(recommender: Recommender, data: Preprocessed, customers: int, k: int, seed: int = 0) -> pd.DataFrame:

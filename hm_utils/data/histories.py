@@ -1,4 +1,4 @@
-"""The last purchases of many customers as of a day, as arrays of one length."""
+"""The purchases of many customers as of a day: the last ones as arrays of one length, or all of them."""
 
 from __future__ import annotations
 
@@ -101,3 +101,38 @@ def history_rows(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> tupl
     owner = np.repeat(np.arange(len(customers)), counts)
     before = np.cumsum(counts) - counts
     return owner, np.arange(len(owner)) + np.repeat(starts - before, counts)
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """Every purchase of n customers as of a day, one customer after another.
+
+    Attributes:
+        owner: ``[m]`` the place of each purchase's customer among the n, ascending.
+        articles: ``[m]`` article rows, oldest purchase first.
+        days_since: ``[m]`` days from the purchase to the day, 0 for the visit under way.
+        customers: n.
+    """
+
+    owner: Int64
+    articles: Int32
+    days_since: Int32
+    customers: int
+
+    def merged(self, articles: Sequence[int], days_since: Sequence[int]) -> Purchases:
+        """A single customer's purchases and further ones, given in order; on the same day, these are later."""
+        both = np.concatenate([self.articles, np.asarray(articles, dtype=np.int32)])
+        days = np.concatenate([self.days_since, np.asarray(days_since, dtype=np.int32)])
+        oldest_first = np.argsort(-days, kind="stable")
+        return Purchases(np.zeros(len(days), dtype=np.int64), both[oldest_first], days[oldest_first], 1)
+
+    def without(self, articles: Int32) -> Purchases:
+        """``[m]`` a single customer m times, each time without one of the ``articles``."""
+        copy, purchase = np.nonzero(articles[:, None] != self.articles)
+        return Purchases(copy, self.articles[purchase], self.days_since[purchase], len(articles))
+
+
+def purchases_as_of(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> Purchases:
+    """Every purchase of the customers strictly before day ``as_of``."""
+    owner, rows = history_rows(log, customers, as_of)
+    return Purchases(owner, log.article[rows], as_of - log.day[rows].astype(np.int32), len(np.asarray(customers)))

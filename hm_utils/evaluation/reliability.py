@@ -22,14 +22,14 @@ MIN_CUSTOMERS = 300
 CHUNK = 128  # customers at a time
 PER_DECADE = 3  # bins of predicted probability
 LOWEST = -9  # decades below 1; less likely pairs fall into the last bin
-TEMPERATURES = np.linspace(0.5, 1.5, 11)  # the candidates of best_temperature
+TEMPERATURES = np.geomspace(0.5, 4.0, 19)  # the candidates of best_temperature
 MIN_PURCHASES = 20  # a bin with fewer has too uncertain a frequency
 
 
 def best_temperature(snapshot: Snapshot, scoring: Scoring, truth: Baskets, seed: int = 0) -> float:
     """The one of :data:`TEMPERATURES` whose softmax over the whole catalogue has the lowest log loss on the purchases.
 
-    Guo et al., ICML 2017. The temperature of ``calibrate`` differs: it belongs to a few hundred candidates a customer.
+    Guo et al., ICML 2017. ``calibrate`` fits a choice among a few hundred candidates a customer, not the catalogue.
     """
     losses = np.zeros(len(TEMPERATURES))
     for scores, owner, bought, share in _scores(snapshot, scoring, truth, seed):
@@ -48,7 +48,7 @@ def reliability(
     customer is this article. The observed frequency is the article's share of the customer's purchases.
 
     Args:
-        temperatures: by the name of the curve; 1 keeps the learned scale.
+        temperatures: by the name of the curve; 1 keeps the scores.
         truth: the purchases from the day of the snapshot on.
 
     Returns:
@@ -94,13 +94,13 @@ def _scores(
         of articles that the customer bought.
     """
     truth = truth.sample(max(MIN_CUSTOMERS, PAIRS // snapshot.log.n_articles), seed)
-    # The cold-start popularity weight was fitted for the order of articles, on a scale of its own.
-    scoring = replace(scoring, cold_start=1.0)
+    # Cold-start weights may be those of the best-sellers, whose scores have a scale of their own.
+    scoring = replace(scoring, cold_taste=scoring.taste, cold_popularity=scoring.popularity)
     scorer = snapshot.scorer(scoring)
     for start in range(0, len(truth), CHUNK):
         places = np.arange(start, min(start + CHUNK, len(truth)))
         customers = truth.customers[places]
-        scores = scorer.scores_of_all(snapshot.queries(customers, scorer), snapshot.relatives(customers, scorer))
+        scores = scorer.scores_of_all(snapshot.customers(customers), snapshot.relatives(customers))
         owner = np.repeat(places - start, truth.sizes[places])
         bought = truth.articles[truth.offsets[places[0]] : truth.offsets[places[-1] + 1]]
         yield scores, owner, bought, 1 / truth.sizes[places][owner]

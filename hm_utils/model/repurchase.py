@@ -1,22 +1,82 @@
-"""The articles that a customer may buy again, and the variants of these: other articles of the same product."""
+"""Buying again: the articles that a customer bought, other articles of the same products, and what speaks for each.
+
+A purchase repeats an earlier one or explores. For a repeat, the articles are few and much is known about each: how
+often and when the customer bought it, and how often anybody buys it again. :data:`TERMS` are these facts. Their
+weights are fitted (:mod:`hm_utils.training.calibration`).
+
+Buying again is most of what simple baselines know (Li et al., "A Next Basket Recommendation Reality Check", TOIS
+2023). To model it beside exploring follows RepeatNet (Ren et al., AAAI 2019) and TREx (Li et al., arXiv 2405.01143).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hm_utils.arrays import Bool, Float32, Int32, Int64, mapped
+from hm_utils.arrays import Bool, Float32, Float64, Int32, Int64, mapped
 from hm_utils.data.features import FIRST_CODE
-from hm_utils.data.histories import Histories
-from hm_utils.model.scoring import Scoring
+from hm_utils.data.histories import Purchases, purchases_as_of
+from hm_utils.data.purchases import PurchaseLog
 
-# A customer's latest purchases that can have a repurchase term. A ranking of 100 with this number more is still within
-# the depth of the smallest index, which does not fall back to exact search then.
-OWN_LENGTH = 50
 MAX_VARIANTS = 50  # variants of a customer's purchases, those of the latest purchases first
-ARRAYS = ("product", "offsets", "articles")
+CUSTOMERS_AT_ONCE = 65_536  # bounds memory
+PRIOR_PURCHASES = 10.0  # of the whole shop, in the repeat rate of an article
+PRIOR_GAPS = 5.0  # of the whole shop, in the usual gap of an article
+
+# What speaks for an article. All are 0 for a variant but the last, which is 1.
+TERMS = {
+    "bought": "bought before",
+    "recent": "log of the sum of 1 / days since each purchase",
+    "days_since": "log of the days since the last purchase",
+    "times": "log of the number of days on which the customer bought it",
+    "variety": "log of the number of different articles that the customer bought",
+    "again": "log odds that anybody buys the article again, less those of the whole shop",
+    "due": "distance of the days since the last purchase from the usual gap, as a log ratio",
+    "variant": "not bought, but of the product of an article bought before",
+}
+
+
+@dataclass(frozen=True)
+class RepeatRates:
+    """How each article is bought again by anybody, as of a day.
+
+    Attributes:
+        again: ``[n_articles]`` log odds that a purchase repeats an earlier one of the customer, less the shop's.
+        log_gap: ``[n_articles]`` mean log of the days between two purchases by one customer.
+    """
+
+    again: Float32
+    log_gap: Float32
+
+    @classmethod
+    def as_of(cls, log: PurchaseLog, as_of: int) -> RepeatRates:
+        """From the purchases strictly before ``as_of``. Several on one day are one. Rates shrink to the shop's."""
+        bought, repeated, log_gaps = (np.zeros(log.n_articles) for _ in range(3))
+        for start in range(0, log.n_customers, CUSTOMERS_AT_ONCE):
+            customers = np.arange(start, min(start + CUSTOMERS_AT_ONCE, log.n_customers))
+            article, days, first = _visits(purchases_as_of(log, customers, as_of), log.n_articles)
+            bought += np.bincount(article, minlength=log.n_articles)
+            repeated += np.bincount(article[~first], minlength=log.n_articles)
+            gap = np.log((days[:-1] - days[1:])[~first[1:]])
+            log_gaps += np.bincount(article[~first], weights=gap, minlength=log.n_articles)
+        rate = np.clip(repeated.sum() / max(bought.sum(), 1.0), 1e-4, 1 - 1e-4)
+        rates = (repeated + PRIOR_PURCHASES * rate) / (bought + PRIOR_PURCHASES)
+        gap = log_gaps.sum() / max(repeated.sum(), 1.0)
+        again = np.log(rates / (1 - rates)) - np.log(rate / (1 - rate))
+        gaps = (log_gaps + PRIOR_GAPS * gap) / (repeated + PRIOR_GAPS)
+        return cls(again.astype(np.float32), gaps.astype(np.float32))
+
+    def save(self, directory: Path) -> None:
+        """Write one ``.npy`` an array."""
+        _save(self, directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> RepeatRates:
+        """Memory-map the files of :meth:`save`."""
+        return cls(*_load(cls, directory))
 
 
 @dataclass(frozen=True)
@@ -42,96 +102,129 @@ class Variants:
         counts = np.bincount(product[articles], minlength=int(product.max(initial=-1)) + 1)
         return cls(product, np.concatenate([[0], np.cumsum(counts)]), articles.astype(np.int32))
 
-    def of(self, own: Histories, most: int = MAX_VARIANTS) -> Int32:
-        """``[n, s]`` the variants of each customer's own articles, none of them own, padded with -1.
+    def of(self, owner: Int64, articles: Int32, last: Float64, most: int = MAX_VARIANTS) -> tuple[Int64, Int32]:
+        """The owners and articles of all variants, a customer's own articles among them.
 
         Args:
-            own: from :func:`own_articles`, newest first. The products keep this order, one after another.
-            most: variants a customer at most, own ones counted.
+            owner, articles: ``[m]`` the customers' own articles.
+            last: ``[m]`` days since the last purchase; products of the latest purchases come first.
+            most: variants a customer at most.
         """
-        product = np.where(own.mask, self.product[own.articles], -1)
-        first = _first_of_each(product, product >= 0)
-        begin = np.where(first, self.offsets[product], 0)
-        count = np.where(first, self.offsets[product + 1] - begin, 0)
-        upto = np.cumsum(count, axis=1)
-        count = np.clip(most - (upto - count), 0, count)
-        row, column = np.nonzero(count)
-        lengths = count[row, column]
-        before = np.cumsum(lengths) - lengths
-        place = np.arange(int(lengths.sum())) - np.repeat(before, lengths)
-        found = np.full((len(product), int(count.sum(axis=1).max(initial=0))), -1, dtype=np.int32)
-        start_in_row = (np.cumsum(count, axis=1) - count)[row, column]
-        found[np.repeat(row, lengths), np.repeat(start_in_row, lengths) + place] = self.articles[
-            np.repeat(begin[row, column], lengths) + place
-        ]
-        mine = np.where(own.mask, own.articles, -2)
-        return np.where((found[:, :, None] == mine[:, None, :]).any(axis=2), -1, found)
+        product = self.product[articles]
+        order = np.lexsort((articles, last, owner))
+        order = order[product[order] >= 0]
+        # The first occurrence of each customer's product.
+        pairs = owner[order] * len(self.offsets) + product[order]
+        order = order[np.sort(np.unique(pairs, return_index=True)[1])]
+        owner, product = owner[order], product[order]
+        begin = self.offsets[product]
+        count = self.offsets[product + 1] - begin
+        before = np.cumsum(count) - count
+        before -= before[np.searchsorted(owner, owner)]  # of the same customer
+        count = np.clip(most - before, 0, count)
+        place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        return np.repeat(owner, count), self.articles[np.repeat(begin, count) + place]
 
     def save(self, directory: Path) -> None:
         """Write one ``.npy`` an array."""
-        directory.mkdir(parents=True, exist_ok=True)
-        for name in ARRAYS:
-            np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        _save(self, directory)
 
     @classmethod
     def load(cls, directory: Path) -> Variants:
         """Memory-map the files of :meth:`save`."""
-        return cls(*(mapped(directory / f"{name}.npy") for name in ARRAYS))
+        return cls(*_load(cls, directory))
 
 
 @dataclass(frozen=True)
 class Relatives:
-    """The articles of each customer that have a repurchase term: their purchases, and the variants of these.
+    """The articles that n customers bought, and the variants of these: m in all, by customer, then by article row.
 
     Attributes:
-        articles: ``[n, c]`` article rows, each once, padded with -1.
-        bought: ``[n, c]`` whether the customer bought it; false for a variant.
-        log_days: ``[n, c]`` log of the days since the last purchase, 0 for a variant.
+        owner: ``[m]`` the place of each article's customer among the n, ascending.
+        articles: ``[m]`` article rows.
+        terms: ``[len(TERMS), m]``.
+        returning: ``[n]`` whether the customer bought anything.
+        n_articles: size of the catalogue.
     """
 
+    owner: Int64
     articles: Int32
-    bought: Bool
-    log_days: Float32
+    terms: Float64
+    returning: Bool
+    n_articles: int
 
     @property
-    def variant(self) -> Bool:
-        """``[n, c]`` whether it is a variant."""
-        return (self.articles >= 0) & ~self.bought
+    def bought(self) -> Bool:
+        """``[m]`` whether the customer bought the article; false for a variant."""
+        return self.terms[0] > 0
 
     def among(self, articles: Int32) -> Relatives:
         """The relatives that are in ``articles`` (rows)."""
         kept = np.isin(self.articles, articles)
-        return Relatives(np.where(kept, self.articles, -1), self.bought & kept, self.log_days * kept)
+        return Relatives(self.owner[kept], self.articles[kept], self.terms[:, kept], self.returning, self.n_articles)
 
-    def bonus(self, scoring: Scoring) -> Float32:
-        """``[n, c]`` the repurchase terms."""
-        own = self.bought * (scoring.bought + scoring.log_days * self.log_days)
-        return (own + scoring.variant * self.variant).astype(np.float32)
-
-
-def relatives(histories: Histories, variants: Variants) -> Relatives:
-    """The relatives of the last ``OWN_LENGTH`` purchases of each customer."""
-    own = own_articles(histories.newest(int(np.flatnonzero(histories.mask.any(axis=0)).max(initial=-1)) + 1))
-    others = variants.of(own)
-    none = np.zeros(others.shape, dtype=bool)
-    return Relatives(
-        articles=np.concatenate([np.where(own.mask, own.articles, -1), others], axis=1).astype(np.int32),
-        bought=np.concatenate([own.mask, none], axis=1),
-        log_days=np.concatenate([np.log(np.maximum(own.days_since, 1)) * own.mask, none], axis=1).astype(np.float32),
-    )
+    def place(self, articles: Int32) -> Int64:
+        """``[n, c]`` the place of each customer's ``articles`` (``[n, c]``) among the m; -1 for the others."""
+        if not len(self.owner):
+            return np.full(articles.shape, -1)
+        keys = self.owner * self.n_articles + self.articles
+        wanted = np.arange(len(articles))[:, None] * self.n_articles + articles
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where((keys[place] == wanted) & (articles >= 0), place, -1)
 
 
-def own_articles(histories: Histories) -> Histories:
-    """Each article of a history once, with the days since its last purchase."""
-    last = histories.newest(OWN_LENGTH)
-    # Newest first, so the first of each article is its latest purchase.
-    return replace(last, mask=_first_of_each(last.articles, last.mask))
+def relatives(purchases: Purchases, variants: Variants, rates: RepeatRates) -> Relatives:
+    """The articles of all purchases, each once, and their variants on sale."""
+    n_articles = len(rates.again)
+    key = purchases.owner * n_articles + purchases.articles
+    order = np.argsort(key, kind="stable")  # oldest first
+    key, days = key[order], np.maximum(purchases.days_since[order], 1).astype(np.float64)
+    start = np.flatnonzero(np.diff(key, prepend=-1))
+    owner, articles = np.divmod(key[start], n_articles)
+    last = days[np.append(start[1:], len(key))[: len(start)] - 1]
+    another_day = np.ones(len(key))
+    another_day[1:] = (key[1:] != key[:-1]) | (days[1:] != days[:-1])
+    times = np.add.reduceat(another_day, start) if len(start) else last
+    counts = np.bincount(owner, minlength=purchases.customers)
+    # The customer's own gaps and one of the article's.
+    own_gap = np.log(np.maximum((days[start] - last) / np.maximum(times - 1, 1), 1))
+    usual_gap = (own_gap * (times - 1) + rates.log_gap[articles]) / times
+    own = [
+        np.ones(len(start)),
+        np.log(np.add.reduceat(1 / days, start) if len(start) else last),
+        np.log(last),
+        np.log(times),
+        np.log(counts[owner]),
+        rates.again[articles].astype(np.float64),
+        np.abs(np.log(last) - usual_gap),
+        np.zeros(len(start)),
+    ]
+    of_variant, variant = variants.of(owner, articles.astype(np.int32), last)
+    others = np.setdiff1d(of_variant * n_articles + variant, key[start], assume_unique=True)
+    keys = np.concatenate([key[start], others])
+    terms = np.zeros((len(TERMS), len(keys)))
+    terms[:, : len(start)], terms[-1, len(start) :] = own, 1.0
+    order = np.argsort(keys, kind="stable")
+    owner, articles = np.divmod(keys[order], n_articles)
+    return Relatives(owner, articles.astype(np.int32), terms[:, order], counts > 0, n_articles)
 
 
-def _first_of_each(values: Int32 | Int64, mask: Bool) -> Bool:
-    """``[n, h]`` where the mask is true and the value (0 or more) occurs for the first time in its row."""
-    if not mask.any():
-        return mask
-    values = np.where(mask, values, -1)
-    first = (values[:, :, None] == values[:, None, :]).argmax(axis=2)
-    return mask & (first == np.arange(values.shape[1]))
+def _visits(purchases: Purchases, n_articles: int) -> tuple[Int64, Int32, Bool]:
+    """The days on which customers bought an article: ``[m]`` the article, the days since, and whether it was the
+    first time. In order of customer, article, and time."""
+    key = purchases.owner * n_articles + purchases.articles
+    order = np.argsort(key, kind="stable")
+    key, days = key[order], purchases.days_since[order]
+    first = np.diff(key, prepend=-1) != 0
+    another_day = first | (np.diff(days, prepend=-1) != 0)
+    return key[another_day] % n_articles, days[another_day], first[another_day]
+
+
+def _save(arrays: RepeatRates | Variants, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, array in vars(arrays).items():
+        np.save(directory / f"{name}.npy", array, allow_pickle=False)
+
+
+def _load(kind: type[RepeatRates | Variants], directory: Path) -> list[Any]:
+    return [mapped(directory / f"{field.name}.npy") for field in fields(kind)]

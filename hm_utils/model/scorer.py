@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from hm_utils.arrays import Float32, Int32
-from hm_utils.data.histories import Histories
-from hm_utils.model.repurchase import MAX_VARIANTS, OWN_LENGTH, Relatives, Variants, relatives
-from hm_utils.model.scoring import Scoring, factor, fold_articles, fold_customers, popularity_share
+from hm_utils.arrays import Bool, Float32, Float64, Int32, Int64
+from hm_utils.data.histories import Purchases
+from hm_utils.model.repurchase import Relatives, RepeatRates, Variants, relatives
+from hm_utils.model.scoring import Scoring, factor, fold_articles, fold_customers
 
 # (queries [n, d], k) → article rows [n, k], best first and padded with -1, and their dot products, -inf there.
 Search = Callable[[Float32, int], tuple[Int32, Float32]]
 
+# Articles to find beyond k, as relatives are ranked apart. It is the same for every customer: what is found must not
+# depend on the rest of the batch. A ranking of 100 with this number more is still within the depth of the smallest
+# index, which does not fall back to exact search then.
+MARGIN = 50
 PAIRS = 16_384  # pairs of a customer and an article whose vectors are held at once
 
 
@@ -26,105 +31,159 @@ class Scorer:
     Attributes:
         scoring: the weights.
         vectors: ``[n_articles, d + 2]`` unit vectors to search, popularity folded in.
+        article_vectors: ``[n_articles, d]`` the item tower's unit vectors.
+        popularity: ``[n_articles]`` log popularity.
         variants: the articles of every product on sale.
+        rates: how each article is bought again by anybody.
         scale: the learned scale of the cosine.
     """
 
     scoring: Scoring
     vectors: Float32
+    article_vectors: Float32
+    popularity: Float32
     variants: Variants
+    rates: RepeatRates
     scale: float
 
     @classmethod
     def build(
-        cls, scoring: Scoring, article_vectors: Float32, popularity: Float32, variants: Variants, scale: float
+        cls,
+        scoring: Scoring,
+        article_vectors: Float32,
+        popularity: Float32,
+        variants: Variants,
+        rates: RepeatRates,
+        scale: float,
     ) -> Scorer:
-        """From the item tower's vectors ``[n_articles, vector_dim]`` and each article's log popularity."""
-        bonus = np.float32(scoring.popularity) * popularity
-        return cls(scoring, fold_articles(article_vectors, bonus, scale), variants, scale)
+        """Fold popularity into the vectors to search."""
+        taste, weight = scoring.largest
+        vectors = fold_articles(article_vectors, np.float32(weight) * popularity, taste * scale)
+        return cls(scoring, vectors, article_vectors, popularity, variants, rates, scale)
 
     @cached_property
     def factor(self) -> float:
         """The factor that turns a dot product into a score."""
-        return factor(self.vectors, self.scale)
+        return factor(self.vectors, self.scoring.largest[0] * self.scale)
 
-    def queries(self, users: Float32, histories: Histories) -> Float32:
-        """``[n, d + 2]`` vectors to search :attr:`vectors` with, from the user tower's ``[n, vector_dim]``."""
-        return fold_customers(users, popularity_share(histories, self.scoring))
+    def relatives(self, purchases: Purchases) -> Relatives:
+        """The articles that each customer bought before, and the variants of these."""
+        return relatives(purchases, self.variants, self.rates)
 
-    def relatives(self, histories: Histories) -> Relatives:
-        """The articles of each customer that have a repurchase term."""
-        return relatives(histories, self.variants)
+    def queries(self, users: Float32, returning: Bool) -> Float32:
+        """``[n, d + 2]`` vectors to search :attr:`vectors` with.
 
-    def rank(self, search: Search, queries: Float32, related: Relatives, k: int) -> tuple[Int32, Float32]:
+        Args:
+            users: ``[n, d]`` from the user tower.
+            returning: ``[n]`` whether the customer bought anything.
+        """
+        taste, popularity = self._weights(returning)
+        largest_taste, largest_popularity = self.scoring.largest
+        weighted = users * (taste / largest_taste).astype(np.float32)[:, None]
+        return fold_customers(weighted, (popularity / largest_popularity).astype(np.float32))
+
+    def rank(self, search: Search, users: Float32, related: Relatives, k: int) -> tuple[Int32, Float32]:
         """The k best articles by the whole score: of those that a search of :attr:`vectors` finds, and the relatives.
+
+        Equal scores are in order of popularity, then of article row.
 
         Returns:
             ``articles [n, k]`` and ``scores [n, k]``, padded like the search's.
         """
-        if not self.scoring.has_repurchase:
+        queries = self.queries(users, related.returning)
+        if self.scoring.repurchase is None:
             found, dots = search(queries, k)
             return found, dots * np.float32(self.factor)
-        # An article with a negative term moves down, perhaps out of the ranking, so the search goes deeper. The depth
-        # is the same for every customer: it must not depend on the rest of the batch.
-        found, dots = search(queries, k + OWN_LENGTH + (MAX_VARIANTS if self.scoring.variant < 0 else 0))
-        scores_of_related = self.dot_product_scores(queries, related.articles)
-        return add_repurchase(found, dots * np.float32(self.factor), related, scores_of_related, self.scoring, k)
+        found, dots = _others(search, queries, related, k)
+        own, scores = self._best_relatives(users, related, k)
+        candidates = np.concatenate([found, own], axis=1)
+        score = np.concatenate([dots * np.float32(self.factor), scores], axis=1, dtype=np.float64)
+        popularity = np.where(candidates >= 0, self.popularity[candidates], 0)
+        order = np.lexsort((candidates, -popularity, -score), axis=1)[:, :k]
+        ranked = np.take_along_axis(candidates, order, axis=1)
+        return ranked, np.take_along_axis(score, order, axis=1).astype(np.float32)
 
-    def dot_product_scores(self, queries: Float32, articles: Int32) -> Float32:
-        """``[n, c]`` scores of each customer's ``articles`` without repurchase; 0 where padded with -1."""
-        scores = np.zeros(articles.shape, dtype=np.float32)
-        row, column = np.nonzero(articles >= 0)
-        for start in range(0, len(row), PAIRS):
-            pairs = row[start : start + PAIRS], column[start : start + PAIRS]
-            # One dot product a pair: a score does not depend on the rest of the batch, to the last bit.
-            scores[pairs] = np.vecdot(self.vectors[articles[pairs]], queries[pairs[0]])
-        return scores * np.float32(self.factor)
-
-    def scores(self, queries: Float32, related: Relatives, articles: Int32) -> Float32:
+    def scores(self, users: Float32, related: Relatives, articles: Int32) -> Float32:
         """``[n, c]`` the whole scores of each customer's ``articles``."""
-        same = related.articles[:, None, :] == articles[:, :, None]
-        repurchase = (same * related.bonus(self.scoring)[:, None, :]).sum(axis=2)
-        return self.dot_product_scores(queries, articles) + repurchase
+        owner = np.repeat(np.arange(len(articles)), articles.shape[1])
+        logits = self.logits(users, owner, articles.ravel()).reshape(articles.shape)
+        taste, popularity = (weight[:, None] for weight in self._weights(related.returning))
+        scores = taste * logits + popularity * self.popularity[articles]
+        if self.scoring.repurchase is not None and len(related.owner):
+            place = related.place(articles)
+            scores = np.where(place >= 0, self.scores_of_related(users, related)[place], scores)
+        return scores.astype(np.float32)
 
-    def scores_of_all(self, queries: Float32, related: Relatives) -> Float32:
+    def scores_of_all(self, users: Float32, related: Relatives) -> Float32:
         """``[n, n_articles]`` the whole scores of the catalogue."""
-        scores = queries @ self.vectors.T * np.float32(self.factor)
-        row, column = np.nonzero(related.articles >= 0)
-        scores[row, related.articles[row, column]] += related.bonus(self.scoring)[row, column]
+        scores = self.queries(users, related.returning) @ self.vectors.T * np.float32(self.factor)
+        if self.scoring.repurchase is not None:
+            scores[related.owner, related.articles] = self.scores_of_related(users, related)
         return scores
 
+    def scores_of_related(self, users: Float32, related: Relatives) -> Float64:
+        """``[m]`` the whole scores of the relatives."""
+        weights = self.scoring.repurchase
+        assert weights is not None
+        logits = self.logits(users, related.owner, related.articles)
+        taste = np.where(related.bought, weights.taste, self.scoring.taste)
+        popularity = np.where(related.bought, weights.popularity, self.scoring.popularity)
+        scores = taste * logits + popularity * self.popularity[related.articles]
+        for weight, term in zip(weights.terms, related.terms, strict=True):
+            scores += weight * term  # not a matrix product, which rounds differently in a batch of another size
+        return scores
 
-def add_repurchase(
-    articles: Int32, scores: Float32, related: Relatives, scores_of_related: Float32, scoring: Scoring, k: int
-) -> tuple[Int32, Float32]:
-    """Rank a search's articles together with the customer's relatives, whose scores get the repurchase terms.
+    def logits(self, users: Float32, owner: Int64, articles: npt.NDArray[np.integer]) -> Float32:
+        """``[m]`` the towers' logits of pairs of a customer (a place in ``users``) and an article."""
+        logits = np.empty(len(owner), dtype=np.float32)
+        for start in range(0, len(owner), PAIRS):
+            part = slice(start, start + PAIRS)
+            # One dot product a pair: a score does not depend on the rest of the batch, to the last bit.
+            np.vecdot(self.article_vectors[articles[part]], users[owner[part]], out=logits[part])
+        return logits * np.float32(self.scale)
 
-    Args:
-        articles: ``[n, m]`` from the search, padded with -1; m should be k plus the number of relatives with a
-            negative term, as some of them may move down.
-        scores: ``[n, m]`` of ``articles``.
-        related: ``[n, c]``.
-        scores_of_related: ``[n, c]`` scores of ``related`` without the repurchase terms.
-        k: length of the ranking.
+    def _weights(self, returning: Bool) -> tuple[Float64, Float64]:
+        """``[n]`` each customer's weight of the towers' logit, and of popularity."""
+        scoring = self.scoring
+        return (
+            np.where(returning, scoring.taste, scoring.cold_taste),
+            np.where(returning, scoring.popularity, scoring.cold_popularity),
+        )
 
-    Returns:
-        ``articles [n, k]``, best first and padded with -1, and ``scores [n, k]``, -inf there.
-    """
-    present = related.articles >= 0
-    mine = np.where(present, related.articles, -2)  # -2 is equal to no padding
-    found_again = (articles[:, :, None] == mine[:, None, :]).any(axis=2)
-    candidates = np.concatenate([articles, related.articles], axis=1)
-    score = np.concatenate(
-        [
-            np.where(found_again | (articles < 0), -np.inf, scores),
-            np.where(present, scores_of_related + related.bonus(scoring), -np.inf),
-        ],
-        axis=1,
-    ).astype(np.float32)
-    order = np.lexsort((candidates, -score), axis=1)[:, :k]
-    rows = np.arange(len(order))[:, None]
-    ranked, highest = np.full((len(order), k), -1, np.int32), np.full((len(order), k), -np.inf, np.float32)
-    highest[:, : order.shape[1]] = score[rows, order]
-    ranked[:, : order.shape[1]] = np.where(np.isfinite(score[rows, order]), candidates[rows, order], -1)
-    return ranked, highest
+    def _best_relatives(self, users: Float32, related: Relatives, k: int) -> tuple[Int32, Float64]:
+        """``[n, c]`` the k best relatives of each customer and their scores, padded with -1 and -inf."""
+        scores = self.scores_of_related(users, related)
+        keys = (related.articles, -self.popularity[related.articles], -scores, related.owner)
+        order = np.lexsort(keys)
+        owner = related.owner[order]
+        place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        order, owner, place = (array[place < k] for array in (order, owner, place))
+        shape = len(users), int(place.max(initial=-1)) + 1
+        articles, best = np.full(shape, -1, dtype=np.int32), np.full(shape, -np.inf)
+        articles[owner, place], best[owner, place] = related.articles[order], scores[order]
+        return articles, best
+
+
+def _others(search: Search, queries: Float32, related: Relatives, k: int) -> tuple[Int32, Float32]:
+    """``[n, k]`` the best articles that are no relatives, and their dot products, padded like the search's."""
+    found, dots = search(queries, k + MARGIN)
+    other = (found >= 0) & (related.place(found) < 0)
+    kept = _first(found, dots, other, k)
+    # Where relatives fill more than the margin, the search goes deep enough for all of them.
+    short = np.flatnonzero((other.sum(axis=1) < k) & (found[:, -1] >= 0))
+    for row in short:
+        of_row = related.owner == row
+        found, dots = search(queries[[row]], k + int(of_row.sum()))
+        other = (found >= 0) & ~np.isin(found, related.articles[of_row])
+        kept[0][row], kept[1][row] = (part[0] for part in _first(found, dots, other, k))
+    return kept
+
+
+def _first(articles: Int32, dots: Float32, keep: Bool, k: int) -> tuple[Int32, Float32]:
+    """``[n, k]`` the first k articles where ``keep`` is true, and their dot products."""
+    order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(keep, order, axis=1)
+    return (
+        np.where(kept, np.take_along_axis(articles, order, axis=1), -1).astype(np.int32),
+        np.where(kept, np.take_along_axis(dots, order, axis=1), -np.inf).astype(np.float32),
+    )

@@ -1,52 +1,91 @@
 """The weights of a score, and the vectors whose dot product is most of it.
 
-    score = scale x cosine + popularity x log popularity + repurchase
+    score = taste x scale x cosine + popularity x log popularity
 
-    repurchase = bought + log_days x log(days since)   for an article that the customer bought before,
-                 variant                               for another article of the same product,
-                 0                                     for the rest
+``scale x cosine`` is the towers' logit. A customer without purchases has weights of their own, ``cold_taste`` and
+``cold_popularity``: their embedding is a guess from attributes. An article that a customer bought before has another
+score, with the terms of :mod:`hm_utils.model.repurchase`:
 
-For a customer without a history, popularity counts ``cold_start`` times: their embedding is a guess from attributes.
+    score = taste x scale x cosine + popularity x log popularity + sum of weight x term
 
-All terms but repurchase fold into one dot product, which ScaNN searches. Repurchase concerns a handful of articles and
-is added after the search (:mod:`hm_utils.model.scorer`).
+and so has a variant of such an article, with the first two weights as for any other article.
+
+The first form is one dot product, which ScaNN searches. The second concerns a handful of articles, which are ranked
+among those that the search finds (:mod:`hm_utils.model.scorer`). Fitted scores are log odds: their softmax is the
+probability that a purchase is of this article.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hm_utils.arrays import Float32
-from hm_utils.data.histories import Histories
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
+
+# Weights that divide others are at least this.
+SMALL = 0.05
+
+
+@dataclass(frozen=True)
+class Repurchase:
+    """The weights for an article that the customer bought before: of the towers, of popularity, and of each term of
+    :data:`hm_utils.model.repurchase.TERMS`, in their order. ``variant`` concerns the variants of such articles."""
+
+    taste: float = 0.0
+    popularity: float = 0.0
+    bought: float = 0.0
+    recent: float = 0.0
+    days_since: float = 0.0
+    times: float = 0.0
+    variety: float = 0.0
+    again: float = 0.0
+    due: float = 0.0
+    variant: float = 0.0
+
+    @property
+    def terms(self) -> list[float]:
+        """The weights of the terms."""
+        return list(vars(self).values())[2:]
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """The weights of a score; the default is the two-tower as it was trained.
+    """The weights of a score, all at least 0 but for repurchase; the default is the two-tower as it was trained.
 
     Attributes:
+        taste: weight of the towers' logit.
         popularity: weight of an article's log popularity in the last days.
-        bought: added to an article that the customer bought before.
-        log_days: times the log of the days since the last purchase, added to the same.
-        variant: added to an article that they did not buy, of a product that they bought in another colour or cut.
-        cold_start: factor of ``popularity`` for a customer without a history.
+        cold_taste, cold_popularity: the same for a customer without purchases.
+        repurchase: None to treat articles bought before as any other.
     """
 
+    taste: float = 1.0
     popularity: float = LOGIT_ADJUSTMENT
-    bought: float = 0.0
-    log_days: float = 0.0
-    variant: float = 0.0
-    cold_start: float = 1.0
+    cold_taste: float = 1.0
+    cold_popularity: float = LOGIT_ADJUSTMENT
+    repurchase: Repurchase | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scoring:
+        """The inverse of ``dataclasses.asdict``. Raises TypeError for other fields."""
+        repurchase = values["repurchase"]
+        return cls(**values | {"repurchase": repurchase and Repurchase(**repurchase)})
 
     @property
-    def has_repurchase(self) -> bool:
-        return self.bought != 0 or self.log_days != 0 or self.variant != 0
+    def largest(self) -> tuple[float, float]:
+        """The larger weight of the towers' logit, and of popularity, over all customers."""
+        return max(self.taste, self.cold_taste, SMALL), max(self.popularity, self.cold_popularity, SMALL)
 
 
 TOWERS_ALONE = Scoring()
+
+# A simple baseline as a point of the model: every article bought before, by the sum of 1 / days, then the recent
+# best-sellers. Equal scores are in order of popularity.
+BEST_SELLERS = Scoring(taste=0.0, popularity=1.0, cold_taste=0.0, cold_popularity=1.0)
+CHAIN = Scoring(0.0, 1.0, 0.0, 1.0, Repurchase(bought=100.0, recent=1.0))
 
 
 def fold_articles(vectors: Float32, bonus: Float32, scale: float) -> Float32:
@@ -88,11 +127,6 @@ def factor(folded: Float32, scale: float) -> float:
     """The factor that turns a dot product of folded vectors into a score."""
     longest = 1 / float(np.linalg.norm(folded[0, :-2].astype(np.float64)))
     return scale * longest * float(np.sqrt(1 + _folded_in(folded[:, :-2]) ** 2))
-
-
-def popularity_share(histories: Histories, scoring: Scoring) -> Float32:
-    """``[n]`` the factor of popularity for each customer."""
-    return np.where(histories.mask.any(axis=1), 1.0, scoring.cold_start).astype(np.float32)
 
 
 def _folded_in(vectors: Float32) -> float:

@@ -13,11 +13,11 @@ from tqdm.auto import tqdm
 
 from hm_utils.arrays import Float32, Float64, Int32
 from hm_utils.data.features import ARTICLE_COLUMNS
-from hm_utils.data.histories import Histories, histories_as_of
+from hm_utils.data.histories import Histories, histories_as_of, purchases_as_of
 from hm_utils.data.popularity import popularity_as_of, recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.encoding import encode_articles, encode_customers
-from hm_utils.model.repurchase import OWN_LENGTH, Relatives, Variants
+from hm_utils.model.repurchase import Relatives, RepeatRates, Variants, relatives
 from hm_utils.model.scorer import Scorer, Search
 from hm_utils.model.scoring import TOWERS_ALONE, Scoring
 from hm_utils.model.towers import TwoTower
@@ -83,6 +83,11 @@ class Snapshot:
         """The articles of every product that sold in the last days before ``as_of``."""
         return Variants.on_sale(self.products, self._recent_sales > 0)
 
+    @cached_property
+    def rates(self) -> RepeatRates:
+        """How each article is bought again by anybody."""
+        return RepeatRates.as_of(self.log, self.as_of)
+
     @property
     def histories_before(self) -> int:
         """The day before which purchases are in a history."""
@@ -108,16 +113,15 @@ class Snapshot:
 
     def scorer(self, scoring: Scoring = TOWERS_ALONE) -> Scorer:
         """The scores of this day."""
-        return Scorer.build(scoring, self.article_vectors, self.popularity, self.variants, self.scale)
+        return Scorer.build(scoring, self.article_vectors, self.popularity, self.variants, self.rates, self.scale)
+
+    def relatives(self, rows: Int32) -> Relatives:
+        """The articles that customers bought before, and the variants of these."""
+        return relatives(purchases_as_of(self.log, rows, self.histories_before), self.variants, self.rates)
 
     def queries(self, rows: Int32, scorer: Scorer) -> Float32:
         """``[n, d + 2]`` vectors to search ``scorer.vectors`` with."""
-        histories = self.histories(rows, self.history_length)
-        return scorer.queries(self.encoded(rows, histories), histories)
-
-    def relatives(self, rows: Int32, scorer: Scorer) -> Relatives:
-        """The articles of customers that have a repurchase term."""
-        return scorer.relatives(self.histories(rows, OWN_LENGTH))
+        return scorer.queries(self.customers(rows), self.log.has_bought(rows, self.histories_before))
 
     def score(
         self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE, chunk: int = RANKED_AT_ONCE
@@ -140,7 +144,7 @@ class Snapshot:
         """:meth:`score` of a few customers at once. The catalogue's vectors are prepared here, for all calls."""
         scorer = self.scorer(scoring)
         search = self.search(scorer.vectors)
-        return lambda rows: scorer.rank(search, self.queries(rows, scorer), self.relatives(rows, scorer), k)
+        return lambda rows: scorer.rank(search, self.customers(rows), self.relatives(rows), k)
 
     def rank(self, rows: Int32, k: int = 100, scoring: Scoring = TOWERS_ALONE) -> Int32:
         """The articles of :meth:`score`."""

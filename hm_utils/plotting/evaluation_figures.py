@@ -131,6 +131,22 @@ def recall_against_leaves(table: pd.DataFrame, chosen: int) -> Figure:
 
 
 @styled
+def buying_again(odds: pd.DataFrame) -> Figure:
+    """The odds of an article bought before, by the days since; from ``evaluation_tables.buying_again``."""
+    title = "Bought before: how much likelier than another article"
+    figure, axes = canvas(title, "days since the last purchase (dashed: the usual gap)", "times as likely")
+    for name, style in zip(odds, ("-", "--", ":"), strict=True):
+        axes.plot(odds.index, odds[name], color=MAIN, linestyle=style, label=str(name))
+    axes.axvline(odds.attrs["gap"], color=QUIET, linestyle="--", linewidth=1)
+    axes.axhline(1, color=QUIET, linewidth=1)
+    axes.set(xscale="log", yscale="log")
+    log_ticks(axes.xaxis, "{:g}".format)
+    log_ticks(axes.yaxis, "{:g}".format)
+    axes.legend(frameon=False)
+    return figure
+
+
+@styled
 def recall_by_depth(curves: pd.DataFrame, best_rival: str) -> Figure:
     """Recall against the length of the ranking (``error_analysis.recall_by_depth``), one line per ranking."""
     figure, axes = canvas("What a longer list finds", "articles shown, k", "recall@k", height=4.6)

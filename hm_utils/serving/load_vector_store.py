@@ -22,8 +22,8 @@ from hm_utils.retrieval.index import load_exact
 from hm_utils.retrieval.index_tuning import TARGET, recall_at_k
 from hm_utils.retrieval.milvus import ALIAS, PREFIX, Kind, StoreIndex, VectorStoreError, collection_of, current
 from hm_utils.serving.bundle import BundleError, verify
-from hm_utils.serving.model_folder import INDEX, QUERIES
-from hm_utils.serving.stored_queries import StoredQueries
+from hm_utils.serving.model_folder import INDEX
+from hm_utils.serving.recommender import Recommender
 
 CHECKED, DEPTH = 50, 100  # customers' queries, and articles for each, that verify a collection
 
@@ -49,8 +49,10 @@ def load(folder: Path, uri: str, kind: Kind = "FLAT", keep: int = 2) -> float:
         raise VectorStoreError("Milvus Lite has no SCANN: take FLAT or HNSW, or a server's address")
     version = str(verify(folder)["version"])
     exact = load_exact(folder / INDEX)
-    stored = StoredQueries(folder / QUERIES)
-    rows = np.sort(np.random.default_rng(0).choice(len(stored), min(CHECKED, len(stored)), replace=False))
+    recommender = Recommender.open(folder)
+    n = recommender.n_customers
+    rows = np.sort(np.random.default_rng(0).choice(n, min(CHECKED, n), replace=False))
+    queries = recommender.queries(recommender.customers(rows))
     name = collection_of(version)
     client = milvus.connect(uri)
     seconds = milvus.LOADING_SECONDS
@@ -61,7 +63,7 @@ def load(folder: Path, uri: str, kind: Kind = "FLAT", keep: int = 2) -> float:
             exists = False
         if not exists:
             milvus.write(client, name, exact.vectors, kind)
-        recall = recall_at_k(StoreIndex(exact, uri, version), stored.read(rows), DEPTH)
+        recall = recall_at_k(StoreIndex(exact, uri, version), queries, DEPTH)
         if recall < TARGET:
             client.drop_collection(name, timeout=seconds)
             raise VectorStoreError(f"{kind} finds {recall:.1%} of exact search's best: load it with another --index")

@@ -19,26 +19,28 @@ from hm_utils.arrays import Float32, Int32, mapped
 from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import read_checkpoint, restore
-from hm_utils.model.repurchase import Variants
+from hm_utils.model.repurchase import RepeatRates, Variants
 from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import UserEnsemble
 from hm_utils.retrieval.index import Index, Searchable, load_exact, load_index
 from hm_utils.serving.catalogue import Catalogue, with_sales
-from hm_utils.serving.stored_queries import StoredQueries
+from hm_utils.serving.stored_vectors import StoredVectors
 
 # The files of a published model. Its manifest lists them with their checksums (hm_utils.serving.bundle).
 CHECKPOINT = "checkpoint.pt"  # the towers
-ARTICLE_VECTORS = "article_vectors.npy"  # the articles' vectors, as the user tower reads them in a history
+ARTICLE_VECTORS = "article_vectors.npy"  # the item tower's vectors
+POPULARITY = "popularity.npy"  # log popularity of every article
 INDEX = "index"  # the vectors to search, popularity folded in, and ScaNN's files
 SCORING = "scoring.json"  # the weights of a score, see hm_utils.model.scoring
 VARIANTS = "variants"  # the articles of every product that were on sale
+RATES = "repeat_rates"  # how each article is bought again by anybody
 ARTICLES = "articles.parquet"  # the catalogue with prices and recent sales, in order of article row
 CUSTOMER_TABLE = "customers.arrow"  # the customers' raw attributes, in order of customer row
 CUSTOMER_IDS = "customer_ids.npy"  # their ids as bytes, ascending, for a binary search
 ATTRIBUTES = "attributes.npy"  # codes of the customers' attributes
 LOG = "log"  # every purchase up to the model's day
-QUERIES = "queries.npy"  # each customer's query vector, see hm_utils.serving.stored_queries
+USER_VECTORS = "user_vectors.npy"  # the user tower's vector of every customer, see hm_utils.serving.stored_vectors
 REPLAY = "replay.json"  # rankings of the evaluation beside the purchases that followed
 MAP = "map.bin"  # the articles' places in the plane, see hm_utils.serving.article_map
 # The vocabularies are in encoders.json, which Encoders writes.
@@ -55,7 +57,7 @@ class ModelContent:
         customer_ids: ``[n_customers]`` bytes.
         customer_table: a row a customer.
         attributes: ``[n_customers, columns]``.
-        queries: None while a model is being published.
+        user_vectors: None while a model is being published.
         replay, packed_map: None for a model without.
         folder: where it was opened.
     """
@@ -64,16 +66,18 @@ class ModelContent:
     scale: float
     history_length: int
     article_vectors: Float32
+    popularity: Float32
     index: Searchable
     scoring: Scoring
     variants: Variants
+    rates: RepeatRates
     catalogue: Catalogue
     encoders: Encoders
     customer_ids: npt.NDArray[np.bytes_]
     customer_table: pa.Table
     attributes: Int32
     log: PurchaseLog
-    queries: StoredQueries | None = None
+    user_vectors: StoredVectors | None = None
     replay: dict[str, Any] | None = None
     packed_map: bytes | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
@@ -82,23 +86,25 @@ class ModelContent:
     @classmethod
     def open(cls, folder: Path, manifest: dict[str, Any] | None = None, own_index: bool = True) -> ModelContent:
         """Open a folder without verifying it. Without its own index, search is exact."""
-        checkpoint, queries = read_checkpoint(folder / CHECKPOINT), folder / QUERIES
+        checkpoint, vectors = read_checkpoint(folder / CHECKPOINT), folder / USER_VECTORS
         towers = restore(checkpoint, folder / CHECKPOINT)
         return cls(
             user_tower=towers.user_tower,
             scale=float(towers.scale.detach()),
             history_length=int(checkpoint["settings"]["history_length"]),
             article_vectors=mapped(folder / ARTICLE_VECTORS, "c"),
+            popularity=mapped(folder / POPULARITY),
             index=load_index(folder / INDEX) if own_index else load_exact(folder / INDEX),
-            scoring=Scoring(**json.loads((folder / SCORING).read_text())),
+            scoring=Scoring.from_dict(json.loads((folder / SCORING).read_text())),
             variants=Variants.load(folder / VARIANTS),
+            rates=RepeatRates.load(folder / RATES),
             catalogue=Catalogue.load(folder / ARTICLES),
             encoders=Encoders.load(folder),
             customer_ids=mapped(folder / CUSTOMER_IDS),
             customer_table=pa.feather.read_table(folder / CUSTOMER_TABLE, memory_map=True),
             attributes=mapped(folder / ATTRIBUTES),
             log=PurchaseLog.load(folder / LOG),
-            queries=StoredQueries(queries) if queries.exists() else None,
+            user_vectors=StoredVectors(vectors) if vectors.exists() else None,
             replay=json.loads((folder / REPLAY).read_text()),
             packed_map=(folder / MAP).read_bytes(),
             manifest=manifest or {},
@@ -119,7 +125,7 @@ def write_model(
     replay: Mapping[str, Any],
     packed_map: bytes,
 ) -> None:
-    """Write a model into an empty ``folder``: all files but :data:`QUERIES` and the manifest.
+    """Write a model into an empty ``folder``: all files but :data:`USER_VECTORS` and the manifest.
 
     Args:
         checkpoint_path: of the snapshot's towers.
@@ -129,9 +135,11 @@ def write_model(
     """
     shutil.copyfile(checkpoint_path, folder / CHECKPOINT)
     np.save(folder / ARTICLE_VECTORS, snapshot.article_vectors, allow_pickle=False)
+    np.save(folder / POPULARITY, snapshot.popularity, allow_pickle=False)
     index.save(folder / INDEX)
     (folder / SCORING).write_text(json.dumps(asdict(scoring)))
     snapshot.variants.save(folder / VARIANTS)
+    snapshot.rates.save(folder / RATES)
     encoders.save(folder)
     with_sales(articles, snapshot.log).to_parquet(folder / ARTICLES, index=False)
     table = pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False)

@@ -45,6 +45,14 @@ def index_for_serving(vectors: Float32, queries: Float32) -> tuple[Index, Choice
     return choice.index, choice
 
 
+def published_verdict(artifacts_dir: Path) -> str | None:
+    """The verdict of the decision on the published model, None without one; see hm_utils.evaluation.decision."""
+    try:
+        return str(bundle.read_manifest(artifacts_dir / "model")["metrics"]["decision"]["verdict"])
+    except (bundle.BundleError, KeyError, TypeError):
+        return None
+
+
 def publish_model(
     artifacts_dir: Path,
     data: Preprocessed,
@@ -90,7 +98,7 @@ def publish_model(
             replay=replay,
             packed_map=pack(layout(snapshot.article_vectors), ids, groups),
         )
-        Recommender.open(folder).store_queries(folder)
+        Recommender.open(folder).store_vectors(folder)
         recommender = Recommender.open(folder)
         rows = np.random.default_rng(0).choice(
             recommender.n_customers, min(GOLDEN_CUSTOMERS, recommender.n_customers), replace=False

@@ -16,27 +16,29 @@ from tqdm.auto import trange
 
 from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.data.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS
-from hm_utils.data.histories import visit
+from hm_utils.data.histories import Purchases, visit
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import Segment, customers_by_segment
 from hm_utils.model.encoding import encode_customers
-from hm_utils.model.repurchase import OWN_LENGTH
+from hm_utils.model.repurchase import Relatives
 from hm_utils.model.scorer import Scorer
 from hm_utils.retrieval.index import ExactIndex, Searchable
 from hm_utils.retrieval.milvus import StoreIndex, VectorStoreError
 from hm_utils.serving.bundle import PUBLISH_AGAIN, BundleError, verify
 from hm_utils.serving.catalogue import Catalogue
-from hm_utils.serving.model_folder import QUERIES, ModelContent
+from hm_utils.serving.model_folder import USER_VECTORS, ModelContent
 from hm_utils.serving.reranking import maximal_marginal_relevance
-from hm_utils.serving.stored_queries import write_queries
+from hm_utils.serving.stored_vectors import write_vectors
 from hm_utils.serving.user_context import UserContext, customers_as_of
 
 NOTHING = np.empty(0, dtype=np.int32)
+NO_PURCHASES = Purchases(np.empty(0, dtype=np.int64), NOTHING, NOTHING, 1)
 
 # Scores may differ from the published golden ones by another processor's rounding, and by no more.
 GOLDEN_TOLERANCE = 1e-3
 
 STORED_AT_ONCE = 16_384  # customers
+SPARE = 30  # older purchases, which move up where one is left out to find reasons
 
 
 class Recommender:
@@ -48,7 +50,10 @@ class Recommender:
         self._scorer = Scorer(
             scoring=content.scoring,
             vectors=content.index.vectors,
+            article_vectors=content.article_vectors,
+            popularity=content.popularity,
             variants=content.variants,
+            rates=content.rates,
             scale=content.scale,
         )
 
@@ -141,8 +146,7 @@ class Recommender:
 
     def customers(self, rows: npt.NDArray[np.integer]) -> UserContext:
         """Customers as the model knows them."""
-        length = max(self._content.history_length, OWN_LENGTH)
-        attributes = self._content.attributes
+        length, attributes = self._content.history_length + SPARE, self._content.attributes
         return customers_as_of(self.log, attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
 
     def visitor(
@@ -164,7 +168,7 @@ class Recommender:
         known = self.customers(np.array([0 if row is None else row]))
         if row is None:
             nothing = replace(known.histories, mask=np.zeros_like(known.histories.mask))
-            known = replace(known, histories=nothing, rows=None)
+            known = replace(known, histories=nothing, purchases=NO_PURCHASES, rows=None)
         if row is None or attributes is not None:
             given = {name: (attributes or {}).get(name) for name in CUSTOMER_COLUMNS}
             numbers = {name: np.float32(np.nan if given[name] is None else given[name]) for name in CUSTOMER_NUMBERS}
@@ -173,26 +177,34 @@ class Recommender:
         if not len(articles):
             return known
         seen = visit(articles, days_ago, known.histories.mask.shape[1])
-        return replace(known, histories=seen.merged(known.histories), rows=None)
+        purchases = known.purchases.merged(articles, days_ago)
+        return replace(known, histories=seen.merged(known.histories), purchases=purchases, rows=None)
+
+    def vectors(self, users: UserContext) -> Float32:
+        """``[n, d]`` the user tower's vectors: stored ones for customers as the model knows them, else encoded."""
+        if users.rows is not None and self._content.user_vectors is not None:
+            return self._content.user_vectors.read(users.rows)
+        return self.encoded(users)
+
+    def encoded(self, users: UserContext) -> Float32:
+        """Vectors by the user tower; equal to stored ones to the last bit on the machine that published."""
+        tower, vectors = self._content.user_tower, self._content.article_vectors
+        histories = users.histories.newest(self._content.history_length)
+        return encode_customers(tower, vectors, users.attributes, histories)
 
     def queries(self, users: UserContext) -> Float32:
-        """``[n, d + 2]`` query vectors: stored ones for customers as the model knows them, else encoded."""
-        if users.rows is not None and self._content.queries is not None:
-            return self._content.queries.read(users.rows)
-        return self.encoded_queries(users)
+        """``[n, d + 2]`` vectors to search the index with."""
+        return self._scorer.queries(self.vectors(users), self._relatives(users).returning)
 
-    def encoded_queries(self, users: UserContext) -> Float32:
-        """Query vectors by the user tower; equal to stored ones to the last bit on the machine that published."""
-        histories = users.histories.newest(self._content.history_length)
-        tower, vectors = self._content.user_tower, self._content.article_vectors
-        return self._scorer.queries(encode_customers(tower, vectors, users.attributes, histories), histories)
+    def _relatives(self, users: UserContext) -> Relatives:
+        return self._scorer.relatives(users.purchases)
 
-    def store_queries(self, folder: Path) -> None:
-        """Write every customer's :meth:`queries` into the model's folder."""
+    def store_vectors(self, folder: Path) -> None:
+        """Write every customer's vector into the model's folder."""
         rows = np.arange(self.n_customers)
         starts = trange(0, len(rows), STORED_AT_ONCE, desc="customers' vectors", file=sys.stdout, delay=2, leave=False)
-        parts = (self.encoded_queries(self.customers(rows[i : i + STORED_AT_ONCE])) for i in starts)
-        write_queries(folder / QUERIES, parts, len(rows))
+        parts = (self.encoded(self.customers(rows[i : i + STORED_AT_ONCE])) for i in starts)
+        write_vectors(folder / USER_VECTORS, parts, len(rows))
 
     def recommend(
         self,
@@ -217,19 +229,19 @@ class Recommender:
             allowed = np.setdiff1d(allowed, excluded).astype(np.int32)
         if not len(users) or (allowed is not None and not len(allowed)):
             return np.full((len(users), top_k), -1, np.int32), np.full((len(users), top_k), -np.inf, np.float32)
-        queries, related = self.queries(users), self._scorer.relatives(users.histories)
+        vectors, related = self.vectors(users), self._relatives(users)
         index: Searchable = self._index
         if allowed is not None:
             index = ExactIndex(self._index.vectors[allowed], allowed)
             related = related.among(allowed)
-        found, scores = self._scorer.rank(index.search, queries, related, top_k)
+        found, scores = self._scorer.rank(index.search, vectors, related, top_k)
         if allowed is not None or not len(excluded):
             return found, scores
         out = np.isin(found, excluded)
         deeper = 0
         while int(out.sum(axis=1).max()) > deeper:  # no deeper than needed: a deep search is an exact one
             deeper = int(out.sum(axis=1).max())
-            found, scores = self._scorer.rank(index.search, queries, related, top_k + deeper)
+            found, scores = self._scorer.rank(index.search, vectors, related, top_k + deeper)
             out = np.isin(found, excluded)
         if deeper:
             # A stable sort by "is excluded" moves the others to the front, in order.
@@ -259,7 +271,7 @@ class Recommender:
     def _scores(self, users: UserContext, articles: Int32) -> Float32:
         """``[n, len(articles)]`` scores of the same articles for every user."""
         wanted = np.broadcast_to(articles, (len(users), len(articles)))
-        return self._scorer.scores(self.queries(users), self._scorer.relatives(users.histories), wanted)
+        return self._scorer.scores(self.vectors(users), self._relatives(users), wanted)
 
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles with the closest embeddings to one article's, best first, and their cosines."""
@@ -319,8 +331,8 @@ class Recommender:
         if (rows < 0).any():
             raise BundleError(folder, f"the golden query's customers are unknown: {PUBLISH_AGAIN}")
         customers = self.customers(rows)
-        if np.abs(self.queries(customers) - self.encoded_queries(customers)).max(initial=0) > GOLDEN_TOLERANCE:
-            raise BundleError(folder, f"{QUERIES} does not belong to these towers: {PUBLISH_AGAIN}")
+        if np.abs(self.vectors(customers) - self.encoded(customers)).max(initial=0) > GOLDEN_TOLERANCE:
+            raise BundleError(folder, f"{USER_VECTORS} does not belong to these towers: {PUBLISH_AGAIN}")
         _, scores = self.recommend(customers, max(len(ids) for ids in golden["article_ids"]))
         for found, expected in zip(scores, golden["scores"], strict=True):
             if np.abs(found[: len(expected)] - expected).max(initial=0) > GOLDEN_TOLERANCE:

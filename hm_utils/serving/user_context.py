@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hm_utils.arrays import Int32
-from hm_utils.data.histories import Histories, histories_as_of
+from hm_utils.data.histories import Histories, Purchases, histories_as_of, purchases_as_of
 from hm_utils.data.purchases import PurchaseLog
 
 
@@ -17,12 +17,14 @@ class UserContext:
 
     Attributes:
         attributes: ``[n, columns]`` codes of their attributes.
-        histories: purchases and viewed articles, newest first.
+        histories: the last purchases and viewed articles, newest first, as the user tower reads them.
+        purchases: all of them, for buying again.
         rows: ``[n]`` customer rows, if all are as the model knows them; else None.
     """
 
     attributes: Int32
     histories: Histories
+    purchases: Purchases
     rows: Int32 | None = None
 
     def __len__(self) -> int:
@@ -34,9 +36,11 @@ class UserContext:
         histories = self.histories[first]
         kept = histories.mask & (histories.articles != articles[:, None])
         order = np.argsort(~kept, axis=1, kind="stable")  # the rest moves up, and stays in order
-        return UserContext(self.attributes[first], histories.reordered(order, kept))
+        purchases = self.purchases.without(articles)
+        return UserContext(self.attributes[first], histories.reordered(order, kept), purchases)
 
 
 def customers_as_of(log: PurchaseLog, attributes: Int32, rows: Int32, as_of: int, length: int) -> UserContext:
     """Customers on the morning of ``as_of``; ``attributes`` ``[n_customers, columns]`` cover all customers."""
-    return UserContext(np.asarray(attributes[rows]), histories_as_of(log, rows, as_of, length), rows)
+    histories = histories_as_of(log, rows, as_of, length)
+    return UserContext(np.asarray(attributes[rows]), histories, purchases_as_of(log, rows, as_of), rows)

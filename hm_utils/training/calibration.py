@@ -1,4 +1,4 @@
-"""The weights of a score beside the towers', fitted on the validation days."""
+"""The weights of a score, fitted on the validation days and shrunk towards a chain of simple rules."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import Bounds, minimize
-from scipy.special import logsumexp
 from tqdm.auto import tqdm
 
-from hm_utils.arrays import Bool, Float32, Float64, Int32
-from hm_utils.data.popularity import LOGIT_ADJUSTMENT
+from hm_utils.arrays import Bool, Float32, Float64, Int32, Int64
 from hm_utils.data.purchases import Baskets
 from hm_utils.evaluation import metrics
-from hm_utils.model.scorer import Scorer, Search
-from hm_utils.model.scoring import TOWERS_ALONE, Scoring
+from hm_utils.evaluation.baselines import best_articles
+from hm_utils.evaluation.bootstrap import MIN_CUSTOMERS, interval, resampled_means
+from hm_utils.model.scoring import BEST_SELLERS, CHAIN, TOWERS_ALONE, Repurchase, Scoring
 from hm_utils.model.snapshot import Snapshot
 
-CHUNK = 2_048  # customers
+MAX_CUSTOMERS = 6_000  # enough for a dozen weights
+CHUNK = 1_024  # customers
+CANDIDATES = 200  # articles of the two-tower's ranking, beside the best-sellers and the customer's relatives
+BEST_SELLING = 100
 
-CANDIDATES = 300  # articles of the two-tower's ranking, beside the customer's relatives
-# The terms: scale x cosine, log popularity, bought before, log days since, variant. At these weights the score is the
-# two-tower as it was trained.
-START = np.array([1.0, LOGIT_ADJUSTMENT, 0.0, 0.0, 0.0])
-LOWEST = np.array([0.05, 0.0, -np.inf, -np.inf, -np.inf])  # a temperature of 0 would make the others infinite
-DOT_PRODUCT = [0, 1]
-WITH_REPURCHASE = [0, 1, 2, 3, 4]
-RIDGE = 1.0  # pulls towards the two-tower alone, as strongly as one customer; it matters on small data
+# The prior: an article bought before is e^8 times as likely as another one, by the sum of 1 / days; popularity counts
+# in full, and the towers not at all.
+PRIOR = Scoring(0.0, 1.0, repurchase=Repurchase(bought=8.0, recent=1.0))
+# The pull towards the prior, in customers: each weight counts in standard deviations of what it multiplies.
+RIDGE = 4.0
 
 
 @dataclass(frozen=True)
@@ -35,134 +34,221 @@ class Calibration:
     """The fitted weights and their data.
 
     Attributes:
-        scoring: all weights, fitted on customers who had bought before.
-        towers: weights of the dot product alone, fitted on all customers without the terms of repurchase. Both use a
-            separate popularity weight for cold-start customers, fitted with every history hidden.
-        temperature: factor that turns the towers' logits into probabilities; below 1, the towers are overconfident.
-            It divides the other weights, so that scores keep the towers' scale.
+        scoring: all weights. Those of returning customers are fitted on customers who had bought before.
+        towers: weights of the towers' logit and of popularity alone, fitted on all customers.
         customers: number of customers with a history and a purchased article among the candidates.
-        loss_before, loss_after: mean negative log-likelihood a customer, of the two-tower alone and fitted.
+        loss_before, loss_after: mean negative log-likelihood a customer, of the prior and fitted.
     """
 
     scoring: Scoring
     towers: Scoring
-    temperature: float
     customers: int
     loss_before: float
     loss_after: float
 
 
-def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = 20_000, seed: int = 0) -> Calibration:
-    """Fit the weights of popularity and repurchase by a conditional logit (McFadden 1974).
+def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = MAX_CUSTOMERS, seed: int = 0) -> Calibration:
+    """Fit the weights of a score by a conditional logit (McFadden 1974) with a Gaussian prior, the chain.
 
-    The purchased articles are choices out of the customer's candidates: the first of the two-tower's ranking, and the
-    articles with a repurchase term. A few thousand customers suffice for a handful of weights.
+    The purchased articles are choices out of the customer's candidates: the first of the two-tower's ranking, the
+    best-sellers, and the articles bought before with their variants. With little data the weights stay near the
+    prior; without any, the ranking *is* the chain.
 
     Args:
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
-        truth: the purchases of the validation days. The weights of the dot product alone are fitted on all buyers.
-            The weights with repurchase are fitted on buyers with a history, if any: the others have no such terms, and
-            many of them would determine popularity and temperature. The popularity weight for cold-start customers is
-            fitted on all buyers with their histories hidden.
+        truth: the purchases of the validation days. Weights of customers without purchases are fitted on all buyers
+            with their histories hidden, and are those of the best-sellers unless that ranking is significantly better
+            by MAP@12 there.
         max_customers: a random sample of the buyers is used where there are more.
     """
     truth = truth.sample(max_customers, seed)
-    if not len(truth):
-        return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
+    choices = _choices(snapshot, truth)
+    everybody = choices.select(np.ones(len(truth), dtype=bool))
+    returning = choices.select(snapshot.log.has_bought(truth.customers, snapshot.histories_before))
+    cold_taste, cold_popularity = _cold_weights(snapshot.without_histories(), truth, seed)
+    towers = _fit(everybody, TOWERS_ALONE) if len(everybody) else TOWERS_ALONE
+    fitted = _fit(returning, PRIOR) if len(returning) else CHAIN
+    return Calibration(
+        scoring=replace(fitted, cold_taste=cold_taste, cold_popularity=cold_popularity),
+        towers=replace(towers, cold_taste=cold_taste, cold_popularity=cold_popularity),
+        customers=len(returning),
+        loss_before=returning.loss(_vector(PRIOR))[0],
+        loss_after=returning.loss(_vector(fitted))[0],
+    )
+
+
+def fit_scoring(snapshot: Snapshot, truth: Baskets) -> Scoring:
+    """The weights of :func:`calibrate` for customers who had bought before; the others get the best-sellers."""
+    truth = truth.sample(MAX_CUSTOMERS, seed=0)
+    choices = _choices(snapshot, truth)
+    choices = choices.select(snapshot.log.has_bought(truth.customers, snapshot.histories_before))
+    return replace(_fit(choices, PRIOR) if len(choices) else CHAIN, cold_taste=0.0, cold_popularity=1.0)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The candidates of n customers, and which of them each customer bought (at least one).
+
+    Attributes:
+        logits, popularity: ``[n, c]`` of the candidates that are no relatives.
+        padded: ``[n, c]`` true where there is no candidate.
+        chosen: ``[n, c]``.
+        owner: ``[m]`` the customers of the relatives, ascending.
+        related: ``[m, 2 + fields of Repurchase]`` what the weights of a relative multiply.
+        related_chosen: ``[m]``.
+    """
+
+    logits: Float32
+    popularity: Float32
+    padded: Bool
+    chosen: Bool
+    owner: Int64
+    related: Float64
+    related_chosen: Bool
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def select(self, keep: Bool) -> Choices:
+        """The customers where ``keep`` (``[n]``) is true and who bought a candidate."""
+        keep = keep & (self.chosen.any(axis=1) | (np.bincount(self.owner, self.related_chosen, len(self)) > 0))
+        mine = keep[self.owner]
+        return Choices(
+            self.logits[keep],
+            self.popularity[keep],
+            self.padded[keep],
+            self.chosen[keep],
+            (np.cumsum(keep) - 1)[self.owner[mine]],
+            self.related[mine],
+            self.related_chosen[mine],
+        )
+
+    def deviations(self) -> Float64:
+        """The standard deviation, over all candidates, of what each weight multiplies."""
+        others = np.stack([self.logits[~self.padded], self.popularity[~self.padded]], axis=1).astype(np.float64)
+        count = len(others) + len(self.related)
+        width = (0, self.related.shape[1] - 2)
+        sums, squares = (
+            np.pad((others**power).sum(axis=0), width) + (self.related**power).sum(axis=0) for power in (1, 2)
+        )
+        return np.sqrt(np.maximum(squares / count - (sums / count) ** 2, 1e-18))
+
+    def loss(self, weights: Float64) -> tuple[float, Float64]:
+        """Mean over customers of -log P(an article they bought), and its gradient.
+
+        Several articles bought share the customer's weight.
+        """
+        if not len(self):
+            return 0.0, np.zeros(len(weights))
+        others = np.where(self.padded, -np.inf, weights[0] * self.logits + weights[1] * self.popularity)
+        of_related = self.related @ weights
+        highest = others.max(axis=1, initial=-np.inf)
+        np.maximum.at(highest, self.owner, of_related)
+        total = np.exp(others - highest[:, None]).sum(axis=1)
+        total += np.bincount(self.owner, np.exp(of_related - highest[self.owner]), len(self))
+        log_sum = highest + np.log(total)
+        bought = self.chosen.sum(axis=1) + np.bincount(self.owner, self.related_chosen, len(self))
+        p_others, p_related = np.exp(others - log_sum[:, None]), np.exp(of_related - log_sum[self.owner])
+        share, related_share = self.chosen / bought[:, None], self.related_chosen / bought[self.owner]
+        score = np.where(self.chosen, others, 0) * share
+        value = log_sum.sum() - score.sum() - (related_share * of_related).sum()
+        gradient = self.related.T @ (p_related - related_share)
+        gradient[0] += ((p_others - share) * self.logits).sum()
+        gradient[1] += ((p_others - share) * self.popularity).sum()
+        return float(value) / len(self), gradient / len(self)
+
+
+def _vector(scoring: Scoring) -> Float64:
+    repurchase = scoring.repurchase or Repurchase()
+    return np.array([scoring.taste, scoring.popularity, *vars(repurchase).values()])
+
+
+def _fit(choices: Choices, prior: Scoring) -> Scoring:
+    """The weights that maximise the penalised likelihood; without repurchase in the prior there is none."""
+    if prior.repurchase is None:  # relatives are articles like any other
+        related = np.zeros_like(choices.related)
+        related[:, :2] = choices.related[:, :2] + choices.related[:, 2:4]
+        choices = replace(choices, related=related)
+    start = _vector(prior)
+    deviations = choices.deviations()
+    free = np.flatnonzero(deviations > 1e-6)
+
+    def loss(moved: Float64) -> tuple[float, Float64]:
+        weights = start.copy()
+        weights[free] += moved / deviations[free]
+        value, gradient = choices.loss(weights)
+        pull = RIDGE / len(choices)
+        return value + pull * float((moved**2).sum()), gradient[free] / deviations[free] + 2 * pull * moved
+
+    # The weights of the towers and of popularity stay at 0 or above.
+    lowest = np.where(np.arange(len(start)) < 2, -start * deviations, -np.inf)[free]
+    found = start.copy()
+    found[free] += (
+        minimize(loss, np.zeros(len(free)), jac=True, method="L-BFGS-B", bounds=Bounds(lowest, np.inf)).x
+        / (deviations[free])
+    )
+    taste, popularity, *repurchase = found.tolist()
+    return replace(
+        prior,
+        taste=max(taste, 0.0),
+        popularity=max(popularity, 0.0),
+        repurchase=None if prior.repurchase is None else Repurchase(*repurchase),
+    )
+
+
+def _cold_weights(snapshot: Snapshot, truth: Baskets, seed: int) -> tuple[float, float]:
+    """The weights of the towers' logit and of popularity for customers without purchases; of the best-sellers unless
+    their ranking is significantly better on ``truth``. ``snapshot`` hides all histories."""
+    best_sellers = BEST_SELLERS.taste, BEST_SELLERS.popularity
+    choices = _choices(snapshot, truth)
+    choices = choices.select(np.ones(len(truth), dtype=bool))
+    if len(choices) < MIN_CUSTOMERS:
+        return best_sellers
+    fitted = _fit(choices, BEST_SELLERS)
+    scorings = replace(fitted, cold_taste=fitted.taste, cold_popularity=fitted.popularity), BEST_SELLERS
+    hits = (metrics.hit_matrix(snapshot.rank(truth.customers, 12, scoring), truth) for scoring in scorings)
+    ours, theirs = (metrics.average_precision(hit, truth.sizes) for hit in hits)
+    low = interval(resampled_means(ours - theirs, seed))[0]
+    return (fitted.taste, fitted.popularity) if low > 0 else best_sellers
+
+
+def _choices(snapshot: Snapshot, truth: Baskets) -> Choices:
+    """The candidates of every customer, bought or not."""
     scorer = snapshot.scorer(TOWERS_ALONE)
     search = snapshot.search(scorer.vectors)
-    customers, features, chosen = _choices(snapshot, truth, scorer, search)
-    if not len(customers):
-        return Calibration(TOWERS_ALONE, TOWERS_ALONE, 1.0, 0, 0.0, 0.0)
-    towers = _scoring(_fit(features, chosen, DOT_PRODUCT))
-    returning = snapshot.log.has_history(customers, snapshot.histories_before)
-    features, chosen = features[returning], chosen[returning]
-    weights = _fit(features, chosen, WITH_REPURCHASE)
-    _, of_cold_start, chosen_in_cold_start = _choices(snapshot.without_histories(), truth, scorer, search)
-    cold_start = _scoring(_fit(of_cold_start, chosen_in_cold_start, DOT_PRODUCT)).popularity
-    return Calibration(
-        scoring=_with_cold_start(_scoring(weights), cold_start),
-        towers=_with_cold_start(towers, cold_start),
-        temperature=float(weights[0]),
-        customers=len(chosen),
-        loss_before=_negative_log_likelihood(START, features, chosen)[0],
-        loss_after=_negative_log_likelihood(weights, features, chosen)[0],
-    )
+    best_selling = best_articles(snapshot.popularity.astype(np.float64), min(BEST_SELLING, snapshot.log.n_articles))
+    n_articles = snapshot.log.n_articles
+    bought = truth.owner * n_articles + truth.articles
+    depth = min(CANDIDATES, n_articles)
+    parts: list[Choices] = []
+    for start in tqdm(range(0, max(len(truth), 1), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False):
+        rows = truth.customers[start : start + CHUNK]
+        users, related = snapshot.customers(rows), snapshot.relatives(rows)
+        found, _ = search(scorer.queries(users, related.returning), depth)
+        articles = _united(found, best_selling[best_selling >= 0])
+        articles[related.place(articles) >= 0] = -1
+        owner = np.repeat(np.arange(len(rows)), articles.shape[1])
+        logits = scorer.logits(users, owner, articles.ravel()).reshape(articles.shape)
+        own = scorer.logits(users, related.owner, related.articles)
+        features = np.stack([own, snapshot.popularity[related.articles]], axis=1).astype(np.float64)
+        apart = related.bought[:, None]
+        columns = [np.where(apart, 0, features), np.where(apart, features, 0), related.terms.T]
+        keys = (np.arange(len(rows))[:, None] + start) * n_articles + articles
+        parts.append(
+            Choices(
+                logits=logits,
+                popularity=snapshot.popularity[articles],
+                padded=articles < 0,
+                chosen=np.isin(keys, bought) & (articles >= 0),
+                owner=related.owner + start,
+                related=np.concatenate(columns, axis=1),
+                related_chosen=np.isin((related.owner + start) * n_articles + related.articles, bought),
+            )
+        )
+    return Choices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
-def _scoring(weights: Float64) -> Scoring:
-    """The temperature divides the other weights, so that scores keep the towers' scale."""
-    temperature, *terms = weights.tolist()
-    return Scoring(*(term / temperature for term in terms))
-
-
-def _with_cold_start(scoring: Scoring, popularity: float) -> Scoring:
-    """The cold-start popularity weight, as a multiple of the common one; unchanged unless both are positive."""
-    possible = scoring.popularity > 0 and popularity > 0
-    return replace(scoring, cold_start=popularity / scoring.popularity) if possible else scoring
-
-
-def _choices(snapshot: Snapshot, truth: Baskets, scorer: Scorer, search: Search) -> tuple[Int32, Float32, Bool]:
-    """The customers who bought one of their candidates ``[n]``, the candidates' features ``[n, c, 5]``, and whether
-    each candidate was chosen ``[n, c]``."""
-    starts = tqdm(range(0, len(truth), CHUNK), "calibrating", file=sys.stdout, delay=2, leave=False)
-    parts = [_candidates(snapshot, truth.customers[start : start + CHUNK], scorer, search) for start in starts]
-    width = max(candidates.shape[1] for candidates, _ in parts)
-    candidates, features = (
-        np.concatenate(arrays) for arrays in zip(*(_padded(*part, width) for part in parts), strict=True)
-    )
-    chosen = metrics.hit_matrix(candidates, truth)
-    some = chosen.any(axis=1)
-    return truth.customers[some], features[some], chosen[some]
-
-
-def _candidates(snapshot: Snapshot, customers: Int32, scorer: Scorer, search: Search) -> tuple[Int32, Float32]:
-    """``[n, c]`` each customer's candidates, padded with -1, and their features ``[n, c, 5]``.
-
-    The features are scale x cosine (-inf for padding), log popularity, bought before, log days since, variant.
-    """
-    histories = snapshot.histories(customers, snapshot.history_length)
-    queries = scorer.queries(snapshot.encoded(customers, histories), histories)
-    related = snapshot.relatives(customers, scorer)
-    depth = min(CANDIDATES, len(scorer.vectors))
-    articles, scores = scorer.rank(search, queries, related, depth)
-    scores_of_related = scorer.dot_product_scores(queries, related.articles)
-    found_again = (articles[:, :, None] == related.articles[:, None, :]).any(axis=2)
-    candidates = np.concatenate([np.where(found_again, -1, articles), related.articles], axis=1)
-    popularity = np.where(candidates >= 0, snapshot.popularity[candidates], 0)
-    towers = np.concatenate([scores, scores_of_related], axis=1) - np.float32(TOWERS_ALONE.popularity) * popularity
-    cosine = np.where(candidates >= 0, towers, -np.inf)
-    none = np.zeros_like(scores)
-    terms = (np.concatenate([none, term], axis=1) for term in (related.bought, related.log_days, related.variant))
-    return candidates, np.stack([cosine, popularity, *terms], axis=2).astype(np.float32)
-
-
-def _padded(candidates: Int32, features: Float32, width: int) -> tuple[Int32, Float32]:
-    """The same, padded to ``width`` candidates: customers have different numbers of relatives."""
-    missing = (0, width - candidates.shape[1])
-    padded = np.pad(features, ((0, 0), missing, (0, 0)))
-    padded[:, candidates.shape[1] :, 0] = -np.inf
-    return np.pad(candidates, ((0, 0), missing), constant_values=-1), padded
-
-
-def _fit(features: Float32, chosen: Bool, terms: list[int]) -> Float64:
-    """The weights of these terms that maximise the penalised likelihood; the other weights are 0."""
-    ridge, start, some = RIDGE / len(features), START[terms], features[:, :, terms]
-
-    def loss(weights: Float64) -> tuple[float, Float64]:
-        value, gradient = _negative_log_likelihood(weights, some, chosen)
-        return value + ridge * float(((weights - start) ** 2).sum()), gradient + 2 * ridge * (weights - start)
-
-    weights = np.zeros(len(START))
-    weights[terms] = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=Bounds(LOWEST[terms], np.inf)).x
-    return weights
-
-
-def _negative_log_likelihood(weights: Float64, features: Float32, chosen: Bool) -> tuple[float, Float64]:
-    """Mean over customers of -log P(an article they bought), and its gradient."""
-    logits = np.where(np.isfinite(features[:, :, 0]), np.nan_to_num(features, neginf=0) @ weights, -np.inf)
-    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
-    share = chosen / chosen.sum(axis=1, keepdims=True)  # several articles bought share the customer's weight
-    value = -np.where(chosen, log_p, 0)[chosen] @ share[chosen] / len(features)
-    error = (np.exp(log_p) - share)[:, :, None] * np.nan_to_num(features, neginf=0)
-    return float(value), error.sum(axis=(0, 1), dtype=np.float64) / len(features)
+def _united(found: Int32, more: Int32) -> Int32:
+    """``[n, c + len(more)]`` the articles ``found`` (``[n, c]``), then ``more``, each once; -1 instead of repeats."""
+    again = (found[:, :, None] == more).any(axis=1)
+    return np.concatenate([found, np.where(again, -1, more)], axis=1).astype(np.int32)

@@ -9,7 +9,7 @@ from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.evaluation import metrics
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import TwoTower
-from hm_utils.training.calibration import calibrate
+from hm_utils.training.calibration import fit_scoring
 
 # It measures retrieval, not order: on few validation days MAP@12 hardly differs between epochs.
 MONITOR = "recall@100"
@@ -38,7 +38,7 @@ def validation(
 
     def validate(model: TwoTower) -> dict[str, float]:
         snapshot = Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, history_length)
-        ranked = snapshot.rank(truth.customers, scoring=calibrate(snapshot, truth).scoring)
+        ranked = snapshot.rank(truth.customers, scoring=fit_scoring(snapshot, truth))
         hits = metrics.hit_matrix(ranked, truth)
         return {
             "MAP@12": float(metrics.average_precision(hits, truth.sizes).mean()),

@@ -117,7 +117,7 @@ def test_a_new_model_and_a_rollout_drop_no_request_and_mix_no_versions(service: 
     old = local_answers(service.first)
 
     def publish_and_deploy() -> None:
-        publish_random(service.artifacts, replace(SCORING, bought=9.0))
+        publish_random(service.artifacts, replace(SCORING, taste=3.0))
         service.deploy()
 
     seen = under_load(service.port, messages, publish_and_deploy)

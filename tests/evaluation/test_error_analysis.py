@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hm_utils.analysis import evaluation_tables
 from hm_utils.analysis.embedding_pca import embedding_pca, neighbour_agreement
 from hm_utils.analysis.list_tables import lists_table, some_customers
 from hm_utils.evaluation import error_analysis
@@ -15,7 +16,7 @@ from hm_utils.evaluation.baselines import BASELINES
 from hm_utils.evaluation.comparison import evaluate
 from hm_utils.evaluation.decision import PUBLISHED, TWO_TOWER, compared, decide, headline, in_words
 from hm_utils.evaluation.reliability import best_temperature, mean_ratio, reliability
-from hm_utils.model.scoring import Scoring
+from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.plotting import evaluation_figures
 from hm_utils.retrieval.index import ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import search_curve
@@ -24,7 +25,7 @@ from tests.helpers.figures import check_figure
 from tests.helpers.snapshots import random_snapshot
 
 AS_OF = 43
-SCORING = Scoring(0.8, 1.0, -0.3, 0.4)
+SCORING = Scoring(1.0, 0.8, 1.0, 0.8, Repurchase(1.0, 0.8, bought=1.0, days_since=-0.3, variant=0.4))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_probabilities_of_cold_start_customers_are_on_the_same_scale(snapshot, t
     monkeypatch.setattr("hm_utils.evaluation.reliability.MIN_PURCHASES", 0)
     hidden = snapshot.without_histories()
     usual, strong = (
-        reliability(hidden, replace(SCORING, cold_start=times), {"it": 1.0}, truth) for times in (1.0, 15.0)
+        reliability(hidden, replace(SCORING, cold_taste=times), {"it": 1.0}, truth) for times in (1.0, 15.0)
     )
     pd.testing.assert_frame_equal(usual, strong)
 
@@ -178,11 +179,22 @@ def test_the_curve_of_a_search():
     check_figure(evaluation_figures.recall_against_leaves(curve, index.leaves))
 
 
+def test_the_figure_of_buying_again(snapshot):
+    """The odds are those of the scorer's terms: an article due after its usual gap, bought once or three times."""
+    scoring = Scoring(1.0, 0.5, repurchase=Repurchase(0.5, 0.2, 3.0, 1.0, -0.5, 0.8, -0.3, 0.4, -0.2, 1.0))
+    odds = evaluation_tables.buying_again(scoring, snapshot.rates, popularity=2.0)
+    once = 3.0 - 0.3 * np.log(10) - 0.2 * np.log(odds.attrs["gap"]) + (0.2 - 0.5) * 2.0
+    assert odds["bought once"].iloc[0] == pytest.approx(np.exp(once))
+    assert (odds["bought on 3 days"] > odds["bought once"]).all()
+    assert (np.diff(odds["bought once"]) < 0).any()
+    check_figure(evaluation_figures.buying_again(odds))
+
+
 def test_the_decision_in_words(rankings, truth, log):
     evaluation = evaluate(rankings, truth, log, AS_OF)
-    decision = decide(evaluation)
+    decision = decide(evaluation, ["popularity", "recent popularity"])
     words = in_words(evaluation, decision, "recent popularity", 0.995)
-    assert words.startswith(f"**{'Publish' if decision.publish else 'Do not publish'}.**")
+    assert words.startswith(f"**{decision.reason}.**")
     assert "99.5%" in words
     assert "oracle" not in words
     assert "nan" not in words

@@ -15,7 +15,7 @@ from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.evaluation.replay import replay
 from hm_utils.model.checkpoint import FORMAT, plain, save_checkpoint
-from hm_utils.model.scoring import Scoring
+from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.retrieval.index import build_index
 from hm_utils.serving.article_map import layout, pack
@@ -26,7 +26,7 @@ from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.snapshots import random_training, snapshot_of
 
-SCORING = Scoring(popularity=0.4, bought=2.0, log_days=-0.5, variant=1.0, cold_start=0.3)
+SCORING = Scoring(0.9, 0.4, 1.0, 0.1, Repurchase(0.5, 0.2, 2.0, 0.3, -0.4, 0.6, -0.2, 0.4, -0.3, 1.0))
 
 
 def random_replay(log: PurchaseLog) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def publish_snapshot(
             replay=random_replay(snapshot.log),
             packed_map=map_of(snapshot),
         )
-        Recommender.open(folder).store_queries(folder)
+        Recommender.open(folder).store_vectors(folder)
         golden = Recommender.open(folder).golden([1, 2, 3])
         return {"data": {"last_date": "2020-09-22"}, "parameters": {}, "metrics": {}, "golden": golden}
 
@@ -97,9 +97,11 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
         scale=snapshot.scale,
         history_length=snapshot.history_length,
         article_vectors=snapshot.article_vectors,
+        popularity=snapshot.popularity,
         index=build_index(snapshot.scorer(scoring).vectors),
         scoring=scoring,
         variants=snapshot.variants,
+        rates=snapshot.rates,
         catalogue=catalogue_of(article_table(), log),
         encoders=training.encoders,
         customer_ids=id_bytes(customers),

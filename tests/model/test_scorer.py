@@ -1,30 +1,47 @@
-"""Scores folded into unit vectors, and the terms of repurchase, against brute force."""
+"""Scores folded into unit vectors, and the model of buying again, against brute force."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
-from hm_utils.data.histories import Histories, histories_as_of
-from hm_utils.model import repurchase
-from hm_utils.model.repurchase import Variants, own_articles, relatives
-from hm_utils.model.scorer import Scorer, add_repurchase
-from hm_utils.model.scoring import TOWERS_ALONE, Scoring, factor, fold_articles, fold_customers
+from hm_utils.data.histories import Purchases, purchases_as_of
+from hm_utils.data.purchases import PurchaseLog
+from hm_utils.evaluation.baselines import repurchase
+from hm_utils.model import repurchase as repurchase_module
+from hm_utils.model import scorer as scorer_module
+from hm_utils.model.repurchase import TERMS, RepeatRates, Variants, relatives
+from hm_utils.model.scorer import Scorer
+from hm_utils.model.scoring import (
+    BEST_SELLERS,
+    CHAIN,
+    TOWERS_ALONE,
+    Repurchase,
+    Scoring,
+    factor,
+    fold_articles,
+    fold_customers,
+)
+from tests.helpers import buying_again
 from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, random_log
+from tests.helpers.snapshots import random_snapshot
 from tests.helpers.vectors import unit
 
 CUSTOMER_ROWS = np.arange(CUSTOMERS, dtype=np.int32)
 PRODUCTS = np.array([0, 1, *(2 + np.arange(ARTICLES - 2) // 3)], dtype=np.int32)  # of three each; two have none
 ON_SALE = np.random.default_rng(3).random(ARTICLES) < 0.6
+EVERYTHING = Repurchase(0.5, -0.3, 2.0, 0.4, -0.2, 0.7, -0.5, 0.3, -0.6, 1.5)
 SCORINGS = [
-    Scoring(bought=4.0),
-    Scoring(bought=-3.0),
-    Scoring(bought=-30.0),
-    Scoring(bought=5.0, log_days=-1.5),
-    Scoring(log_days=0.7),
-    Scoring(variant=3.0),
-    Scoring(variant=-3.0),
-    Scoring(bought=4.0, log_days=-1.0, variant=2.0),
+    Scoring(repurchase=Repurchase(taste=1.0, popularity=0.5, bought=4.0)),
+    Scoring(repurchase=Repurchase(bought=-30.0)),
+    Scoring(repurchase=Repurchase(variant=-3.0)),
+    Scoring(repurchase=EVERYTHING),
+    Scoring(0.3, 1.4, 0.7, 0.1, EVERYTHING),
+    Scoring(0.0, 0.6, 1.2, 0.0, EVERYTHING),
+    Scoring(0.8, 0.0, 0.0, 2.0, EVERYTHING),
+    CHAIN,
+    BEST_SELLERS,
     TOWERS_ALONE,
 ]
 
@@ -35,11 +52,6 @@ def random_vectors(seed: int, n: int):
 
 def random_bonus(n: int):
     return -np.random.default_rng(2).exponential(2.0, n).astype(np.float32)
-
-
-@cache
-def histories(as_of: int = 25, length: int = 60) -> Histories:
-    return histories_as_of(random_log(), CUSTOMER_ROWS, as_of, length)
 
 
 @pytest.mark.parametrize(("scale", "spread"), [(20.0, 1.0), (100.0, 0.3), (5.0, 1.0), (20.0, 0.0), (20.0, -1.0)])
@@ -62,68 +74,65 @@ def test_folded_dot_products_are_the_scores(scale, spread):
     np.testing.assert_allclose(dots * factor(folded, scale), cosines + np.outer(share, bonus), atol=2e-4)
 
 
-@pytest.mark.parametrize("length", [5, 50])
-@pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])
-def test_own_articles_are_listed_once_with_the_latest_purchase(as_of, length, monkeypatch):
-    monkeypatch.setattr(repurchase, "OWN_LENGTH", length)
+@cache
+def all_terms(as_of: int = 25):
+    return buying_again.terms(random_log(), as_of, PRODUCTS, ON_SALE)
+
+
+def related_as_of(as_of: int = 25, rows=CUSTOMER_ROWS):
     log = random_log()
-    own = own_articles(histories(as_of, 50))
-    repeated = 0
-    for customer in CUSTOMER_ROWS:
-        rows = range(log.offsets[customer], log.offsets[customer + 1])
-        past = [(int(log.article[row]), as_of - int(log.day[row])) for row in rows if log.day[row] < as_of]
-        expected: dict[int, int] = {}
-        for article, days_since in past[::-1][:length]:  # the newest first
-            repeated += article in expected
-            expected.setdefault(article, days_since)
-        mask = own.mask[customer]
-        found = zip(own.articles[customer][mask].tolist(), own.days_since[customer][mask].tolist(), strict=True)
-        assert list(found) == list(expected.items())
-    assert (repeated > 0) == (as_of > 0)
+    purchases = purchases_as_of(log, rows, as_of)
+    return relatives(purchases, Variants.on_sale(PRODUCTS, ON_SALE), RepeatRates.as_of(log, as_of))
 
 
-def variants_of(articles) -> list[int]:
-    """The articles on sale that share a product with one of ``articles`` and are none of them, by brute force."""
-    found = []
-    for product in dict.fromkeys(PRODUCTS[articles].tolist()):
-        found += [a for a in range(ARTICLES) if PRODUCTS[a] == product > 1 and ON_SALE[a] and a not in articles]
-    return found
+@pytest.mark.parametrize("at_once", [7, 1_000])
+def test_rates_of_buying_again_are_those_of_a_loop_over_the_log(at_once, monkeypatch):
+    monkeypatch.setattr(repurchase_module, "CUSTOMERS_AT_ONCE", at_once)
+    rates = RepeatRates.as_of(random_log(), 25)
+    again, log_gap = buying_again.repeat_rates(random_log(), 25)
+    np.testing.assert_allclose(rates.again, again, rtol=1e-5)
+    np.testing.assert_allclose(rates.log_gap, log_gap, rtol=1e-5)
+    assert np.ptp(rates.again) > 0.1
+    assert np.ptp(rates.log_gap) > 0.1
 
 
-@pytest.mark.parametrize("as_of", [0, 25, DAYS])
-def test_relatives_are_the_purchases_and_their_variants_on_sale(as_of):
-    own = own_articles(histories(as_of))
-    related = relatives(histories(as_of), Variants.on_sale(PRODUCTS, ON_SALE))
-    some = 0
-    for customer in CUSTOMER_ROWS:
-        mine = own.articles[customer, own.mask[customer]].tolist()
-        bought, variant = related.bought[customer], related.variant[customer]
-        assert related.articles[customer, bought].tolist() == mine
-        assert related.articles[customer, variant].tolist() == variants_of(mine)
-        assert (related.articles[customer, ~bought & ~variant] == -1).all()
-        log_days = np.log(own.days_since[customer, own.mask[customer]])
-        np.testing.assert_allclose(related.log_days[customer, bought], log_days, rtol=1e-6)
-        assert not related.log_days[customer, ~bought].any()
-        some += variant.sum()
-    assert (some > 0) == (as_of > 0)
+def test_rates_without_any_repeat_are_the_shops():
+    log = random_log().before(1)
+    rates = RepeatRates.as_of(log, 0)
+    assert rates.again.shape == rates.log_gap.shape == (ARTICLES,)
+    assert not rates.again.any()
+    assert not rates.log_gap.any()
+
+
+@pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])
+def test_relatives_are_all_purchases_and_their_variants_on_sale_with_their_terms(as_of):
+    related, expected = related_as_of(as_of), all_terms(as_of)
+    owner, articles = np.nonzero(expected.any(axis=2))
+    np.testing.assert_array_equal(related.owner, owner)
+    np.testing.assert_array_equal(related.articles, articles)
+    np.testing.assert_allclose(related.terms.T, expected[owner, articles], rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(related.returning, expected[:, :, 0].any(axis=1))
+    assert related.terms.shape[0] == len(TERMS)
+    if as_of:
+        assert related.bought.any()
+        assert not related.bought.all()
+        # A customer's relatives do not depend on the other customers, to the last bit.
+        one = related_as_of(as_of, CUSTOMER_ROWS[17:18])
+        np.testing.assert_array_equal(one.terms, related.terms[:, related.owner == 17])
 
 
 def test_variants_are_bounded_latest_purchases_first():
     variants = Variants.on_sale(PRODUCTS, np.ones(ARTICLES, dtype=bool))
-    articles = np.array([[8, 2, 5, 0]], np.int32)
-    own = Histories(articles, np.ones_like(articles), np.ones(articles.shape, dtype=bool))
-    assert variants.of(own)[0].tolist() == [-1, 9, 10, -1, 3, 4, -1, 6, 7]  # -1: the own ones
-    assert variants.of(own, most=5)[0].tolist() == [-1, 9, 10, -1, 3]
+    owner, articles = np.array([0, 0, 0, 0, 1]), np.array([8, 2, 5, 0, 2], np.int32)
+    last = np.array([1.0, 2.0, 3.0, 4.0, 9.0])
 
+    def found(most):
+        owners, rows = variants.of(owner, articles, last, most)
+        return [rows[owners == customer].tolist() for customer in (0, 1)]
 
-def repurchase_terms(scoring):
-    """``[n, n_articles]`` of every customer and article, by brute force."""
-    own, terms = own_articles(histories()), np.zeros((CUSTOMERS, ARTICLES))
-    for customer, mask in enumerate(own.mask):
-        mine = own.articles[customer][mask]
-        terms[customer, variants_of(mine.tolist())] = scoring.variant
-        terms[customer, mine] = scoring.bought + scoring.log_days * np.log(own.days_since[customer][mask])
-    return terms
+    assert found(50) == [[8, 9, 10, 2, 3, 4, 5, 6, 7], [2, 3, 4]]
+    assert found(5) == [[8, 9, 10, 2, 3], [2, 3, 4]]
+    assert variants.of(owner[:0], articles[:0], last[:0])[1].tolist() == []
 
 
 def best_of(scores, k: int):
@@ -134,41 +143,111 @@ def best_of(scores, k: int):
     return found, np.pad(np.take_along_axis(scores, order, axis=1), missing, constant_values=-np.inf)
 
 
-@pytest.mark.parametrize("k", [1, 12, ARTICLES + 5])
+@pytest.mark.parametrize("margin", [0, 3, 50])
 @pytest.mark.parametrize("scoring", SCORINGS, ids=str)
-def test_repurchase_ranks_as_brute_force_over_the_catalogue(scoring, k):
-    # Whole numbers, so that many scores are equal: ties are by article row.
-    scores = np.random.default_rng(0).integers(-8, 1, size=(CUSTOMERS, ARTICLES)).astype(np.float32)
-    related = relatives(histories(), Variants.on_sale(PRODUCTS, ON_SALE))
-    present = related.articles >= 0
-    scores_of_related = np.where(present, np.take_along_axis(scores, np.maximum(related.articles, 0), axis=1), 0)
-    found, found_scores = best_of(scores, k + int(present.sum(axis=1).max()))
-    ranked, highest = add_repurchase(found, found_scores, related, scores_of_related, scoring, k)
-    assert ranked.dtype == np.int32
-    assert highest.dtype == np.float32
-    expected, expected_scores = best_of((scores + repurchase_terms(scoring)).astype(np.float32), k)
-    np.testing.assert_array_equal(ranked, expected)
-    np.testing.assert_allclose(highest, expected_scores, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("scoring", SCORINGS, ids=str)
-def test_the_scores_of_the_ranking_of_some_and_of_all_articles_are_the_whole_scores(scoring):
-    vectors, queries, bonus, scale = (
+def test_the_scores_of_the_ranking_of_some_and_of_all_articles_are_the_whole_scores(scoring, margin, monkeypatch):
+    """Also where relatives fill more than the margin of the search."""
+    monkeypatch.setattr(scorer_module, "MARGIN", margin)
+    vectors, users, popularity, scale = (
         random_vectors(0, ARTICLES),
         random_vectors(1, CUSTOMERS),
-        random_bonus(ARTICLES),
-        12,
+        -random_bonus(ARTICLES),
+        12.0,
     )
-    scorer = Scorer(scoring, fold_articles(vectors, bonus, scale), Variants.on_sale(PRODUCTS, ON_SALE), scale)
-    related, customers = scorer.relatives(histories()), fold_customers(queries)
-    towers = scale * queries @ vectors.T + bonus
-    whole = towers + repurchase_terms(scoring)
-    for k in (9, ARTICLES):
-        ranked, scores = scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), customers, related, k)
-        np.testing.assert_allclose(scores, -np.sort(-whole, axis=1)[:, :k], atol=1e-4)
-        np.testing.assert_allclose(np.take_along_axis(whole, ranked, axis=1), scores, atol=1e-4)
-        np.testing.assert_allclose(scorer.scores(customers, related, ranked), scores, atol=1e-4)
-    np.testing.assert_allclose(scorer.scores_of_all(customers, related), whole, atol=1e-4)
-    of_related = np.take_along_axis(towers, np.maximum(related.articles, 0), axis=1)
-    expected = np.where(related.articles >= 0, of_related, 0)
-    np.testing.assert_allclose(scorer.dot_product_scores(customers, related.articles), expected, atol=1e-4)
+    log = random_log()
+    variants, rates = Variants.on_sale(PRODUCTS, ON_SALE), RepeatRates.as_of(log, 25)
+    scorer = Scorer.build(scoring, vectors, popularity, variants, rates, scale)
+    related = scorer.relatives(purchases_as_of(log, CUSTOMER_ROWS, 25))
+    logits = scale * users.astype(np.float64) @ vectors.T
+    whole = buying_again.scores(scoring, logits, popularity.astype(np.float64), all_terms())
+    for k in (1, 9, ARTICLES, ARTICLES + 5):
+        ranked, scores = scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), users, related, k)
+        assert ranked.dtype == np.int32
+        assert scores.dtype == np.float32
+        _, expected = best_of(whole, k)
+        np.testing.assert_allclose(scores, expected, atol=2e-4)
+        real = ranked >= 0
+        np.testing.assert_allclose(np.take_along_axis(whole, ranked, axis=1)[real], scores[real], atol=2e-4)
+        assert all(len(set(row[row >= 0].tolist())) == min(k, ARTICLES) for row in ranked)
+    np.testing.assert_allclose(scorer.scores(users, related, ranked[:, :9]), scores[:, :9], atol=2e-4)
+    np.testing.assert_allclose(scorer.scores_of_all(users, related), whole, atol=2e-4)
+
+
+def long_histories() -> PurchaseLog:
+    """Two customers with 70 and 55 different articles of 300, and best-sellers with sales of their own."""
+    rng = np.random.default_rng(5)
+    mine = [(customer, article, int(rng.integers(39))) for customer, n in ((0, 70), (1, 55)) for article in range(n)]
+    rest = [(2 + sale, article, 33 + sale % 6) for article in range(300) for sale in range((article * 37) % 101)]
+    rows = sorted(mine + rest)
+    customer, article, day = (np.array(column) for column in zip(*rows, strict=True))
+    counts = np.bincount(customer, minlength=110)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    ones = np.ones(len(rows))
+    return PurchaseLog(
+        offsets,
+        article.astype(np.int32),
+        day.astype(np.int16),
+        ones.astype(np.float32),
+        ones.astype(np.int8),
+        np.datetime64("2020-01-01"),
+        300,
+    )
+
+
+def test_the_chain_is_a_point_of_the_model_and_more_than_fifty_own_articles_are_ranked():
+    """Own articles by the sum of 1 / days, equal ones by recent sales, then the best-sellers."""
+    log, rows = long_histories(), np.array([0, 1, 109], dtype=np.int32)
+    expected = repurchase(log, rows, 39, 100)
+    assert (expected >= 0).all()
+    rng = np.random.default_rng(0)
+    vectors, users = unit(rng.normal(size=(300, 16))), unit(rng.normal(size=(3, 16)))
+    sales = np.bincount(log.article, 0.5 ** ((39 - log.day) / 2) * (39 - log.day <= 7), minlength=300)
+    popularity = np.log1p(300 * sales / sales.sum()).astype(np.float32)
+    variants = Variants.on_sale(np.zeros(300, np.int32), np.ones(300, dtype=bool))
+    scorer = Scorer.build(CHAIN, vectors, popularity, variants, RepeatRates.as_of(log, 39), 20.0)
+    related = scorer.relatives(purchases_as_of(log, rows, 39))
+    ranked, _ = scorer.rank(lambda q, k: best_of(q @ scorer.vectors.T, k), users, related, 100)
+    on_sale = np.isin(ranked, np.flatnonzero(log.sales_between(11, 39)))
+    assert on_sale.all()
+    np.testing.assert_array_equal(ranked[:, :55], expected[:, :55])
+    np.testing.assert_array_equal(ranked[0, :70], expected[0, :70])
+    np.testing.assert_allclose(popularity[ranked], popularity[expected], rtol=1e-6)  # equal best-sellers may differ
+
+
+def test_the_chain_of_a_snapshot_is_the_baselines():
+    log = random_log()
+    snapshot = random_snapshot(log, 40)
+    expected = repurchase(log, CUSTOMER_ROWS, 40, ARTICLES)
+    ranked = snapshot.rank(CUSTOMER_ROWS, ARTICLES, CHAIN)
+    own = (log.sales_between(12, 40) > 0).all()
+    sold = snapshot._recent_sales
+    for customer in CUSTOMER_ROWS:
+        mine = len({*log.before(40).article[slice(*log.before(40).offsets[customer : customer + 2])].tolist()})
+        assert own or mine == 0 or (expected[customer] >= 0).any()
+        assert ranked[customer, :mine].tolist() == expected[customer, :mine].tolist()
+        rest = ranked[customer, mine:]
+        np.testing.assert_array_equal(
+            sold[rest[sold[rest] > 0]], sold[expected[customer][mine:][sold[expected[customer][mine:]] > 0]]
+        )
+
+
+def test_purchases_of_a_visit_are_merged_in_order_of_days():
+    bought = Purchases(np.zeros(3, np.int64), np.array([1, 2, 3], np.int32), np.array([6, 4, 4], np.int32), 1)
+    merged = bought.merged([8, 9], [5, 0])
+    assert merged.articles.tolist() == [1, 8, 2, 3, 9]
+    assert merged.days_since.tolist() == [6, 5, 4, 4, 0]
+    without = bought.without(np.array([2, 3], np.int32))
+    assert without.customers == 2
+    assert without.owner.tolist() == [0, 0, 1, 1]
+    assert without.articles.tolist() == [1, 3, 1, 2]
+
+
+def test_a_scoring_survives_json():
+    scoring = SCORINGS[4]
+    from dataclasses import asdict
+
+    assert Scoring.from_dict(asdict(scoring)) == scoring
+    assert Scoring.from_dict(asdict(TOWERS_ALONE)) == TOWERS_ALONE
+    with pytest.raises(TypeError):
+        Scoring.from_dict(asdict(scoring) | {"cold_start": 1.0})
+    assert replace(scoring, taste=9.0).largest == (9.0, 1.4)

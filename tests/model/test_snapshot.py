@@ -5,23 +5,18 @@ import pytest
 
 from hm_utils.data.histories import Histories
 from hm_utils.model.encoding import encode_customers
-from hm_utils.model.scoring import TOWERS_ALONE, Scoring
+from hm_utils.model.scoring import CHAIN, TOWERS_ALONE, Repurchase, Scoring
 from hm_utils.model.towers import TowerConfig, TwoTower
+from tests.helpers import buying_again
 from tests.helpers.data import ARTICLES, CUSTOMERS, random_log
 from tests.helpers.snapshots import random_snapshot
+
+EVERYTHING = Repurchase(0.5, -0.3, 2.0, 0.4, -0.2, 0.7, -0.5, 0.3, -0.6, 1.5)
 
 
 @pytest.mark.parametrize(
     "scoring",
-    [
-        TOWERS_ALONE,
-        Scoring(0.4, -1.5),
-        Scoring(1.7, 8.0, -2.0),
-        Scoring(0.0, 0.0, 0.3),
-        Scoring(2.5),
-        Scoring(1.2, 1.0, cold_start=0.4),
-        Scoring(0.6, cold_start=3.0),
-    ],
+    [TOWERS_ALONE, Scoring(0.3, 0.6, 1.4, 0.2), Scoring(0.4, 1.5, 0.0, 1.0, EVERYTHING), CHAIN],
     ids=str,
 )
 @pytest.mark.parametrize("k", [12, ARTICLES + 3])
@@ -29,14 +24,9 @@ def test_a_score_has_its_popularity_and_repurchase_terms(scoring, k):
     log = random_log()
     snapshot = random_snapshot(log, 40)
     rows = np.arange(CUSTOMERS, dtype=np.int32)
-    past = log.before(40)
-    last = np.full((CUSTOMERS, ARTICLES), -1)
-    np.maximum.at(last, (past.customer, past.article), past.day)
     towers = snapshot.scale * snapshot.customers(rows).astype(np.float64) @ snapshot.article_vectors.T
-    again = scoring.bought + scoring.log_days * np.log(np.maximum(40 - last, 1))
-    times = np.where((last >= 0).any(axis=1), 1, scoring.cold_start)
-    assert set(times.tolist()) == {1, scoring.cold_start}
-    expected = towers + np.outer(times, scoring.popularity * snapshot.popularity) + np.where(last >= 0, again, 0)
+    terms = buying_again.terms(log, 40, snapshot.products, snapshot._recent_sales > 0)
+    expected = buying_again.scores(scoring, towers, snapshot.popularity.astype(np.float64), terms)
     articles, scores = snapshot.score(rows, k, scoring)
     listed = min(k, ARTICLES)
     assert articles.shape == scores.shape == (CUSTOMERS, k)
@@ -55,7 +45,7 @@ def test_without_histories_every_customer_is_a_cold_start_customer():
     log = random_log()
     snapshot = random_snapshot(log, 40)
     rows = np.arange(CUSTOMERS, dtype=np.int32)
-    hidden, scoring = snapshot.without_histories(), Scoring(bought=5.0)
+    hidden, scoring = snapshot.without_histories(), Scoring(repurchase=EVERYTHING)
     np.testing.assert_array_equal(hidden.popularity, snapshot.popularity)
     np.testing.assert_array_equal(hidden.rank(rows, 12, scoring), hidden.rank(rows, 12))
     never = np.diff(log.before(40).offsets) == 0

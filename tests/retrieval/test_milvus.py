@@ -68,7 +68,7 @@ def test_the_recommender_answers_the_same_to_the_last_bit(model: Path, store: st
     own, other = Recommender.load(model), Recommender.load(model, store)
     assert other.is_remote
     assert not own.is_remote
-    assert SCORING.has_repurchase
+    assert SCORING.repurchase
     excluded, allowed = np.array([3, 7, 11]), np.arange(0, ARTICLES, 3, dtype=np.int32)
     for arguments in ((1,), (12,), (100,), (12, excluded), (12, excluded, allowed)):
         mine = own.recommend(own.customers(EVERYBODY), *arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hm_utils.data.histories import histories_as_of, visit
+from hm_utils.data.histories import histories_as_of, purchases_as_of, visit
 from hm_utils.serving.user_context import UserContext
 from tests.helpers.data import CUSTOMERS, random_log
 
@@ -38,7 +38,8 @@ def test_a_history_without_an_article_keeps_the_order_of_the_others():
     for row in (0, 3, 58):
         one = histories_as_of(random_log(), np.array([row], dtype=np.int32), 40, 12)
         articles = np.unique(histories.articles[row][histories.mask[row]])
-        variants = UserContext(np.array([[1, 2]]), one).without(articles)
+        purchases = purchases_as_of(random_log(), [row], 40)
+        variants = UserContext(np.array([[1, 2]]), one, purchases).without(articles)
         assert len(variants) == len(articles)
         assert (variants.attributes == [1, 2]).all()
         for place, article in enumerate(articles.tolist()):

@@ -1,4 +1,4 @@
-"""Query vectors of known customers, precomputed when a model is published.
+"""The user tower's vectors of known customers, precomputed when a model is published.
 
 The user tower runs only when a request carries new information.
 """
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hm_utils.arrays import Float32
 
 
-class StoredQueries:
+class StoredVectors:
     """``[n_customers, d]`` float32 in a ``.npy`` file, read a row at a time; threads may share it.
 
     Not memory-mapped: every touched page brings its neighbours, and soon each worker would hold the whole file. The
@@ -40,11 +40,11 @@ class StoredQueries:
         file = self._file.fileno()
         for place, row in zip(found, rows.tolist(), strict=True):
             if os.preadv(file, [place.data], self._begin + row * self._width) != self._width:
-                raise OSError("the stored queries end before their last customer")
+                raise OSError("the stored vectors end before their last customer")
         return found
 
 
-def write_queries(path: Path, parts: Iterable[Float32], customers: int) -> None:
+def write_vectors(path: Path, parts: Iterable[Float32], customers: int) -> None:
     """Write the file from parts ``[m, d]`` in order of customer row. Raises ValueError if rows are missing or extra."""
     written = 0
     with path.open("wb") as file:  # on a full disk write() raises, and a memory map would kill the process
@@ -55,4 +55,4 @@ def write_queries(path: Path, parts: Iterable[Float32], customers: int) -> None:
             file.write(np.ascontiguousarray(part, dtype="<f4").data)
             written += len(part)
     if written != customers:
-        raise ValueError(f"{path.name}: queries of {written} customers, not of {customers}")
+        raise ValueError(f"{path.name}: vectors of {written} customers, not of {customers}")

@@ -61,11 +61,10 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = MAX_CUSTO
             by MAP@12 there.
         max_customers: a random sample of the buyers is used where there are more.
     """
+    returning = _returning(snapshot, truth, max_customers, seed)
     truth = truth.sample(max_customers, seed)
-    choices = _choices(snapshot, truth)
-    everybody = choices.select(np.ones(len(truth), dtype=bool))
-    returning = choices.select(snapshot.log.has_bought(truth.customers, snapshot.histories_before))
     cold_taste, cold_popularity = _cold_weights(snapshot.without_histories(), truth, seed)
+    everybody = _choices(snapshot, truth)
     towers = _fit(everybody, TOWERS_ALONE) if len(everybody) else TOWERS_ALONE
     fitted = _fit(returning, PRIOR) if len(returning) else CHAIN
     return Calibration(
@@ -79,15 +78,19 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = MAX_CUSTO
 
 def fit_scoring(snapshot: Snapshot, truth: Baskets) -> Scoring:
     """The weights of :func:`calibrate` for customers who had bought before; the others get the best-sellers."""
-    truth = truth.sample(MAX_CUSTOMERS, seed=0)
-    choices = _choices(snapshot, truth)
-    choices = choices.select(snapshot.log.has_bought(truth.customers, snapshot.histories_before))
-    return replace(_fit(choices, PRIOR) if len(choices) else CHAIN, cold_taste=0.0, cold_popularity=1.0)
+    returning = _returning(snapshot, truth, MAX_CUSTOMERS, seed=0)
+    return replace(_fit(returning, PRIOR) if len(returning) else CHAIN, cold_taste=0.0, cold_popularity=1.0)
+
+
+def _returning(snapshot: Snapshot, truth: Baskets, most: int, seed: int) -> Choices:
+    """The choices of customers who had bought before."""
+    known = snapshot.log.has_bought(truth.customers, snapshot.histories_before)
+    return _choices(snapshot, truth.select(known).sample(most, seed))
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The candidates of n customers, and which of them each customer bought (at least one).
+    """The candidates of n customers, and which of them each customer bought.
 
     Attributes:
         logits, popularity: ``[n, c]`` of the candidates that are no relatives.
@@ -109,9 +112,9 @@ class Choices:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def select(self, keep: Bool) -> Choices:
-        """The customers where ``keep`` (``[n]``) is true and who bought a candidate."""
-        keep = keep & (self.chosen.any(axis=1) | (np.bincount(self.owner, self.related_chosen, len(self)) > 0))
+    def useful(self) -> Choices:
+        """The customers who bought a candidate."""
+        keep = self.chosen.any(axis=1) | (np.bincount(self.owner, self.related_chosen, len(self)) > 0)
         mine = keep[self.owner]
         return Choices(
             self.logits[keep],
@@ -201,7 +204,6 @@ def _cold_weights(snapshot: Snapshot, truth: Baskets, seed: int) -> tuple[float,
     their ranking is significantly better on ``truth``. ``snapshot`` hides all histories."""
     best_sellers = BEST_SELLERS.taste, BEST_SELLERS.popularity
     choices = _choices(snapshot, truth)
-    choices = choices.select(np.ones(len(truth), dtype=bool))
     if len(choices) < MIN_CUSTOMERS:
         return best_sellers
     fitted = _fit(choices, BEST_SELLERS)
@@ -213,7 +215,7 @@ def _cold_weights(snapshot: Snapshot, truth: Baskets, seed: int) -> tuple[float,
 
 
 def _choices(snapshot: Snapshot, truth: Baskets) -> Choices:
-    """The candidates of every customer, bought or not."""
+    """The candidates of the customers who bought any of theirs."""
     scorer = snapshot.scorer(TOWERS_ALONE)
     search = snapshot.search(scorer.vectors)
     best_selling = best_articles(snapshot.popularity.astype(np.float64), min(BEST_SELLING, snapshot.log.n_articles))
@@ -245,7 +247,8 @@ def _choices(snapshot: Snapshot, truth: Baskets) -> Choices:
                 related_chosen=np.isin((related.owner + start) * n_articles + related.articles, bought),
             )
         )
-    return Choices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    whole = Choices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    return whole.useful()
 
 
 def _united(found: Int32, more: Int32) -> Int32:

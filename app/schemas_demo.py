@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -29,6 +29,18 @@ class Counts(BaseModel):
     purchases: int = Field(examples=[31_788_324])
 
 
+class Verdict(BaseModel):
+    """The decision to publish the model."""
+
+    verdict: Literal["better", "not worse", "worse"] = Field(
+        description="against all baselines by paired intervals: significantly better than each, worse than one, or "
+        "neither",
+        examples=["better"],
+    )
+    reason: str = Field(examples=["Published: significantly better than every baseline by MAP@12 and recall@100"])
+    against: list[str] = Field(description="what speaks against the model", examples=[[]])
+
+
 class Model(BaseModel):
     """The served model, and the metrics of the same model before its refit on the held-out test days."""
 
@@ -41,6 +53,7 @@ class Model(BaseModel):
     metrics: dict[str, dict[str, Figure]] = Field(
         description="by ranking, then by metric: the model before its refit on the test days, and the baselines"
     )
+    verdict: Verdict | None = Field(description="whether it beats the baselines; null if not recorded")
     replay: bool = Field(description="whether GET /replay has customers", examples=[True])
     map: bool = Field(description="whether GET /map has a map", examples=[True])
     images: bool = Field(description="whether GET /images has photos", examples=[False])

@@ -27,6 +27,7 @@ from app.schemas_demo import (
     ReplayedCustomer,
     ReplayedRanking,
     ReplayOutcome,
+    Verdict,
 )
 from app.serving import answers
 from app.serving.answers import UnknownError
@@ -50,7 +51,8 @@ PHOTO: Responses = {status.HTTP_200_OK: {"content": {"image/jpeg": {}}}}
 @router.get("/model", responses=UNAVAILABLE)
 async def get_model(request: Request, model: RecommenderDep) -> Model:
     """The served model: version, age, data, and the metrics of its evaluation."""
-    test = model.manifest.get("metrics", {}).get("held_out_test", {})
+    metrics = model.manifest.get("metrics", {})
+    test, decision = metrics.get("held_out_test", {}), metrics.get("decision")
     published = published_at(model.version)
     log = model.log
     return Model(
@@ -64,6 +66,7 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
             ranking: {name: Figure(**figures[name]) for name in SHOWN_METRICS if name in figures}
             for ranking, figures in test.get("rankings", {}).items()
         },
+        verdict=decision and Verdict(**{name: decision[name] for name in Verdict.model_fields}),
         replay=model.replay is not None,
         map=model.packed_map is not None,
         images=request.app.state.images is not None,

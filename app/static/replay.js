@@ -60,6 +60,7 @@ function frame() {
     `A model without any data from ${day(first_day)} on made its rankings that morning, and so did the baselines. The purchases until ${day(last_day)} show how right they were.`,
     `Below are ${draw}.`,
     "The served model was then trained on those days too, so it would remember them, not predict them. These rankings are from before that training.",
+    ...(store.model.verdict ? [`${store.model.verdict.reason}.`, ...store.model.verdict.against] : []),
     ...("oracle" in store.model.metrics ? ["The oracle is no baseline: it knows the probabilities that this synthetic data was drawn from."] : []),
   ];
   body().replaceChildren(

@@ -79,20 +79,20 @@ def _against(evaluation: Evaluation, rivals: Sequence[str]) -> Iterator[str]:
         best = max(rivals, key=lambda rival: evaluation.mean(rival, metric))
         gains = evaluation.gain_by_slice(PUBLISHED, best)
         if below := list(gains.index[gains[metric, "high"] < 0]):
-            yield f"Its {metric} is significantly below that of *{best}* for {joined(below)}."
+            yield f"Its {metric} is significantly below that of “{best}” for {joined(below)}."
     for part in ("new to the customer", "new in the shop"):
         best = max(rivals, key=lambda rival: np.nan_to_num(evaluation.mean(rival, "recall@100", part)))
         ours, theirs = (evaluation.mean(name, "recall@100", part) for name in (PUBLISHED, best))
         if ours < theirs:
-            yield f"Of purchases {part} it finds {ours:.1%}, and *{best}* {theirs:.1%}."
+            yield f"Of purchases {part} it finds {ours:.1%}, and “{best}” {theirs:.1%}."
     coverage = evaluation.beyond_accuracy[COVERAGE]
     wider = coverage[[rival for rival in rivals if rival != "random"]]
     if coverage[PUBLISHED] < wider.max():
-        yield f"It covers {coverage[PUBLISHED]:.1%} of the catalogue, and *{wider.idxmax()}* {wider.max():.1%}."
+        yield f"It covers {coverage[PUBLISHED]:.1%} of the catalogue, and “{wider.idxmax()}” {wider.max():.1%}."
     best = max(rivals, key=evaluation.mean)
     if evaluation.mean(TWO_TOWER) <= evaluation.mean(best):
         yield (
-            f"The two-tower alone has a MAP@12 of {evaluation.mean(TWO_TOWER):.4f}, and *{best}* "
+            f"The two-tower alone has a MAP@12 of {evaluation.mean(TWO_TOWER):.4f}, and “{best}” "
             f"{evaluation.mean(best):.4f}."
         )
 
@@ -147,5 +147,5 @@ def in_words(evaluation: Evaluation, decision: Decision, rival: str, index_recal
 
 
 def joined(names: Iterable[str]) -> str:
-    """Names in one phrase."""
-    return ", ".join(f"*{name}*" for name in names) or "no slice"
+    """Names in one phrase, quoted as they have commas."""
+    return ", ".join(f"“{name}”" for name in names) or "no slice"

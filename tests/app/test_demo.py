@@ -32,7 +32,8 @@ MANIFEST = {
                     "novelty@12": {"mean": 9.0, "low": None, "high": None},
                 }
             },
-        }
+        },
+        "decision": {"publish": True, "verdict": "worse", "reason": "Published although …", "against": ["New."]},
     },
 }
 
@@ -59,6 +60,7 @@ def test_the_model_reports_its_age_data_and_metrics(client: TestClient, monkeypa
         "counts": {"articles": ARTICLES, "customers": CUSTOMERS, "purchases": len(log)},
         "tested_customers": 57,
         "metrics": {"popularity": {"MAP@12": {"mean": 0.1, "low": 0.05, "high": None}}},
+        "verdict": {"verdict": "worse", "reason": "Published although …", "against": ["New."]},
         "replay": True,
         "map": True,
         "images": False,

@@ -222,6 +222,8 @@ def test_the_replay_shows_the_stored_rankings_and_explains_them(show: Open, reco
     text = page.locator("#view-replay").inner_text()
     assert "its rankings that morning" in text
     assert "drawn at random" in text or "all " in text
+    assert "Published although it is new." in text
+    assert "It finds few." in text
     replay: Any = recommender.replay
     model = replay["rankings"][0]
     page.get_by_role("button", name="The model hit").click()

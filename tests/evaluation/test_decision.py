@@ -47,7 +47,7 @@ def test_every_baseline_is_compared_by_paired_intervals(evaluation, rivals, verd
         found = decide(evaluation, rivals, publish_if, replaces="better")
         assert found.verdict == verdict
         assert found.publish is expected
-        named = [rival for rival in ("weak", "weaker", "even", "strong") if f"*{rival}*" in found.reason]
+        named = [rival for rival in ("weak", "weaker", "even", "strong") if f"“{rival}”" in found.reason]
         assert named == {"better": [], "not worse": ["even"], "worse": ["strong"]}[verdict]
         assert found.reason.startswith("Published" if expected else "Not published")
 
@@ -67,7 +67,7 @@ def test_an_unknown_rule_is_refused(evaluation):
 def test_what_speaks_against_is_listed(evaluation):
     found = decide(evaluation, ["weak", "strong"])
     text = "\n".join(found.against)
-    assert "significantly below that of *strong* for *everyone*" in text
+    assert "significantly below that of “strong” for “everyone”" in text
     assert "The two-tower alone has a MAP@12 of" in text
     assert "new to the customer" in text
     assert "new to the customer" not in "".join(decide(evaluation, ["weak"]).against)

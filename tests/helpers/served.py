@@ -28,6 +28,8 @@ from tests.helpers.snapshots import random_training, snapshot_of
 
 SCORING = Scoring(0.9, 0.4, 1.0, 0.1, Repurchase(0.5, 0.2, 2.0, 0.3, -0.4, 0.6, -0.2, 0.4, -0.3, 1.0))
 
+DECISION = {"verdict": "not worse", "reason": "Published although it is new", "against": ["It finds few."]}
+
 
 def random_replay(log: PurchaseLog) -> dict[str, Any]:
     """Random rankings and best-sellers for the buyers of the last week."""
@@ -108,7 +110,7 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
         customer_table=pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False),
         attributes=snapshot.attributes,
         log=log,
-        manifest={"version": "test"},
+        manifest={"version": "test", "metrics": {"decision": DECISION}},
         replay=random_replay(log),
         packed_map=map_of(snapshot),
     )

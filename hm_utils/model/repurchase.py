@@ -102,7 +102,7 @@ class Variants:
         counts = np.bincount(product[articles], minlength=int(product.max(initial=-1)) + 1)
         return cls(product, np.concatenate([[0], np.cumsum(counts)]), articles.astype(np.int32))
 
-    def of(self, owner: Int64, articles: Int32, last: Float64, most: int = MAX_VARIANTS) -> tuple[Int64, Int32]:
+    def of(self, owner: Int64, articles: Int64, last: Float64, most: int = MAX_VARIANTS) -> tuple[Int64, Int32]:
         """The owners and articles of all variants, a customer's own articles among them.
 
         Args:
@@ -111,11 +111,14 @@ class Variants:
             most: variants a customer at most.
         """
         product = self.product[articles]
-        order = np.lexsort((articles, last, owner))
-        order = order[product[order] >= 0]
-        # The first occurrence of each customer's product.
-        pairs = owner[order] * len(self.offsets) + product[order]
-        order = order[np.sort(np.unique(pairs, return_index=True)[1])]
+        known = np.flatnonzero(product >= 0)
+        # The latest purchase of each customer's product; then the products by these.
+        pairs = owner[known] * len(self.offsets) + product[known]
+        order = np.lexsort((articles[known], last[known], pairs))
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = np.diff(pairs[order]) != 0
+        order = known[order[first]]
+        order = order[np.lexsort((articles[order], last[order], owner[order]))]
         owner, product = owner[order], product[order]
         begin = self.offsets[product]
         count = self.offsets[product + 1] - begin
@@ -148,7 +151,7 @@ class Relatives:
     """
 
     owner: Int64
-    articles: Int32
+    articles: Int64
     terms: Float64
     returning: Bool
     n_articles: int
@@ -167,46 +170,63 @@ class Relatives:
         """``[n, c]`` the place of each customer's ``articles`` (``[n, c]``) among the m; -1 for the others."""
         if not len(self.owner):
             return np.full(articles.shape, -1)
-        keys = self.owner * self.n_articles + self.articles
-        wanted = np.arange(len(articles))[:, None] * self.n_articles + articles
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where((keys[place] == wanted) & (articles >= 0), place, -1)
+        wanted = np.arange(0, len(articles) * self.n_articles, self.n_articles)[:, None] + articles
+        place = _place(self.owner * self.n_articles + self.articles, wanted)
+        place[articles < 0] = -1
+        return place
 
 
 def relatives(purchases: Purchases, variants: Variants, rates: RepeatRates) -> Relatives:
     """The articles of all purchases, each once, and their variants on sale."""
     n_articles = len(rates.again)
+    counts = np.zeros(purchases.customers, dtype=np.int64)
+    if not len(purchases.owner):
+        nothing = np.empty(0, dtype=np.int64)
+        return Relatives(nothing, nothing, np.empty((len(TERMS), 0)), counts > 0, n_articles)
     key = purchases.owner * n_articles + purchases.articles
     order = np.argsort(key, kind="stable")  # oldest first
     key, days = key[order], np.maximum(purchases.days_since[order], 1).astype(np.float64)
-    start = np.flatnonzero(np.diff(key, prepend=-1))
-    owner, articles = np.divmod(key[start], n_articles)
-    last = days[np.append(start[1:], len(key))[: len(start)] - 1]
+    another = key[1:] != key[:-1]
+    start = np.concatenate([[0], np.flatnonzero(another) + 1])
+    own = key[start]
+    owner = own // n_articles
+    articles = own - owner * n_articles
+    last = days[np.append(start[1:], len(key)) - 1]
     another_day = np.ones(len(key))
-    another_day[1:] = (key[1:] != key[:-1]) | (days[1:] != days[:-1])
-    times = np.add.reduceat(another_day, start) if len(start) else last
-    counts = np.bincount(owner, minlength=purchases.customers)
+    another_day[1:] = another | (days[1:] != days[:-1])
+    times = np.add.reduceat(another_day, start)
+    np.add.at(counts, owner, 1)
+    log_last = np.log(last)
     # The customer's own gaps and one of the article's.
     own_gap = np.log(np.maximum((days[start] - last) / np.maximum(times - 1, 1), 1))
     usual_gap = (own_gap * (times - 1) + rates.log_gap[articles]) / times
-    own = [
-        np.ones(len(start)),
-        np.log(np.add.reduceat(1 / days, start) if len(start) else last),
-        np.log(last),
-        np.log(times),
-        np.log(counts[owner]),
-        rates.again[articles].astype(np.float64),
-        np.abs(np.log(last) - usual_gap),
-        np.zeros(len(start)),
-    ]
-    of_variant, variant = variants.of(owner, articles.astype(np.int32), last)
-    others = np.setdiff1d(of_variant * n_articles + variant, key[start], assume_unique=True)
-    keys = np.concatenate([key[start], others])
+    of_variant, variant = variants.of(owner, articles, last)
+    others = np.sort(of_variant * n_articles + variant)
+    others = others[_place(own, others) < 0]
+    # Both are sorted: each moves by the number of the other that come before.
+    here = np.searchsorted(others, own) + np.arange(len(own))
+    there = np.searchsorted(own, others) + np.arange(len(others))
+    keys = np.empty(len(own) + len(others), dtype=np.int64)
+    keys[here], keys[there] = own, others
     terms = np.zeros((len(TERMS), len(keys)))
-    terms[:, : len(start)], terms[-1, len(start) :] = own, 1.0
-    order = np.argsort(keys, kind="stable")
-    owner, articles = np.divmod(keys[order], n_articles)
-    return Relatives(owner, articles.astype(np.int32), terms[:, order], counts > 0, n_articles)
+    terms[0, here] = 1.0
+    terms[1, here] = np.log(np.add.reduceat(1 / days, start))
+    terms[2, here] = log_last
+    terms[3, here] = np.log(times)
+    terms[4, here] = np.log(counts[owner])
+    terms[5, here] = rates.again[articles]
+    terms[6, here] = np.abs(log_last - usual_gap)
+    terms[7, there] = 1.0
+    owner = keys // n_articles
+    return Relatives(owner, keys - owner * n_articles, terms, counts > 0, n_articles)
+
+
+def _place(keys: Int64, wanted: Int64) -> Int64:
+    """The place of each of ``wanted`` in ``keys`` (ascending, not empty), -1 where it is not there."""
+    place = np.searchsorted(keys, wanted)
+    place[place == len(keys)] = 0
+    place[keys[place] != wanted] = -1
+    return place
 
 
 def _visits(purchases: Purchases, n_articles: int) -> tuple[Int64, Int32, Bool]:

@@ -151,17 +151,17 @@ class Scorer:
         )
 
     def _best_relatives(self, users: Float32, related: Relatives, k: int) -> tuple[Int32, Float64]:
-        """``[n, c]`` the k best relatives of each customer and their scores, padded with -1 and -inf."""
-        scores = self.scores_of_related(users, related)
-        keys = (related.articles, -self.popularity[related.articles], -scores, related.owner)
-        order = np.lexsort(keys)
-        owner = related.owner[order]
+        """``[n, c]`` the best relatives of each customer, at least k, and their scores; padded with -1 and -inf."""
+        scores, owner, articles = self.scores_of_related(users, related), related.owner, related.articles
         place = np.arange(len(owner)) - np.searchsorted(owner, owner)
-        order, owner, place = (array[place < k] for array in (order, owner, place))
+        if place.max(initial=-1) >= k + MARGIN:  # only the best are needed
+            order = np.lexsort((articles, -self.popularity[articles], -scores, owner))
+            order = order[place < k]
+            scores, owner, articles, place = scores[order], owner[order], articles[order], place[place < k]
         shape = len(users), int(place.max(initial=-1)) + 1
-        articles, best = np.full(shape, -1, dtype=np.int32), np.full(shape, -np.inf)
-        articles[owner, place], best[owner, place] = related.articles[order], scores[order]
-        return articles, best
+        padded, best = np.full(shape, -1, dtype=np.int32), np.full(shape, -np.inf)
+        padded[owner, place], best[owner, place] = articles, scores
+        return padded, best
 
 
 def _others(search: Search, queries: Float32, related: Relatives, k: int) -> tuple[Int32, Float32]:

@@ -123,7 +123,7 @@ def test_relatives_are_all_purchases_and_their_variants_on_sale_with_their_terms
 
 def test_variants_are_bounded_latest_purchases_first():
     variants = Variants.on_sale(PRODUCTS, np.ones(ARTICLES, dtype=bool))
-    owner, articles = np.array([0, 0, 0, 0, 1]), np.array([8, 2, 5, 0, 2], np.int32)
+    owner, articles = np.array([0, 0, 0, 0, 1]), np.array([8, 2, 5, 0, 2])
     last = np.array([1.0, 2.0, 3.0, 4.0, 9.0])
 
     def found(most):

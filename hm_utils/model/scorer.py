@@ -98,10 +98,9 @@ class Scorer:
         own, scores = self._best_relatives(users, related, k)
         candidates = np.concatenate([found, own], axis=1)
         score = np.concatenate([dots * np.float32(self.factor), scores], axis=1, dtype=np.float64)
-        popularity = np.where(candidates >= 0, self.popularity[candidates], 0)
-        order = np.lexsort((candidates, -popularity, -score), axis=1)[:, :k]
-        ranked = np.take_along_axis(candidates, order, axis=1)
-        return ranked, np.take_along_axis(score, order, axis=1).astype(np.float32)
+        order = np.lexsort((candidates, -self.popularity[candidates], -score), axis=1)[:, :k]
+        row = np.arange(len(order))[:, None]
+        return candidates[row, order], score[row, order].astype(np.float32)
 
     def scores(self, users: Float32, related: Relatives, articles: Int32) -> Float32:
         """``[n, c]`` the whole scores of each customer's ``articles``."""
@@ -165,25 +164,16 @@ class Scorer:
 
 
 def _others(search: Search, queries: Float32, related: Relatives, k: int) -> tuple[Int32, Float32]:
-    """``[n, k]`` the best articles that are no relatives, and their dot products, padded like the search's."""
+    """``[n, k + MARGIN]`` the best articles and their dot products, at least k of them (if there are so many) no
+    relatives; -1 and -inf instead of relatives."""
     found, dots = search(queries, k + MARGIN)
-    other = (found >= 0) & (related.place(found) < 0)
-    kept = _first(found, dots, other, k)
+    relative = related.place(found) >= 0
+    found[relative], dots[relative] = -1, -np.inf
     # Where relatives fill more than the margin, the search goes deep enough for all of them.
-    short = np.flatnonzero((other.sum(axis=1) < k) & (found[:, -1] >= 0))
-    for row in short:
+    for row in np.flatnonzero(relative.sum(axis=1) > MARGIN):
         of_row = related.owner == row
-        found, dots = search(queries[[row]], k + int(of_row.sum()))
-        other = (found >= 0) & ~np.isin(found, related.articles[of_row])
-        kept[0][row], kept[1][row] = (part[0] for part in _first(found, dots, other, k))
-    return kept
-
-
-def _first(articles: Int32, dots: Float32, keep: Bool, k: int) -> tuple[Int32, Float32]:
-    """``[n, k]`` the first k articles where ``keep`` is true, and their dot products."""
-    order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
-    kept = np.take_along_axis(keep, order, axis=1)
-    return (
-        np.where(kept, np.take_along_axis(articles, order, axis=1), -1).astype(np.int32),
-        np.where(kept, np.take_along_axis(dots, order, axis=1), -np.inf).astype(np.float32),
-    )
+        deeper, their_dots = search(queries[[row]], k + int(of_row.sum()))
+        other = np.flatnonzero(~np.isin(deeper[0], related.articles[of_row]))[:k]
+        found[row], dots[row] = -1, -np.inf
+        found[row, : len(other)], dots[row, : len(other)] = deeper[0, other], their_dots[0, other]
+    return found, dots

@@ -1,9 +1,12 @@
 """How good the two-tower is: beside the baselines and other projects' recommenders, and without each of its parts.
 
     python -m benchmarks.quality --data-dir data/raw [--only ours baselines peers ablation] [--json out.json]
-    python -m benchmarks.quality --data-dir data/raw --val-days 1 --test-days 1 --seeds 3 -p num_epochs 5
+    python -m benchmarks.quality --data-dir data/week data/shop --val-days 1 7 --test-days 2 7 --only ours baselines
 
-All rows share the split, and count every customer who bought in the test days:
+Several data folders make one table. Below it stands each folder's published ranking less the best chain of baselines,
+customer by customer, with a 95 % interval.
+
+All rows of a folder share the split, and count every customer who bought in the test days:
 
 * ours: the two-tower as notebook 03 trains and 04 evaluates it, alone and with repurchase. "refitted" is trained again
   with the validation days, for the epochs that they chose, as it is published. Baselines and peers learn from these
@@ -44,7 +47,8 @@ from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.purchases import Baskets
 from hm_utils.data.raw import read_raw
 from hm_utils.evaluation.baselines import BASELINES, chain, popularity_by_age, recent_popularity
-from hm_utils.evaluation.comparison import EVERYONE, evaluate
+from hm_utils.evaluation.bootstrap import interval, resampled_means
+from hm_utils.evaluation.comparison import EVERYONE, METRICS, evaluate
 from hm_utils.evaluation.decision import PUBLISHED
 from hm_utils.files import repository_root, resolve
 from hm_utils.model import snapshot
@@ -68,6 +72,9 @@ SLICES = {"": EVERYONE, "warm ": "bought before", "cold ": "never bought"}
 # Columns of the table: metric and slice of `hm_utils.evaluation.comparison`.
 COLUMNS = {f"{short}{metric}": (metric, part) for short, part in SLICES.items() for metric in ("MAP@12", "recall@100")}
 COLUMNS |= {f"{part} recall@100": ("recall@100", part) for part in ("new to the customer", "new in the shop")}
+
+GAIN = ("MAP@12", "recall@100")
+PER_CUSTOMER = "per customer"
 
 Patch = tuple[Any, str, Any]  # a class or module, the name of its attribute, and the replacement
 
@@ -154,13 +161,17 @@ class Bench:
         return self.data.split.val_end
 
     def run(self, rank: Callable[[], Int32], seconds: float = 0.0, **facts: Any) -> Run:
-        """The columns of a ranking of the test days' customers; its time is added to ``seconds``."""
+        """The columns of a ranking of the test days' customers; its time is added to ``seconds``.
+
+        ``PER_CUSTOMER`` holds the customers' own values of the metrics of :data:`GAIN`.
+        """
         start = time.perf_counter()
         ranked = rank()
         seconds += time.perf_counter() - start
         evaluation = evaluate({"it": ranked}, self.truth, self.data.log, self.as_of)
         values = {name: evaluation.mean("it", metric, part) for name, (metric, part) in COLUMNS.items()}
-        return {"seed": None, **facts, "seconds": seconds, **values}
+        per_customer = evaluation.per_customer[:, 0, [METRICS.index(metric) for metric in GAIN]]
+        return {"seed": None, **facts, "seconds": seconds, **values, PER_CUSTOMER: per_customer}
 
 
 def two_tower(bench: Bench, seed: int, ablation: str = "", and_refit: bool = False) -> dict[str, Run]:
@@ -279,6 +290,22 @@ def comparison(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
+def gain(rows: Mapping[str, Sequence[Run]], seed: int = 0) -> dict[str, str]:
+    """The published ranking (mean over seeds, refitted if it was) less the best baseline by MAP@12, paired by customer.
+
+    Empty without one of the two.
+    """
+    ours = rows.get(f"{PUBLISHED}, refitted", rows.get(PUBLISHED, ()))
+    baselines = {name: runs[0] for name, runs in rows.items() if name in {*BASELINES, "popularity by age"}}
+    if not ours or not baselines:
+        return {}
+    best = max(baselines, key=lambda name: baselines[name]["MAP@12"])
+    less = np.mean([run[PER_CUSTOMER] for run in ours], axis=0) - baselines[best][PER_CUSTOMER]
+    low, high = interval(resampled_means(less, seed))
+    ends = zip(GAIN, less.mean(axis=0), low, high, strict=True)
+    return {"best baseline": best} | {name: f"{mean:+.4f} [{a:+.4f}, {b:+.4f}]" for name, mean, a, b in ends}
+
+
 def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """A line an ablation: itself minus the whole model of the same seed, mean ± standard error over its seeds."""
     frames = {
@@ -292,39 +319,47 @@ def differences(rows: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser("quality", __doc__, data_dir="data/sample")
-    options.add_argument("--val-days", help="days held out for choices, before the test days")
-    options.add_argument("--test-days", help="the last days of the log")
+    options = parser("quality", __doc__)
+    options.add_argument("--data-dir", nargs="+", default=["data/sample"], help="folders of raw tables (data/sample)")
+    options.add_argument("--val-days", nargs="+", help="days held out for choices, before the test days; one a folder")
+    options.add_argument("--test-days", nargs="+", help="the last days of the log; one a folder, or one for all")
     options.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (all)")
     options.add_argument("--seeds", type=int, default=3, help="trainings of a row (%(default)s)")
     options.add_argument("--ablation-seeds", type=int, default=1, help="trainings of an ablation (%(default)s)")
     options.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
                          help="of notebook 02 or 03, e.g. -p num_epochs 5; may be given many times")  # fmt: skip
     chosen = options.parse_args(arguments)
-    given = dict(chosen.parameter) | {
-        name: value for name in ("val_days", "test_days") if (value := getattr(chosen, name)) is not None
-    }
+    folders = chosen.data_dir
+    days = {name: getattr(chosen, name) or [] for name in ("val_days", "test_days")}
+    for name, values in days.items():
+        if len(values) not in (0, 1, len(folders)):
+            options.error(f"--{name.replace('_', '-')} takes one value, or one for each of the {len(folders)} folders")
+    report: Run = {"machine": machine("torch", "numpy", "pandas", "scipy"), "rows": {}, "data": {}}
     try:
-        parameters = notebook_parameters(given)
         if "peers" in chosen.only:
             peer_python()  # fails now rather than after an hour
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench.prepare(resolve(chosen.data_dir), Path(folder), parameters)
-            return measure(bench, chosen)
+        every = []
+        for place, data_dir in enumerate(folders):
+            own = {name: values[place % len(values)] for name, values in days.items() if values}
+            every.append((data_dir, notebook_parameters(dict(chosen.parameter) | own)))
+        for data_dir, parameters in every:
+            with tempfile.TemporaryDirectory() as folder:
+                measure(data_dir, Bench.prepare(resolve(data_dir), Path(folder), parameters), chosen, report)
     except (ParameterError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return summary(report, "ablation" in chosen.only)
 
 
-def measure(bench: Bench, chosen: Any) -> int:
-    """Run the parts that are wanted, print the tables and write the JSON."""
+def measure(data: str, bench: Bench, chosen: Any, report: Run) -> None:
+    """Run the parts that are wanted for the folder ``data``, add them to the report, and write it as JSON."""
     seeds, ablation_seeds = range(1, chosen.seeds + 1), range(1, chosen.ablation_seeds + 1)
-    rows: dict[str, list[Run]] = {}
     log, split, customers = bench.data.log, bench.data.split, bench.truth.customers
     warm = int(log.has_history(customers, bench.as_of).sum())
     counts = {"all": len(customers), "warm": warm, "cold": len(customers) - warm}
-    report: Run = {"machine": machine("torch", "numpy", "pandas", "scipy"), "parameters": bench.parameters}
-    report |= {"split": asdict(split), "customers": counts, "rows": rows}
+    rows: dict[str, list[Run]] = report["rows"].setdefault(data, {})
+    facts = {"parameters": bench.parameters, "split": asdict(split), "customers": counts}
+    report["data"][data] = facts | {"days": f"{log.date(split.val_end)} to {log.date(log.last_day)}"}
 
     def wanted() -> Iterator[tuple[str, Run]]:
         if "ours" in chosen.only:
@@ -343,17 +378,45 @@ def measure(bench: Bench, chosen: Any) -> int:
     for name, run in wanted():
         rows.setdefault(name, []).append(run)
         figures = ", ".join(f"{column} {run[column]:.4f}" for column in COLUMNS)
-        print(f"{name}, seed {run['seed']}, {run['seconds']:.0f} s: {figures}", file=sys.stderr, flush=True)
-        save(chosen.json, report)
-    days = f"{log.date(split.val_end)} to {log.date(log.last_day)}"
-    heading = f"{counts['all']:,} customers of {days}, {counts['cold']:,} of them cold; ± is the standard deviation"
-    whole = comparison({name: runs for name, runs in rows.items() if name not in ABLATIONS})
-    show(f"{heading} over seeds", whole, report)
-    for name, (first, *_) in rows.items():
-        if "served" in first:
-            print(f"\n{name}: {first['settings']}; it serves {first['served']:,} of the customers.")
-    if "ablation" in chosen.only:
-        show("One part switched off, minus the whole model; ± is the standard error", differences(rows), report)
+        print(f"{data}, {name}, seed {run['seed']}, {run['seconds']:.0f} s: {figures}", file=sys.stderr, flush=True)
+        report["data"][data]["gain"] = gain(rows)
+        save(chosen.json, without_customers(report))
+
+
+def without_customers(report: Run) -> Run:
+    """The report without the values of single customers."""
+    rows = {
+        data: {
+            name: [{key: value for key, value in run.items() if key != PER_CUSTOMER} for run in runs]
+            for name, runs in of_data.items()
+        }
+        for data, of_data in report["rows"].items()
+    }
+    return report | {"rows": rows}
+
+
+def summary(report: Run, ablation: bool) -> int:
+    """Print the tables."""
+    every: dict[str, dict[str, list[Run]]] = report["rows"]
+    shown = {**report, "rows": {}}
+    whole = {
+        data: comparison({name: runs for name, runs in rows.items() if name not in ABLATIONS})
+        for data, rows in every.items()
+    }
+    show("± is the standard deviation over seeds", pd.concat(whole, names=["data", "ranking"]), shown)
+    for data, facts in report["data"].items():
+        counts = facts["customers"]
+        print(f"\n{data}: {counts['all']:,} customers of {facts['days']}, {counts['cold']:,} of them cold.")
+        if facts.get("gain"):
+            gains = dict(facts["gain"])
+            best = gains.pop("best baseline")
+            print(f"{PUBLISHED} - ({best}): " + ", ".join(f"{name} {text}" for name, text in gains.items()))
+        for name, (first, *_) in every[data].items():
+            if "served" in first:
+                print(f"{name}: {first['settings']}; it serves {first['served']:,} of the customers.")
+        if ablation:
+            heading = f"{data}: one part switched off, minus the whole model; ± is the standard error"
+            show(heading, differences(every[data]), shown)
     return 0
 
 

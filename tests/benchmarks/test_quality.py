@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import peers, quality
-from hm_utils.evaluation.baselines import recent_popularity
+from hm_utils.evaluation.baselines import BASELINES, recent_popularity
 from hm_utils.model.towers import ItemTower, TowerConfig
 from hm_utils.training.batches import BatchMaker
 from tests.helpers.data import random_log
@@ -30,15 +30,33 @@ def test_an_ablation_changes_what_there_is(name):
 def test_a_run_writes_every_number_of_its_tables(sample, tmp_path, monkeypatch, capsys):
     chosen = ("without the catalogue's state", "without history dropout")
     monkeypatch.setattr(quality, "ABLATIONS", {name: quality.ABLATIONS[name] for name in chosen})
-    arguments = ["--data-dir", str(sample), "--only", "ours", "baselines", "ablation", "--seeds", "1"]
+    other = tmp_path / "another shop"
+    other.symlink_to(sample)
+    arguments = [
+        "--data-dir",
+        str(sample),
+        str(other),
+        "--test-days",
+        "7",
+        "5",
+        "--only",
+        "ours",
+        "baselines",
+        "ablation",
+        "--seeds",
+        "1",
+    ]
     quick = ["--val-days", "3", "-p", "num_epochs", "1", "-p", "train_weeks", "3", "-p", "batch_size", "128"]
     assert quality.main([*arguments, *quick, "--json", str(tmp_path / "out.json")]) == 0
 
     report = json.loads((tmp_path / "out.json").read_text())
-    assert report["parameters"]["val_days"] == 3
-    assert report["split"]["test_end"] - report["split"]["val_end"] == 7
+    facts, shorter = report["data"][str(sample)], report["data"][str(other)]
+    assert facts["parameters"]["val_days"] == shorter["parameters"]["val_days"] == 3
+    lengths = [each["split"]["test_end"] - each["split"]["val_end"] for each in (facts, shorter)]
+    assert lengths == [7, 5]
     assert report["machine"]["cores"] >= 1
-    rows = report["rows"]
+    rows = report["rows"][str(sample)]
+    assert set(report["rows"][str(other)]) == set(rows)
     assert set(rows) >= {
         "two-tower",
         "two-tower, refitted",
@@ -50,7 +68,7 @@ def test_a_run_writes_every_number_of_its_tables(sample, tmp_path, monkeypatch, 
         *chosen,
     }
     assert all(len(runs) == 1 for runs in rows.values()), "the whole model was trained again for the ablation"
-    customers = report["customers"]
+    customers = facts["customers"]
     for (run,) in rows.values():
         assert run["seconds"] > 0
         for metric in ("MAP@12", "recall@100"):
@@ -60,7 +78,14 @@ def test_a_run_writes_every_number_of_its_tables(sample, tmp_path, monkeypatch, 
     assert all(better[column] > worse[column] for column in quality.COLUMNS)
     assert rows[chosen[0]][0]["recall@100"] != rows[quality.PUBLISHED][0]["recall@100"]
 
+    baselines = {name: runs[0] for name, runs in rows.items() if name in {*BASELINES, "popularity by age"}}
+    best = max(baselines, key=lambda name: baselines[name]["MAP@12"])
+    assert facts["gain"]["best baseline"] == best
+    less = rows[f"{quality.PUBLISHED}, refitted"][0]["MAP@12"] - baselines[best]["MAP@12"]
+    assert facts["gain"]["MAP@12"].startswith(f"{less:+.4f} [")
+
     said = capsys.readouterr().out
+    assert f"{quality.PUBLISHED} - ({best}): MAP@12 {less:+.4f} [" in said
     difference = rows[chosen[0]][0]["MAP@12"] - rows[quality.PUBLISHED][0]["MAP@12"]
     assert f"{rows['oracle'][0]['MAP@12']:.4f}" in said
     assert f"{difference:+.4f}" in next(line for line in said.splitlines() if line.startswith(chosen[0]))
@@ -99,6 +124,12 @@ def test_without_their_environment_the_peers_are_refused_before_anything_is_read
     monkeypatch.setattr(quality, "PEER_PYTHON", Path("nowhere/bin/python"))
     assert quality.main(["--data-dir", "no/such/folder", "--only", "baselines", "peers"]) == 1
     assert "make bench-env" in capsys.readouterr().err
+
+
+def test_days_are_given_once_or_for_each_folder(capsys):
+    with pytest.raises(SystemExit):
+        quality.main(["--data-dir", "a", "b", "c", "--val-days", "1", "2"])
+    assert "one for each of the 3 folders" in capsys.readouterr().err
 
 
 def test_a_misspelt_parameter_is_refused(capsys):

@@ -57,8 +57,8 @@ def calibrate(snapshot: Snapshot, truth: Baskets, max_customers: int = MAX_CUSTO
     Args:
         snapshot: as of the first day of ``truth``, of a model that was not trained on it.
         truth: the purchases of the validation days. Weights of customers without purchases are fitted on all buyers
-            with their histories hidden, and are those of the best-sellers unless that ranking is significantly better
-            by MAP@12 there.
+            with their histories hidden. They are those of the best-sellers unless that ranking is significantly better
+            there, by MAP@12 or recall@100, and not worse by the other.
         max_customers: a random sample of the buyers is used where there are more.
     """
     returning = _returning(snapshot, truth, max_customers, seed)
@@ -201,17 +201,21 @@ def _fit(choices: Choices, prior: Scoring) -> Scoring:
 
 def _cold_weights(snapshot: Snapshot, truth: Baskets, seed: int) -> tuple[float, float]:
     """The weights of the towers' logit and of popularity for customers without purchases; of the best-sellers unless
-    their ranking is significantly better on ``truth``. ``snapshot`` hides all histories."""
+    that ranking is significantly better on ``truth``. ``snapshot`` hides all histories."""
     best_sellers = BEST_SELLERS.taste, BEST_SELLERS.popularity
     choices = _choices(snapshot, truth)
     if len(choices) < MIN_CUSTOMERS:
         return best_sellers
     fitted = _fit(choices, BEST_SELLERS)
     scorings = replace(fitted, cold_taste=fitted.taste, cold_popularity=fitted.popularity), BEST_SELLERS
-    hits = (metrics.hit_matrix(snapshot.rank(truth.customers, 12, scoring), truth) for scoring in scorings)
-    ours, theirs = (metrics.average_precision(hit, truth.sizes) for hit in hits)
-    low = interval(resampled_means(ours - theirs, seed))[0]
-    return (fitted.taste, fitted.popularity) if low > 0 else best_sellers
+    hits = [metrics.hit_matrix(snapshot.rank(truth.customers, scoring=scoring), truth) for scoring in scorings]
+    values = [
+        np.stack([metrics.average_precision(hit, truth.sizes), metrics.recall(hit, truth.sizes, 100)], axis=1)
+        for hit in hits
+    ]
+    low, high = interval(resampled_means(values[0] - values[1], seed))
+    better = (low > 0).any() and not (high < 0).any()
+    return (fitted.taste, fitted.popularity) if better else best_sellers
 
 
 def _choices(snapshot: Snapshot, truth: Baskets) -> Choices:

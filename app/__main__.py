@@ -10,6 +10,7 @@ import tempfile
 
 import uvicorn
 
+from app.http_protocol import uvicorn_settings
 from app.logs import log_config
 from app.settings import MULTIPROCESS, SettingsError, read_settings
 
@@ -41,6 +42,7 @@ def main() -> None:
             server_header=False,
             proxy_headers=False,  # the client's address is not used
             timeout_graceful_shutdown=settings.shutdown_seconds,
+            **uvicorn_settings(settings.max_connections),
         )
 
 

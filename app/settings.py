@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles; the folder may be missing")
     api_key: SecretStr | None = Field(default=None, min_length=16, description="required in X-API-Key")
     max_in_flight: int = Field(default=24, ge=1, description="concurrent requests; one more is rejected")
+    max_connections: int = Field(default=2_000, ge=1, description="open connections; the longest idle is closed")
     time_limit: Seconds = Field(default=10, gt=0, description="seconds that a request may take")
     reload_seconds: Seconds = Field(default=5, ge=0, description="seconds between polls for a new model; 0: no polls")
     pool_threads: int = Field(default=2, ge=1, le=64, description="threads for slow work")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from app.http_protocol import BoundedProtocol
 
 
 class JoinedWrites:
@@ -38,7 +38,7 @@ class JoinedWrites:
         return getattr(self._transport, name)
 
 
-class JoinedWritesProtocol(HttpToolsProtocol):
+class JoinedWritesProtocol(BoundedProtocol):
     """A value for uvicorn's ``http`` setting."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

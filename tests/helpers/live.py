@@ -18,6 +18,7 @@ import numpy.typing as npt
 import uvicorn
 from fastapi import FastAPI
 
+from app.http_protocol import uvicorn_settings
 from app.settings import Settings
 from hm_utils.serving.bundle import publish, verify
 
@@ -72,10 +73,11 @@ def settings(**values: Any) -> Settings:
 
 
 @contextlib.contextmanager
-def running(app: FastAPI) -> Iterator[int]:
+def running(app: FastAPI, max_connections: int = 500) -> Iterator[int]:
     """Run a real server on a free port, and yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        config = uvicorn.Config(app, log_config=None, access_log=False, **uvicorn_settings(max_connections))
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         wait_for(lambda: server.started or not thread.is_alive())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from app.logs import logger
 from app.middleware.application import Application
 from app.middleware.errors import internal_error, invalid_request, store_unreachable, unknown_id
-from app.middleware.limits import Limits
-from app.middleware.worker_pool import WorkerPool
+from app.middleware.limits import MAX_BODY, Limits
+from app.middleware.worker_pool import BatchLane, WorkerPool
 from app.routes import catalogue, demo, operation, page, recommend
 from app.routes.responses import LIMITS
 from app.serving.answers import UnknownError
@@ -24,8 +25,6 @@ from app.serving.reload import Reloader
 from app.serving.request_batching import RequestBatcher
 from app.settings import Settings, read_settings, unknown_variables
 from hm_utils.retrieval.milvus import VectorStoreError
-
-MAX_BODY = 128 * 1024  # bytes; the longest valid request, with 1,000 customers, has about 70,000
 
 
 def create_app(path: Path | None = None, load: Load = load_recommender, settings: Settings | None = None) -> FastAPI:
@@ -39,7 +38,10 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state = app.state
         state.limits = Limits(current, page.PATHS)
         state.pool = WorkerPool(current.pool_threads, current.pool_queue)
-        state.batcher = RequestBatcher()
+        state.batches = BatchLane(current.batch_queue)
+        state.customers = RequestBatcher()
+        visitors = ThreadPoolExecutor(1, "hm-visitors")
+        state.visitors = RequestBatcher(visitors)
         state.images = current.images if current.images.is_dir() else None
         store = current.vector_store
         state.reloader = Reloader(
@@ -54,6 +56,8 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
                 polling.cancel()
             state.reloader.close()
             state.pool.close()
+            state.batches.close()
+            visitors.shutdown(wait=False, cancel_futures=True)
             state.metrics.close()
 
     app = Application(

@@ -1,12 +1,16 @@
-"""Slow work in a few threads instead of the event loop. The queue is short; calls beyond it are refused."""
+"""Slow work in threads instead of the event loop: a few for single requests, one for batches.
+
+Both accept only as much as they can do in time, and refuse the rest.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from fastapi import HTTPException, Request, status
@@ -46,12 +50,45 @@ class WorkerPool:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+class BatchLane:
+    """One thread for batches, which are computed in parts. The parts of all batches take turns."""
+
+    def __init__(self, capacity: float) -> None:
+        """``capacity`` is the cost of all batches that may be in progress, in units of :meth:`entered`."""
+        self._executor = ThreadPoolExecutor(1, "hm-batch")
+        self._capacity, self._free = capacity, capacity
+
+    @contextmanager
+    def entered(self, cost: float) -> Iterator[None]:
+        """Raises PoolFull if ``cost`` is more than what is free. Alone in the lane, a batch may cost anything."""
+        if cost > self._free < self._capacity:
+            raise PoolFull
+        self._free -= cost
+        try:
+            yield
+        finally:
+            self._free += cost
+
+    async def run(self, part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Compute a part. A caller that is cancelled asks for no more parts."""
+        context = contextvars.copy_context()
+        return await asyncio.wrap_future(self._executor.submit(context.run, lambda: part(*args, **kwargs)))
+
+    def close(self) -> None:
+        """Drop the parts that wait."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
 async def in_pool(request: Request, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``fn(*args)`` in the application's pool; 503 at once if it is full."""
     pool: WorkerPool = request.app.state.pool
     try:
         return await pool.run(fn, *args, **kwargs)
     except PoolFull:
-        request.app.state.metrics.shed_at_pool.inc()
-        detail = "too much slow work at once: try again"
-        raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, detail, RETRY_LATER) from None
+        raise refusal(request) from None
+
+
+def refusal(request: Request) -> HTTPException:
+    """503 for :class:`PoolFull`, counted."""
+    request.app.state.metrics.shed_at_pool.inc()
+    return HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, "too much slow work at once: try again", RETRY_LATER)

@@ -7,10 +7,11 @@ unusual customers therefore have a row in every embedding table.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,11 @@ class Vocabulary:
     def size(self) -> int:
         """Number of codes, missing and unknown included."""
         return len(self.values) + FIRST_CODE
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The code of each value."""
+        return {value: code for code, value in enumerate(self.values, start=FIRST_CODE)}
 
     def encode(self, column: pd.Series) -> Int32:
         """``[n]`` codes of a column's values."""
@@ -127,6 +133,20 @@ class Encoders:
         columns = [_bucket(customers[AGE].to_numpy(dtype=np.float32, na_value=np.nan), AGE_EDGES)]
         columns += [self.customer[name].encode(customers[name]) for name in CUSTOMER_COLUMNS[1:]]
         return np.stack(columns, axis=1)
+
+    def encode_customer(self, attributes: Mapping[str, Any]) -> Int32:
+        """``[1, len(CUSTOMER_COLUMNS)]``, as :meth:`encode_customers` of a table with one row, but without the table.
+
+        ``attributes`` are raw values by column; None or absent is missing.
+        """
+        age = np.array([np.nan if attributes.get(AGE) is None else attributes[AGE]], dtype=np.float32)
+        codes = [int(_bucket(age, AGE_EDGES)[0])]
+        for name in CUSTOMER_COLUMNS[1:]:
+            value = attributes.get(name)
+            if value is not None and name in CUSTOMER_NUMBERS:
+                value = float(np.float32(value))
+            codes.append(MISSING if value is None else self.customer[name].codes.get(str(value), UNKNOWN))
+        return np.array([codes], dtype=np.int32)
 
     def save(self, directory: Path) -> None:
         """Write ``encoders.json``."""

@@ -119,6 +119,17 @@ class Purchases:
     days_since: Int32
     customers: int
 
+    @classmethod
+    def joined(cls, parts: Sequence[Purchases]) -> Purchases:
+        """The purchases of several groups of customers, one group after another."""
+        before = np.cumsum([0, *(part.customers for part in parts)])
+        return cls(
+            np.concatenate([part.owner + start for part, start in zip(parts, before[:-1], strict=True)]),
+            np.concatenate([part.articles for part in parts]),
+            np.concatenate([part.days_since for part in parts]),
+            int(before[-1]),
+        )
+
     def merged(self, articles: Sequence[int], days_since: Sequence[int]) -> Purchases:
         """A single customer's purchases and further ones, given in order; on the same day, these are later."""
         both = np.concatenate([self.articles, np.asarray(articles, dtype=np.int32)])

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from tqdm.auto import trange
 
 from hm_utils.arrays import Float32, Int32, Int64
-from hm_utils.data.features import CUSTOMER_COLUMNS, CUSTOMER_NUMBERS
 from hm_utils.data.histories import Purchases, visit
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import Segment, customers_by_segment
@@ -146,8 +144,12 @@ class Recommender:
 
     def customers(self, rows: npt.NDArray[np.integer]) -> UserContext:
         """Customers as the model knows them."""
-        length, attributes = self._content.history_length + SPARE, self._content.attributes
+        attributes, length = self._content.attributes, self._context_length
         return customers_as_of(self.log, attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
+
+    @property
+    def _context_length(self) -> int:
+        return self._content.history_length + SPARE
 
     def visitor(
         self,
@@ -165,18 +167,15 @@ class Recommender:
             articles: rows of viewed or bought articles in order, in addition to the model's.
             days_ago: days since each of these, 0 for the visit under way.
         """
-        known = self.customers(np.array([0 if row is None else row]))
+        seen = visit(articles, days_ago, self._context_length)
         if row is None:
-            nothing = replace(known.histories, mask=np.zeros_like(known.histories.mask))
-            known = replace(known, histories=nothing, purchases=NO_PURCHASES, rows=None)
-        if row is None or attributes is not None:
-            given = {name: (attributes or {}).get(name) for name in CUSTOMER_COLUMNS}
-            numbers = {name: np.float32(np.nan if given[name] is None else given[name]) for name in CUSTOMER_NUMBERS}
-            codes = self._content.encoders.encode_customers(pd.DataFrame([given | numbers]))
-            known = replace(known, attributes=codes, rows=None)
+            codes = self._content.encoders.encode_customer(attributes or {})
+            return UserContext(codes, seen, NO_PURCHASES.merged(articles, days_ago))
+        known = self.customers(np.array([row]))
+        if attributes is not None:
+            known = replace(known, attributes=self._content.encoders.encode_customer(attributes), rows=None)
         if not len(articles):
             return known
-        seen = visit(articles, days_ago, known.histories.mask.shape[1])
         purchases = known.purchases.merged(articles, days_ago)
         return replace(known, histories=seen.merged(known.histories), purchases=purchases, rows=None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -29,6 +30,17 @@ class UserContext:
 
     def __len__(self) -> int:
         return len(self.attributes)
+
+    @classmethod
+    def joined(cls, users: Sequence[UserContext]) -> UserContext:
+        """The users of several contexts, whose histories have one length. They have no rows."""
+        histories = [user.histories for user in users]
+        columns = [field.name for field in fields(Histories)]
+        return cls(
+            np.concatenate([user.attributes for user in users]),
+            Histories(**{name: np.concatenate([getattr(each, name) for each in histories]) for name in columns}),
+            Purchases.joined([user.purchases for user in users]),
+        )
 
     def without(self, articles: Int32) -> UserContext:
         """``[m]`` the first user m times, each time with one of the ``articles`` removed from the history."""

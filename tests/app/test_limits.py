@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.middleware import limits
 from app.middleware.worker_pool import PoolFull, WorkerPool, in_pool
 from tests.helpers.live import CUSTOMER, KEY, Client, Fake, running, settings, wait_for
 
@@ -100,7 +102,6 @@ def test_a_request_above_the_limit_is_rejected_at_once_but_not_monitoring(gate: 
 
 
 def test_requests_that_arrive_together_are_counted_together() -> None:
-    """A recommendation blocks the event loop; without a yield first, at most one would ever be counted."""
     app = fake_app(max_in_flight=3)
     codes: list[int] = []
 
@@ -143,6 +144,37 @@ def test_a_body_that_does_not_arrive_times_out(gate: threading.Event) -> None:
         assert b"\r\nconnection: close\r\n" in answer
 
 
+def test_slow_bodies_take_no_place(gate: threading.Event) -> None:
+    app = fake_app(max_in_flight=2)
+    with running(app) as port, Client(port) as client, ExitStack() as stack:
+        for _ in range(10):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            slow.sendall(f"POST /recommend HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\n".encode())
+            slow.sendall(b"Content-Type: application/json\r\nContent-Length: 90\r\n\r\n{")
+        assert [client.recommend()[0] for _ in range(20)] == [200] * 20
+        assert "hm_requests_in_flight 0.0" in client.ask("GET", "/metrics")[1]
+        slow.sendall(f'"customer_id": "{CUSTOMER}"'.encode().ljust(88) + b"}")
+        assert slow.recv(4_096).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_bodies_that_arrive_share_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_BODIES", 100_000)
+    app = fake_app()
+    with running(app) as port, Client(port) as client, ExitStack() as stack:
+        answers = []
+        for _ in range(3):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            head = f"POST /recommend HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\nContent-Length: 60000\r\n\r\n"
+            slow.sendall(head.encode() + b" " * 50_000)
+            wait_for(lambda: app.state.limits.body_bytes >= 50_000)
+            answers.append(slow)
+        answers[2].settimeout(5)
+        assert answers[2].recv(100).startswith(b"HTTP/1.1 503 ")
+        stack.close()
+        wait_for(lambda: app.state.limits.body_bytes == 0)
+        assert client.recommend()[0] == 200
+
+
 def test_a_full_pool_refuses(gate: threading.Event) -> None:
     with two_slow_requests(slow_app(gate, pool_threads=1, pool_queue=1)) as (client, slow_codes):
         code, body, headers = client.ask("GET", "/slow")
@@ -152,6 +184,73 @@ def test_a_full_pool_refuses(gate: threading.Event) -> None:
         assert 'hm_requests_shed_total{at="pool"} 1.0' in client.ask("GET", "/metrics")[1]
         gate.set()
         assert [code.result() for code in slow_codes] == [200, 200]
+
+
+class SlowBatches(Fake):
+    """Each part of a batch waits for the gate; single requests with filters do not."""
+
+    gate: threading.Event
+    parts = 0
+
+    def recommend(self, rows: Any, top_k: int, excluded: Any = None, allowed: Any = None) -> Any:
+        if len(rows) > 1:
+            type(self).parts += 1
+            assert self.gate.wait(20)
+        return super().recommend(rows, top_k)
+
+
+@pytest.fixture
+def batches(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> type[SlowBatches]:
+    monkeypatch.setattr(SlowBatches, "gate", gate, raising=False)
+    monkeypatch.setattr(SlowBatches, "parts", 0)
+    return SlowBatches
+
+
+def batch(customers: int, top_k: int = 10) -> dict[str, Any]:
+    return {"customer_ids": [CUSTOMER] * customers, "top_k": top_k}
+
+
+def test_batches_leave_the_threads_of_single_requests_alone_and_cost_what_they_take(
+    gate: threading.Event, batches: type[SlowBatches]
+) -> None:
+    app = create_app(load=lambda path: batches(VERSION), settings=settings(pool_threads=1, batch_queue=0.5))
+
+    @app.get("/single")
+    async def single(request: Request) -> int:
+        return await in_pool(request, int)
+
+    with running(app) as port, Client(port) as client, ThreadPoolExecutor(3) as threads:
+
+        def ask(customers: int) -> int:
+            with Client(port) as other:
+                return other.ask("POST", "/recommend/batch", batch(customers))[0]
+
+        large = threads.submit(ask, 900)
+        wait_for(lambda: batches.parts)
+        small = threads.submit(ask, 40)
+        assert ask(900) == 503
+        for _ in range(5):
+            assert client.ask("GET", "/single")[0] == 200
+            assert client.recommend()[0] == 200
+        gate.set()
+        assert [large.result(), small.result()] == [200, 200]
+        assert ask(900) == 200
+
+
+def test_a_batch_whose_client_was_answered_or_has_gone_stops(gate: threading.Event, batches: type[SlowBatches]) -> None:
+    app = create_app(load=lambda path: batches(VERSION), settings=settings(time_limit=0.2))
+    with running(app) as port:
+        with Client(port) as client:
+            assert client.ask("POST", "/recommend/batch", batch(1_000))[0] == 504
+        gone = socket.create_connection(("127.0.0.1", port), timeout=20)
+        body = json.dumps(batch(1_000)).encode()
+        head = f"POST /recommend/batch HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        gone.sendall(head.encode() + body)
+        gone.close()
+        gate.set()
+        with Client(port) as client:
+            assert client.ask("POST", "/recommend/batch", batch(10))[0] == 200
+        assert batches.parts <= 3
 
 
 def run_with(pool: WorkerPool, test: Callable[[WorkerPool], Any]) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.schemas import RecommendRequest
+from app.serving import answers as answers_of
 from app.serving.request_batching import MAX_BATCH_SIZE, RequestBatcher
-from tests.helpers.data import CUSTOMERS
+from tests.helpers.data import CUSTOMERS, customer_table
 from tests.helpers.served import random_recommender
+
+
+def article_id(row: int) -> str:
+    return f"{108775000 + row:010d}"
 
 
 class Counting:
@@ -83,6 +91,40 @@ def test_a_cancelled_request_is_not_in_the_batch(model: Any) -> None:
 
     assert len(asyncio.run(cancel_one())[0]) == 5
     assert model.sizes == [1]
+
+
+def test_visitors_are_batched_in_a_thread_and_batching_changes_no_answer(recommender: Any) -> None:
+    """Also for known customers with new events, and with the visit's articles excluded."""
+    bodies = [
+        {"history": [article_id(row), {"article_id": article_id(3 * row % 40), "days_ago": row}]}
+        | {"customer": {"age": 20 + row}}
+        | ({"customer_id": customer_table()["customer_id"][row]} if row % 2 else {})
+        | ({"exclude_items": [article_id(row + 1)]} if row % 3 else {})
+        for row in range(39)
+    ]
+    requests = [RecommendRequest.model_validate(body) for body in bodies]
+    threads: set[str] = set()
+
+    async def everything() -> Any:
+        batcher = RequestBatcher(executor)
+        return await asyncio.gather(*(one(batcher, request) for request in requests))
+
+    async def one(batcher: RequestBatcher, request: RecommendRequest) -> Any:
+        def user() -> Any:
+            threads.add(threading.current_thread().name)
+            return from_request(recommender, request, row)
+
+        row = answers_of.customer_row(recommender, request)
+        ranking = await batcher.recommend(recommender, user, answers_of.ranking_depth(request))
+        return answers_of.from_ranking(recommender, request, *ranking)
+
+    from_request = answers_of.user_context
+    with ThreadPoolExecutor(1, "visitors") as executor:
+        found = asyncio.run(everything())
+    assert threads == {"visitors_0"}
+    for request, answer in zip(requests, found, strict=True):
+        assert answer == answers_of.recommend(recommender, request)
+        assert not {item.article_id for item in answer.recommendations} & set(answers_of.excluded_ids(request))
 
 
 def test_later_requests_are_another_batch(model: Any) -> None:

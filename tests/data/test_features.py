@@ -126,6 +126,18 @@ def test_customers_without_any_attribute_are_encoded(tables):
     assert (codes == MISSING).all()
 
 
+def test_one_customer_has_the_codes_of_the_table(tables):
+    articles, customers, log = tables
+    encoders = Encoders.fit(articles, customers, log, CUT, mean_prices(log, CUT))
+    changed = customers.assign(age=customers["age"] + 0.5, club_member_status="no such status", FN=0.0)
+    for table in (customers, changed):
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        found = [encoders.encode_customer(row) for row in rows]
+        np.testing.assert_array_equal(np.concatenate(found), encoders.encode_customers(table))
+    assert (encoders.encode_customer({}) == MISSING).all()
+    assert encoders.encode_customer({"FN": 1})[0].tolist() == encoders.encode_customer({"FN": 1.0})[0].tolist()
+
+
 def test_codes_fit_their_tables_and_survive_saving(tables, tmp_path):
     articles, customers, log = tables
     encoders = Encoders.fit(articles, customers, log, CUT, mean_prices(log, CUT))

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,15 @@ def test_the_metrics_sum_over_workers(tmp_path: Path) -> None:
         assert len(pids) == 2
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_a_request_has_one_thread_of_blas() -> None:
+    code = "import os; {}import numpy as np; np.ones((900, 900)) @ np.ones((900, 900)); print(len(os.listdir(TASKS)))"
+    code = code.replace("TASKS", "'/proc/self/task'")
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    run = partial(subprocess.run, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert run([sys.executable, "-c", code.format("import app; ")]).stdout == "1\n"
+    assert os.cpu_count() == 1 or int(run([sys.executable, "-c", code.format("")]).stdout) > 1
 
 
 def test_wrong_settings_and_arguments_stop_the_start_with_one_line() -> None:

@@ -341,10 +341,29 @@ def load_index(directory: Path) -> Index:
         raise ValueError(f"{directory}/scann holds a pickle (scann_docids.pkl), which is never loaded; publish again")
     if not (directory / "scann" / "scann_assets.pbtxt").exists():
         raise FileNotFoundError(f"{directory}/scann/scann_assets.pbtxt is missing; publish again")
+    _check_scann_files(directory / "scann", len(index), index.vectors.shape[1], facts)
     searcher = scann.load_searcher(str(directory / "scann"), assets_backcompat_shim=False)
     if searcher.size() != len(index):
         raise ValueError(f"{directory}: ScaNN has {searcher.size()} rows, vectors.npy {len(index)}; publish again")
     return ScannIndex(index.vectors, index.ids, searcher, facts["leaves"], facts["leaves_to_search"], facts["reorder"])
+
+
+def _check_scann_files(folder: Path, n: int, dim: int, facts: dict[str, Any]) -> None:
+    """Raise ValueError if ScaNN's arrays do not fit the vectors: ScaNN would read beyond their ends."""
+    # build_index hashes pairs of dimensions, each into a byte.
+    expected = {
+        "datapoint_to_token": ((n,), np.int32),
+        "hashed_dataset": ((n, -(-dim // 2)), np.uint8),
+        "dataset": ((n, dim), np.float32),
+    }
+    for name, (shape, dtype) in expected.items():
+        array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(f"{folder.name}/{name}.npy does not fit the vectors: it has shape {list(array.shape)}")
+        if name == "datapoint_to_token" and not (array.min() >= 0 and array.max() < facts["leaves"]):
+            raise ValueError(f"{folder.name}/{name}.npy names leaves that the index does not have")
+    if not 1 <= facts["leaves_to_search"] <= facts["leaves"] or not facts["reorder"] >= 1:
+        raise ValueError(f"{folder.parent.name}/index.json has no usable settings")
 
 
 def load_exact(directory: Path) -> ExactIndex:

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,7 +169,6 @@ def test_saved_moved_and_loaded_index_answers_the_same(
     (tmp_path / "written").rename(tmp_path / "moved")  # publishing renames the folder
     loaded = load_index(tmp_path / "moved")
     assert loaded.kind == kind
-    assert isinstance(loaded.vectors.base, np.memmap)
     for found, expected in zip(loaded.search(queries, 100), before, strict=True):
         np.testing.assert_array_equal(found, expected)
     if kind == "scann":
@@ -190,6 +191,49 @@ def test_files_that_do_not_belong_together_are_refused(vectors: Float32, tmp_pat
     build_index(vectors[:100]).save(tmp_path)
     np.save(tmp_path / "ids.npy", np.arange(99, dtype=np.int32))
     with pytest.raises(ValueError, match="do not belong together"):
+        load_index(tmp_path)
+
+
+def scann_array(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]:
+    def alter(folder: Path) -> None:
+        values = np.load(folder / "scann" / f"{name}.npy")
+        np.save(folder / "scann" / f"{name}.npy", change(values))
+
+    return alter
+
+
+def settings(**changes: int) -> Callable[[Path], object]:
+    def alter(folder: Path) -> None:
+        facts = json.loads((folder / "index.json").read_text())
+        (folder / "index.json").write_text(json.dumps(facts | changes))
+
+    return alter
+
+
+@needs_scann
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param(scann_array("dataset", lambda a: a[:-1]), id="a row less"),
+        pytest.param(scann_array("dataset", lambda a: a[:, :-1].copy()), id="a dimension less"),
+        pytest.param(scann_array("hashed_dataset", lambda a: a[:1]), id="one hashed row"),
+        pytest.param(scann_array("hashed_dataset", lambda a: a[:, :1].copy()), id="one hashed dimension"),
+        pytest.param(scann_array("datapoint_to_token", lambda a: a[:5]), id="rows without a leaf"),
+        pytest.param(scann_array("datapoint_to_token", lambda a: a + 10_000), id="leaves that do not exist"),
+        pytest.param(lambda folder: os.truncate(folder / "scann" / "dataset.npy", 4_000), id="a file cut"),
+        pytest.param(settings(leaves_to_search=0), id="no leaf searched"),
+        pytest.param(settings(leaves_to_search=10**6), id="more leaves than there are"),
+        pytest.param(settings(reorder=-5), id="fewer candidates than none"),
+    ],
+)
+def test_arrays_that_do_not_fit_never_reach_scann(
+    scann_index: ScannIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alter: Callable[[Path], object]
+) -> None:
+    scann_index.save(tmp_path)
+    assert isinstance(load_index(tmp_path), ScannIndex)
+    alter(tmp_path)
+    monkeypatch.setattr(index_module.import_scann(), "load_searcher", lambda *arguments, **options: pytest.fail("read"))
+    with pytest.raises(ValueError, match=r"."):
         load_index(tmp_path)
 
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HM_"
+VERSION = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"  # as hm_utils.serving.bundle names a folder
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: the folder that the workers share
 DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
 DEFAULT_IMAGES = Path(__file__).parents[1] / "data" / "raw" / "images"
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
+    model_version: str | None = Field(default=None, pattern=VERSION, description="the one version to serve")
     images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles; the folder may be missing")
     api_key: SecretStr | None = Field(default=None, min_length=16, description="required in X-API-Key")
     max_in_flight: int = Field(default=1_000, ge=1, description="concurrent requests; one more is rejected")
@@ -45,6 +47,12 @@ class Settings(BaseSettings):
     log_level: Level = "INFO"
     access_log: bool = Field(default=True, description="one log line per request")
     vector_store: str | None = Field(default=None, description="a Milvus to search instead of the model's own index")
+
+
+def model_folder(settings: Settings) -> Path:
+    """The published model, or the version that the settings pin."""
+    version = settings.model_version
+    return settings.model if version is None else settings.model.absolute().parent / "models" / version
 
 
 def read_settings() -> Settings:

@@ -15,9 +15,13 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
+SMALL = 16 * 2**20  # bytes; a smaller file is read: a mapped one that somebody cuts ends the process that reads it
+
+
 def mapped(path: Path, mode: Any = "r") -> npt.NDArray[Any]:
     """A plain array over the mapped pages: every slice of a ``np.memmap`` is a new object with a file's attributes.
 
-    Mode "c" is copy-on-write: nothing writes to the pages, but torch wants arrays that it could write to.
+    Mode "c" is copy-on-write: nothing writes to the pages, but torch wants arrays that it could write to. A
+    :data:`SMALL` file is read into memory.
     """
-    return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
+    return np.asarray(np.load(path, mmap_mode=mode if path.stat().st_size > SMALL else None, allow_pickle=False))

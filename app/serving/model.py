@@ -15,6 +15,7 @@ from fastapi import Depends, HTTPException, Request, status
 
 from app.logs import logger
 from hm_utils.serving.bundle import BundleError, read_manifest
+from hm_utils.serving.trial import try_model
 
 if TYPE_CHECKING:
     from hm_utils.serving.recommender import Recommender
@@ -38,7 +39,9 @@ class Serving:
 
 def load_recommender(path: Path, vector_store: str | None = None) -> Recommender:
     """Load, verify and warm up the model in ``path``. Torch is imported here: the app starts without it."""
-    read_manifest(path.resolve())  # without a model, do not wait for the import of torch
+    path = path.resolve()  # once: the link may move on
+    read_manifest(path)  # without a model, do not wait for the import of torch
+    try_model(path, vector_store)
     return_large_blocks()
     import torch
 
@@ -47,7 +50,7 @@ def load_recommender(path: Path, vector_store: str | None = None) -> Recommender
     # One query is too small to share between threads. Beside another busy process, threads that wait for each other
     # cost many times what they save.
     torch.set_num_threads(1)
-    model = PublishedModel.load(path, vector_store)
+    model = PublishedModel.load(path, vector_store, tried=True)
     for customer_id in model.manifest["golden"]["customer_ids"] * WARM_UP:
         model.recommend(model.customers(model.customer_rows([customer_id])), 10)
     # A garbage collection over a model and its libraries blocks every request for 0.1 seconds. Collect once now, then

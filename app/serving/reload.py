@@ -14,7 +14,7 @@ from starlette.datastructures import State
 
 from app.logs import logger
 from app.serving.model import Load, Serving, open_model
-from hm_utils.serving.bundle import MANIFEST
+from hm_utils.serving.bundle import MANIFEST, versions
 
 T = TypeVar("T")
 
@@ -69,7 +69,8 @@ class Reloader:
                 self._retry_after = min(max(2 * self._retry_after, FIRST_RETRY), LONGEST_RETRY)
                 self._retry_at = time.monotonic() + self._retry_after
                 if self._version() is None:
-                    self._state.serving = new  # /ready reports the latest problem
+                    # /ready reports the latest problem, if no older model can be served.
+                    self._state.serving = await self._in_thread(newest_other, self._path, self._load) or new
                 return self._finish("refused")
             if new.recommender.version == self._version():
                 return self._finish("unchanged")
@@ -105,6 +106,18 @@ class Reloader:
 
     async def _in_thread(self, fn: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, fn, *args)
+
+
+def newest_other(path: Path, load: Load) -> Serving | None:
+    """The newest version beside the published one that can be served, if ``path`` is the link that publishing makes."""
+    if not path.is_symlink():
+        return None
+    for folder in reversed(versions(path.parent)):
+        if folder.resolve() != path.resolve():
+            serving = open_model(folder, load)
+            if serving.recommender is not None:
+                return serving
+    return None
 
 
 def fingerprint(path: Path) -> Fingerprint | None:

@@ -73,6 +73,13 @@ def pack(places: Float32, ids: Sequence[str], groups: pd.Series) -> bytes:
     return b"".join(parts)
 
 
+def size_of(packed: bytes) -> tuple[int, int]:
+    """The number of articles in the content of a file, and the bytes that it should have."""
+    n, length = (int(number) for number in np.frombuffer(packed[:8], dtype="<u4"))
+    json.loads(packed[8 : 8 + length])
+    return n, 8 + length + 11 * n
+
+
 def layout(vectors: Float32, seed: int = 0) -> Float32:
     """``[n, 2]`` places of ``vectors`` (``[n, d]``, no row zero), the same for the same seed."""
     n = len(vectors)

@@ -109,6 +109,8 @@ def publish(
             if check is not None:
                 check(partial)
                 verify(partial)  # loading a model must not have changed it
+            for name in (*manifest["files"], MANIFEST):
+                (partial / name).chmod(0o444)  # a service has some of them mapped: cutting one would end it
             version = models / manifest["version"]
             partial.rename(version)
         except BaseException:
@@ -122,6 +124,29 @@ def publish(
             if old != version:
                 shutil.rmtree(old, ignore_errors=True)
     return version
+
+
+def publish_again(artifacts_dir: Path, version: str, check: Callable[[Path], object]) -> Path:
+    """Make a version that is still there the published one; returns its folder.
+
+    Raises:
+        BundleError: there is no such version, it is damaged, another publish is under way, or ``model`` is no link.
+        Exception: any error of ``check``. The published model then stays as it was.
+    """
+    artifacts_dir = artifacts_dir.absolute()
+    models, link = artifacts_dir / "models", artifacts_dir / "model"
+    found = {path.name: path for path in versions(artifacts_dir)}
+    if version not in found:
+        raise BundleError(models, f"has no version {version!r:.100}; it has {', '.join(found) or 'none'}")
+    if link.exists() and not link.is_symlink():
+        raise BundleError(link, "is not a link that publishing made: move it away, then publish again")
+    with _only_publisher(models):
+        verify(found[version])
+        check(found[version])
+        point_link(link, found[version])
+        _sync(artifacts_dir)
+    logger.info("published %s", version)
+    return found[version]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

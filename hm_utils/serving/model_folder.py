@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
 
-from hm_utils.arrays import Float32, Int32, mapped
+from hm_utils.arrays import SMALL, Float32, Int32, mapped
 from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import read_checkpoint, restore
@@ -24,6 +24,7 @@ from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import UserEnsemble
 from hm_utils.retrieval.index import Index, Searchable, load_exact, load_index
+from hm_utils.serving.article_map import size_of
 from hm_utils.serving.catalogue import Catalogue, with_sales
 from hm_utils.serving.stored_vectors import StoredVectors
 
@@ -101,7 +102,9 @@ class ModelContent:
             catalogue=Catalogue.load(folder / ARTICLES),
             encoders=Encoders.load(folder),
             customer_ids=mapped(folder / CUSTOMER_IDS),
-            customer_table=pa.feather.read_table(folder / CUSTOMER_TABLE, memory_map=True),
+            customer_table=pa.feather.read_table(
+                folder / CUSTOMER_TABLE, memory_map=(folder / CUSTOMER_TABLE).stat().st_size > SMALL
+            ),
             attributes=mapped(folder / ATTRIBUTES),
             log=PurchaseLog.load(folder / LOG),
             user_vectors=StoredVectors(vectors) if vectors.exists() else None,
@@ -110,6 +113,76 @@ class ModelContent:
             manifest=manifest or {},
             folder=folder,
         )
+
+    def check(self) -> None:
+        """Check that the parts fit each other: a request must not be the first to find out.
+
+        Raises:
+            ValueError: one does not; the message names it.
+        """
+        n_articles, n_customers, log, variants = len(self.catalogue), len(self.customer_ids), self.log, self.variants
+        config = self.user_tower.config
+        sizes = config.customer_sizes
+        d = config.vector_dim + 2
+        fits = {
+            ARTICLE_VECTORS: self.article_vectors.shape == (n_articles, config.vector_dim)
+            and self.article_vectors.dtype == np.float32
+            and bool(np.isfinite(self.article_vectors).all()),
+            INDEX: self.index.vectors.shape == (n_articles, d)
+            and bool((self.index.ids == np.arange(n_articles)).all())
+            and bool(np.isfinite(self.index.vectors).all()),
+            SCORING: bool(np.isfinite(list(asdict(self.scoring).values())).all()),
+            VARIANTS: variants.product.shape == (n_articles,)
+            and within(variants.product, -1, len(variants.offsets) - 1)
+            and are_offsets(variants.offsets, len(variants.articles))
+            and within(variants.articles, 0, n_articles),
+            ARTICLES: bool(np.unique(self.catalogue.ids).size == n_articles),
+            CUSTOMER_IDS: self.customer_ids.ndim == 1
+            and self.customer_ids.dtype.kind == "S"
+            and bool((self.customer_ids[1:] > self.customer_ids[:-1]).all()),
+            CUSTOMER_TABLE: len(self.customer_table) == n_customers,
+            ATTRIBUTES: self.attributes.shape == (n_customers, len(sizes))
+            and all(within(codes, 0, size) for codes, size in zip(self.attributes.T, sizes, strict=True)),
+            LOG: log.n_customers == n_customers
+            and log.n_articles == n_articles
+            and len({len(column) for column in (log.article, log.day, log.price, log.channel)}) == 1
+            and are_offsets(log.offsets, len(log))
+            and within(log.article, 0, n_articles)
+            and within(log.day, 0, np.iinfo(np.int16).max),
+            QUERIES: self.queries is None or self.queries.shape == (n_customers, d),
+            REPLAY: self.replay is None or bool((self.catalogue.rows(articles_of(self.replay)) >= 0).all()),
+            MAP: self.packed_map is None or size_of(self.packed_map) == (n_articles, len(self.packed_map)),
+        }  # fmt: skip
+        wrong = [name for name, fit in fits.items() if not fit]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: wrong values, or no part of this model")
+
+
+def articles_of(replay: Mapping[str, Any]) -> list[str]:
+    """The ids of all articles of a replay, see :mod:`hm_utils.evaluation.replay`."""
+    ids: list[str] = []
+    for customer in replay["customers"]:
+        ids += [*customer["bought"], *(purchase["article_id"] for purchase in customer["before"])]
+        for ranking in replay["rankings"]:
+            ids += customer["lists"][ranking]
+    return ids
+
+
+def within(values: npt.NDArray[Any], low: int, high: int) -> bool:
+    """Whether they are whole numbers from ``low`` to ``high - 1``."""
+    return values.dtype.kind in "iu" and (not values.size or (int(values.min()) >= low and int(values.max()) < high))
+
+
+def are_offsets(values: npt.NDArray[Any], end: int) -> bool:
+    """Whether they lead from 0 to ``end`` and never back."""
+    return (
+        values.ndim == 1
+        and values.dtype.kind in "iu"
+        and values.size > 0
+        and int(values[0]) == 0
+        and int(values[-1]) == end
+        and bool((values[1:] >= values[:-1]).all())
+    )
 
 
 def write_model(

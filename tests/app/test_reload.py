@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from hm_utils.serving.bundle import BundleError
+from tests.helpers.files import write_over
 from tests.helpers.live import KEY, Client, Fake, load_fake, publish_fake, running, settings, wait_for
 
 WITH_KEY = {"X-API-Key": KEY}
@@ -98,6 +99,31 @@ def test_a_broken_model_is_refused_and_logged_once(tmp_path: Path, caplog: pytes
         wait_for(lambda: ready(client)["version"] == new)
 
 
+def test_a_service_that_starts_beside_a_broken_model_serves_the_newest_other(tmp_path: Path) -> None:
+    """Such as a worker that died of it."""
+    broken = [publish_fake(tmp_path) for _ in range(3)]
+    oldest = broken.pop(0)
+    for version in broken:
+        (tmp_path / "models" / version / "weights.bin").unlink()
+    with TestClient(create_app(tmp_path / "model", load_fake, settings(reload_seconds=0.02))) as client:
+        assert ready(client)["version"] == oldest
+        assert client.post("/recommend", headers=WITH_KEY, json={"customer_id": "a" * 64}).status_code == 200
+        new = publish_fake(tmp_path)
+        wait_for(lambda: ready(client)["version"] == new)
+
+
+def test_a_pinned_version_is_served_and_new_ones_are_not_taken(tmp_path: Path) -> None:
+    versions = [publish_fake(tmp_path) for _ in range(2)]
+    pinned = settings(reload_seconds=0.01, model=tmp_path / "model", model_version=versions[0])
+    with TestClient(create_app(load=load_fake, settings=pinned)) as client:
+        assert ready(client)["version"] == versions[0]
+        publish_fake(tmp_path)
+        assert reload(client).json() == {"result": "unchanged", "version": versions[0]}
+    gone = settings(model=tmp_path / "model", model_version="20260120T101530.123456Z-1f2e3d4c")
+    with TestClient(create_app(load=load_fake, settings=gone)) as client:
+        assert client.get("/ready").status_code == 503
+
+
 def test_the_problem_names_no_folder(tmp_path: Path) -> None:
     def load(path: Path) -> Fake:
         raise BundleError(path, f"cannot be opened ({path}/log/log.json is not JSON)")
@@ -130,14 +156,14 @@ def test_an_operator_can_trigger_a_reload(tmp_path: Path) -> None:
         new = publish_fake(tmp_path)
         assert reload(client).json() == {"result": "loaded", "version": new}
         weights = tmp_path / "models" / publish_fake(tmp_path) / "weights.bin"
-        weights.write_bytes(b"altered")
+        write_over(weights, b"altered")
         for _ in range(2):
             answer = reload(client)
             assert answer.status_code == 409
             assert answer.json()["detail"].startswith("weights.bin was altered")
         assert str(tmp_path) not in answer.text
         assert ready(client)["version"] == new
-        weights.write_bytes(b"w" * 1_000)
+        write_over(weights, b"w" * 1_000)
         assert reload(client).json()["result"] == "loaded"
 
 

@@ -14,16 +14,19 @@ import pyarrow as pa
 from hm_utils.data.features import Encoders
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.evaluation.replay import replay
+from hm_utils.files import file_entries
 from hm_utils.model.checkpoint import FORMAT, plain, save_checkpoint
 from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.retrieval.index import build_index
+from hm_utils.serving import bundle
 from hm_utils.serving.article_map import layout, pack
 from hm_utils.serving.bundle import publish
 from hm_utils.serving.catalogue import COLUMNS, Catalogue, with_sales
 from hm_utils.serving.model_folder import ModelContent, id_bytes, write_model
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
+from tests.helpers.files import write_over
 from tests.helpers.snapshots import random_training, snapshot_of
 
 SCORING = Scoring(0.9, 0.4, 1.0, 0.1, Repurchase(0.5, 0.2, 2.0, 0.3, -0.4, 0.6, -0.2, 0.4, -0.3, 1.0))
@@ -86,6 +89,15 @@ def publish_snapshot(
         return {"data": {"last_date": "2020-09-22"}, "parameters": {}, "metrics": {}, "golden": golden}
 
     return publish(artifacts, write, check=lambda folder: Recommender.load(folder))
+
+
+def reseal(folder: Path, **facts: Any) -> Path:
+    """Make an altered model consistent again, as somebody with bad luck or intent would; returns its new folder."""
+    manifest = json.loads((folder / bundle.MANIFEST).read_text()) | facts
+    manifest["files"] = file_entries(folder, exclude={bundle.MANIFEST})
+    manifest["version"] = f"{manifest['version'].rpartition('-')[0]}-{bundle._digest(manifest)}"
+    write_over(folder / bundle.MANIFEST, json.dumps(manifest).encode())
+    return folder.rename(folder.with_name(manifest["version"]))
 
 
 def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORING) -> Recommender:

@@ -16,6 +16,7 @@ import pytest
 
 from hm_utils.serving import bundle
 from hm_utils.serving.bundle import FORMAT, BundleError, current, publish, verify, versions
+from tests.helpers.files import write_over
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,13 +215,13 @@ def test_a_foreign_folder_is_not_replaced(tmp_path: Path) -> None:
 def alter(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1  # one bit, the size as it was
-    path.write_bytes(content)
+    write_over(path, bytes(content))
 
 
 def manifest_with(**change: Any) -> Callable[[Path], Any]:
     def write(folder: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
+        write_over(folder / "manifest.json", json.dumps({**manifest, **change}).encode())
 
     return write
 
@@ -238,15 +239,15 @@ OUTSIDE = {"sha256": "", "bytes": 0}
         ),
         (lambda folder: alter(folder / "weights.bin"), r"weights\.bin was altered"),
         (lambda folder: alter(folder / "index" / "ids.npy"), r"index/ids\.npy was altered"),
-        (lambda folder: (folder / "weights.bin").write_text(""), r"weights\.bin was altered"),
+        (lambda folder: write_over(folder / "weights.bin", b""), r"weights\.bin was altered"),
         (lambda folder: (folder / "index" / "docids.pkl").write_text(""), r"index/docids\.pkl does not belong"),
         (lambda folder: (folder / "also.bin").symlink_to("weights.bin"), r"also\.bin is a link"),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest\.json is missing"),
-        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest\.json cannot be read"),
-        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe"), r"manifest\.json cannot be read"),
-        (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), r"manifest\.json cannot be read"),
-        (lambda folder: (folder / "manifest.json").write_text("[]"), r"manifest\.json is not a JSON object"),
-        (lambda folder: (folder / "manifest.json").write_text("{}"), r"manifest\.json has format None"),
+        (lambda folder: write_over(folder / "manifest.json", b"{"), r"manifest\.json cannot be read"),
+        (lambda folder: write_over(folder / "manifest.json", b"\xff\xfe"), r"manifest\.json cannot be read"),
+        (lambda folder: write_over(folder / "manifest.json", b"[" * 100_000), r"manifest\.json cannot be read"),
+        (lambda folder: write_over(folder / "manifest.json", b"[]"), r"manifest\.json is not a JSON object"),
+        (lambda folder: write_over(folder / "manifest.json", b"{}"), r"manifest\.json has format None"),
         (manifest_with(metrics={"map@12": 0.99}), ALTERED),
         (manifest_with(golden={}), ALTERED),
         (manifest_with(version="20260101T000000.000000Z-00000000"), ALTERED),

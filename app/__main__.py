@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from app.http_protocol import uvicorn_settings
 from app.logs import log_config
 from app.settings import MULTIPROCESS, SettingsError, read_settings
 
+APPLICATION = "app.main:app"
+HUNG_SECONDS = 30  # a worker that does not answer its supervisor for so long is replaced
 
-def main() -> None:
-    """Serve until SIGTERM or Ctrl+C, then finish the requests in progress."""
+
+def main(application: str = APPLICATION) -> None:
+    """Serve until SIGTERM or Ctrl+C, then finish the requests in progress. A worker that dies is replaced."""
     parser = argparse.ArgumentParser(prog="python -m app", description="Serve the published model.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
@@ -28,12 +31,10 @@ def main() -> None:
         settings = read_settings()
     except SettingsError as error:
         sys.exit(f"wrong setting: {error}")
-    with contextlib.ExitStack() as stack:
-        if arguments.workers > 1:
-            # The workers import prometheus_client after this is set.
-            os.environ[MULTIPROCESS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="hm-metrics-"))
-        uvicorn.run(
-            "app.main:app",
+    with tempfile.TemporaryDirectory(prefix="hm-metrics-", ignore_cleanup_errors=True) as metrics:
+        os.environ[MULTIPROCESS] = metrics  # the workers import prometheus_client after this
+        config = uvicorn.Config(
+            application,
             host=arguments.host,
             port=arguments.port,
             workers=arguments.workers,
@@ -42,8 +43,12 @@ def main() -> None:
             server_header=False,
             proxy_headers=False,  # the client's address is not used
             timeout_graceful_shutdown=settings.shutdown_seconds,
+            timeout_worker_healthcheck=HUNG_SECONDS,
             **uvicorn_settings(settings.max_connections),
         )
+        listening = config.bind_socket()
+        listening.listen(config.backlog)  # a client waits while a worker starts
+        Multiprocess(config, sockets=[listening]).run()
 
 
 if __name__ == "__main__":

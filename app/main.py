@@ -24,6 +24,7 @@ from app.serving.model import Load, load_recommender
 from app.serving.reload import Reloader
 from app.serving.request_batching import RequestBatcher
 from app.settings import Settings, model_folder, read_settings, unknown_variables
+from app.supervision import clean_up, end_with_supervisor
 from hm_utils.retrieval.milvus import VectorStoreError
 
 
@@ -33,6 +34,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current = settings or read_settings()
+        end_with_supervisor()
         for name in unknown_variables():
             logger.warning("%s is not a setting: is it misspelt?", name)
         state = app.state
@@ -59,6 +61,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
             state.batches.close()
             visitors.shutdown(wait=False, cancel_futures=True)
             state.metrics.close()
+            clean_up()
 
     app = Application(
         title="H&M recommender",

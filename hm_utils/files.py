@@ -59,7 +59,8 @@ def atomic_replace(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     for leftover in path.parent.glob(f".{escape(path.name)}.*.partial"):
-        if not _alive(int(leftover.suffixes[-2][1:])):
+        pid = int(leftover.suffixes[-2][1:])
+        if pid == os.getpid() or not alive(pid):
             remove(leftover)  # of a process that was killed
     try:
         yield partial
@@ -88,15 +89,15 @@ def point_link(link: Path, target: Path) -> None:
         beside.symlink_to(target.relative_to(link.parent))  # relative: the artifacts folder may move
 
 
-def _alive(pid: int) -> bool:
-    """Whether another process has this number."""
+def alive(pid: int) -> bool:
+    """Whether a process has this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # it is another user's
-        return True
-    return pid != os.getpid()
+        pass
+    return True
 
 
 def remove(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -12,8 +13,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from app.logs import QueuedLines
 from app.serving.model import Serving, data_until, published_at
 from app.settings import MULTIPROCESS
+from hm_utils.files import alive
 
 NO_ROUTE = "none"  # one label for refused requests and unknown paths, whatever a scanner asks for
 METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
@@ -43,6 +46,9 @@ class Metrics:
         )
         shed = Counter("hm_requests_shed", "Requests refused under load.", ["at"], registry=self._registry)
         self.shed_at_door, self.shed_at_pool = shed.labels("door"), shed.labels("pool")
+        QueuedLines.count_dropped = Counter(
+            "hm_log_lines_dropped", "Log lines that nobody read in time.", registry=self._registry
+        ).inc
         self.reloads = Counter(
             "hm_model_reloads", "Checks of a newly published model.", ["outcome"], registry=self._registry
         )
@@ -62,6 +68,10 @@ class Metrics:
         """All metrics in Prometheus' text format."""
         if MULTIPROCESS not in os.environ:
             return generate_latest(self._registry)
+        for path in Path(os.environ[MULTIPROCESS]).glob("gauge_live*_*.db"):  # of a worker that was killed
+            pid = int(path.stem.rpartition("_")[2])
+            if not alive(pid):
+                mark_process_dead(pid)
         all_workers = CollectorRegistry()
         MultiProcessCollector(all_workers)
         all_workers.register(self._model)

@@ -107,10 +107,11 @@ class Catalogue:
             column = self._dictionary(name)
             codes = pc.index_in(pa.array(wanted, pa.string()), column.dictionary).drop_null()
             kept &= np.isin(column.indices.fill_null(-1).to_numpy(), codes.to_numpy())
-        if lowest is not None:
-            kept &= self.price >= lowest
-        if highest is not None:
-            kept &= self.price <= highest
+        with np.errstate(over="ignore"):  # beyond the prices' range is infinite
+            if lowest is not None:
+                kept &= self.price >= np.float32(lowest)
+            if highest is not None:
+                kept &= self.price <= np.float32(highest)
         return np.flatnonzero(kept).astype(np.int32)
 
     def search(self, words: str, limit: int) -> Int32:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app import logs
 from app.logs import JsonFormatter, access, log_config, logger
 from app.main import create_app
 from app.settings import Settings, SettingsError, read_settings
@@ -235,6 +238,7 @@ def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
             assert line, "the process ended before it served"
             port = re.search(r"running on http://127.0.0.1:(\d+)", json.loads(line)["message"])
         reader.start()
+        wait_for(lambda: any("startup complete" in line["message"] for line in lines), 60)
         yield process, int(port[1]), lines
     finally:
         process.terminate()
@@ -242,25 +246,7 @@ def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
         reader.join(20)
 
 
-# `python -m app`, with a model that needs no torch and an endpoint that takes half a second.
-SLOW = f"""
-import sys, time
-import app.main
-from app.__main__ import main
-from app.middleware.worker_pool import in_pool
-from fastapi import Request
-from tests.helpers.live import Fake
-
-app.main.app = app.main.create_app(load=lambda path: Fake("{VERSION}"))
-
-@app.main.app.get("/slow")
-async def slow(request: Request) -> int:
-    await in_pool(request, time.sleep, 0.5)
-    return 1
-
-sys.argv = ["app", "--port", "0"]
-main()
-"""
+SLOW = ["-m", "tests.helpers.slow_app", "--port", "0"]
 
 
 def test_sigterm_under_load_loses_no_accepted_request() -> None:
@@ -280,7 +266,7 @@ def test_sigterm_under_load_loses_no_accepted_request() -> None:
             answered.add(identity)
 
     # The threads end last, when the server does, even if this test fails.
-    with ThreadPoolExecutor(6) as threads, serving("-c", SLOW) as (process, port, lines), Client(port) as waiting:
+    with ThreadPoolExecutor(6) as threads, serving(*SLOW) as (process, port, lines), Client(port) as waiting:
         working = [threads.submit(load, number) for number in range(4)]
         slow = threads.submit(waiting.ask, "GET", "/slow")
         wait_for(lambda: len(answered) > 100)
@@ -324,6 +310,94 @@ def test_a_request_has_one_thread_of_blas() -> None:
     run = partial(subprocess.run, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert run([sys.executable, "-c", code.format("import app; ")]).stdout == "1\n"
     assert os.cpu_count() == 1 or int(run([sys.executable, "-c", code.format("")]).stdout) > 1
+
+
+def pid_of_worker(lines: list[dict[str, Any]]) -> int:
+    started = [line["message"] for line in lines if "Started server process" in line["message"]]
+    return int(re.findall(r"\d+", started[-1])[0])
+
+
+def test_a_single_worker_that_is_killed_is_replaced_and_its_requests_are_not_counted_for_ever() -> None:
+    with serving(*SLOW) as (_, port, lines), ThreadPoolExecutor(1) as threads:
+
+        def ask() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException), Client(port) as client:
+                client.ask("GET", "/slow")
+
+        def metrics() -> str:
+            with Client(port) as client:
+                return str(client.ask("GET", "/metrics")[1])
+
+        asked = threads.submit(ask)
+        wait_for(lambda: "hm_requests_in_flight 1.0" in metrics())
+        os.kill(pid_of_worker(lines), signal.SIGKILL)
+        asked.result()
+        wait_for(lambda: sum("startup complete" in line["message"] for line in lines) == 2, 60)
+        assert "hm_requests_in_flight 0.0" in metrics()
+        with Client(port) as client:
+            assert client.recommend()[0] == 200
+
+
+def test_workers_end_with_their_supervisor_and_leave_nothing(tmp_path: Path) -> None:
+    with serving(*SLOW, "--workers", "2", TMPDIR=str(tmp_path)) as (process, port, lines):
+        wait_for(lambda: sum("startup complete" in line["message"] for line in lines) == 2, 60)
+        assert list(tmp_path.glob("hm-metrics-*"))
+        process.kill()
+        wait_for(lambda: sum("Finished server process" in line["message"] for line in lines) == 2)
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+        assert not list(tmp_path.glob("hm-metrics-*"))
+
+
+def test_a_reader_of_the_log_that_stalls_costs_lines_and_nothing_else() -> None:
+    read, write = os.pipe()
+    process = subprocess.Popen([sys.executable, *SLOW], cwd=ROOT, stderr=write)
+    os.close(write)
+    found = b""
+    while b"startup complete" not in found:
+        found += os.read(read, 65_536)
+    port = int(re.findall(rb"running on http://127.0.0.1:(\d+)", found)[0])
+    try:
+        with Client(port) as client:
+            for number in range(15_000):
+                assert client.ask("GET", f"/{number:0200d}")[0] == 404
+            dropped = re.findall(r"hm_log_lines_dropped_total (\d\S*)", client.ask("GET", "/metrics")[1])
+            assert float(dropped[0]) > 1_000
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+    finally:
+        process.kill()
+        os.close(read)
+
+
+def test_lines_that_were_dropped_are_counted_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    monkeypatch.setattr(logs, "MAX_LINES", 10)
+    monkeypatch.setattr(logs, "WRITE_SECONDS", 0.2)
+    handler = logs.QueuedLines(write)
+    for number in range(100):
+        handler.emit(logging.makeLogRecord({"msg": f"{number}"}))
+    handler.end()
+    os.close(write)
+    with os.fdopen(read) as text:
+        lines = text.read().splitlines()
+    dropped = int(re.findall(r"\d+", json.loads(lines[-1])["message"])[0])
+    assert dropped >= 80
+    assert len(lines) - 1 + dropped == 100
+
+
+def test_a_warning_of_a_library_is_a_json_line() -> None:
+    code = """
+import logging.config, warnings
+from app.logs import log_config
+from app.settings import Settings
+logging.config.dictConfig(log_config(Settings()))
+warnings.warn("overflow")
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=True)
+    (line,) = run.stderr.splitlines()
+    assert "overflow" in json.loads(line)["message"]
 
 
 def test_wrong_settings_and_arguments_stop_the_start_with_one_line() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Container, Iterator
@@ -46,36 +49,54 @@ def file_entries(folder: Path, exclude: Container[str] = ()) -> dict[str, dict[s
         return dict(zip(wanted, pool.map(file_entry, wanted.values()), strict=True))
 
 
+_writing: set[Path] = set()  # by this process, in all threads
+
+
 @contextmanager
 def atomic_replace(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write a file or a folder to; it takes the name ``path`` when the block ends.
 
     A reader finds the old content or the new, never a part. If the block raises, ``path`` stays as it was. Processes
-    that have old files mapped keep them.
+    that have old files mapped keep them. Of several writers at once, each succeeds, and the last one's content stays.
 
     Raises:
         OSError: the block wrote a file where a folder is, or a folder where a file is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    token = secrets.token_hex(4)
+    partial, old = (path.with_name(f".{path.name}.{name}.{os.getpid()}.partial") for name in (token, f"{token}-old"))
     for leftover in path.parent.glob(f".{escape(path.name)}.*.partial"):
         pid = int(leftover.suffixes[-2][1:])
-        if pid == os.getpid() or not alive(pid):
+        if not alive(pid) or (pid == os.getpid() and leftover not in _writing):
             remove(leftover)  # of a process that was killed
+    _writing.update((partial, old))
     try:
         yield partial
-        if partial.is_dir() and not partial.is_symlink():  # cannot be renamed over a link, or a folder with content
-            old = path.with_name(f".{path.name}.old")
-            remove(old)
-            if path.is_dir() or path.is_symlink():
-                path.replace(old)
-            partial.replace(path)
-            remove(old)
+        if partial.is_dir() and not partial.is_symlink():
+            _replace_folder(path, partial, old)
         else:
             partial.replace(path)
     except BaseException:
         remove(partial)
         raise
+    finally:
+        remove(old)
+        _writing.difference_update((partial, old))
+
+
+def _replace_folder(path: Path, new: Path, old: Path) -> None:
+    """Rename ``new`` to ``path``, which it cannot be while a link or a folder with content is there."""
+    while True:
+        if path.is_dir() or path.is_symlink():
+            with contextlib.suppress(FileNotFoundError):  # another writer was first
+                path.replace(old)
+        try:
+            new.replace(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            remove(old)  # another writer's folder came in between
 
 
 def point_link(link: Path, target: Path) -> None:

@@ -33,6 +33,36 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_beside_it(tmp_pat
     assert [each.name for each in tmp_path.iterdir()] == ["made"]
 
 
+TWO_WRITERS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from hm_utils.files import atomic_replace
+
+def write(number):
+    with atomic_replace(Path(sys.argv[1])) as partial:
+        if sys.argv[2] == "folder":
+            partial.mkdir()
+            (partial / "one").write_text("whole")
+            (partial / "two").write_text("whole")
+        else:
+            partial.write_text("whole")
+
+with ThreadPoolExecutor(4) as threads:
+    list(threads.map(write, range(100)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_threads_and_processes_that_write_at_once_all_succeed(tmp_path, kind):
+    command = [sys.executable, "-c", TWO_WRITERS, str(tmp_path / "made"), kind]
+    writers = [subprocess.Popen(command) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+    found = sorted(tmp_path.glob("made/*")) if kind == "folder" else [tmp_path / "made"]
+    assert [path.read_text() for path in found] == ["whole"] * (2 if kind == "folder" else 1)
+
+
 def test_a_file_does_not_replace_a_folder_and_a_folder_no_file(tmp_path):
     folder, file = tmp_path / "folder", tmp_path / "file"
     folder.mkdir()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -40,7 +41,7 @@ def read_checkpoint(path: Path, data_fingerprint: str | None = None) -> dict[str
         CheckpointError: the file is missing, is no checkpoint, or was trained on other data.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path)
         missing = {"format", "model", "tower_config", "settings"} - content.keys()
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}: run notebook 03_training first") from None
@@ -55,6 +56,23 @@ def read_checkpoint(path: Path, data_fingerprint: str | None = None) -> dict[str
             f"{path} was trained on other preprocessed data (fingerprint {content.get('data_fingerprint')}, "
             f"not {data_fingerprint}): run notebook 03_training again"
         )
+    return content
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """The content of a file of :func:`atomic_save`, its checksums verified, which torch does not do.
+
+    Raises:
+        ValueError: a bit of it was flipped.
+        Exception: torch's errors for a file that is damaged in another way.
+    """
+    with zipfile.ZipFile(path) as parts:
+        # torch neither compresses a part nor gives it attributes, such as that of a folder, which it would not read.
+        odd = (part.filename for part in parts.infolist() if part.file_size != part.compress_size or part.external_attr)
+        damaged = next(odd, None) or parts.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} in it is damaged")
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content
 
 
@@ -83,8 +101,8 @@ def restore(content: dict[str, Any], path: Path) -> TwoTower:
 
 def atomic_save(path: Path, content: dict[str, Any]) -> None:
     """``torch.save``, but a reader finds the old file or the new one, never half of it."""
-    with atomic_replace(path) as partial:
-        torch.save(content, partial)
+    with atomic_replace(path) as partial, partial.open("wb") as file:  # a path's name would be in the content
+        torch.save(content, file)
 
 
 def plain(value: Any) -> Any:

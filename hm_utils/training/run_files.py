@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from hm_utils.model.checkpoint import CheckpointError, atomic_save, read_checkpoint, save_checkpoint
+from hm_utils.model.checkpoint import CheckpointError, atomic_save, load_file, read_checkpoint, save_checkpoint
 from hm_utils.model.towers import TwoTower
 
 logger = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ class RunFiles:
         if not path.exists():
             return None
         try:
-            saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            saved = load_file(path)
         except Exception as error:
             logger.warning("%s cannot be read (%s): training starts anew", path, error)
             return None

@@ -74,6 +74,21 @@ def test_a_missing_or_unreadable_checkpoint_is_an_error(tmp_path):
         load_checkpoint(tmp_path / "text.pt")
 
 
+def test_a_flipped_bit_is_an_error_or_changes_nothing(saved):
+    model, path = saved
+    content, refused = path.read_bytes(), 0
+    table = content.index(b"PK\x01\x02")  # the most sensitive part
+    for place in [*range(0, table, table // 100), *range(table, len(content), 19)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        try:
+            found = load_checkpoint(path).state_dict()
+        except CheckpointError:
+            refused += 1
+        else:  # of the padding between the parts
+            assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items()), place
+    assert refused > 50
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
     class Evil:
         def __reduce__(self):

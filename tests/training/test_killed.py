@@ -120,7 +120,7 @@ def train(name, nth=0):
     return forked(work)
 
 assert train("whole") == 0
-for nth in (2, 4, 5):  # each epoch writes and renames the checkpoint, then the resume file
+for nth in (2, 7, 4):  # each epoch opens and renames the checkpoint, then the resume file; a rerun cleans up first
     assert train("killed", nth) == -signal.SIGKILL
 assert train("killed") == 0
 """

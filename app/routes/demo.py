@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response, status
-from fastapi.responses import FileResponse
 
 from app.middleware.worker_pool import in_pool
 from app.routes.responses import INVALID, UNAVAILABLE, Responses, not_found
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["demo"])
 
 SHOWN_METRICS = ("MAP@12", "recall@12", "recall@100", "hit rate@12", "coverage@12")
+MAX_PHOTO = 16 * 2**20  # bytes
 ARTICLE_ID = re.compile(r"[0-9]{10}")
 MAP: Responses = {
     status.HTTP_200_OK: {"content": {"application/octet-stream": {}}},
@@ -203,16 +205,35 @@ async def get_map(request: Request, model: RecommenderDep) -> Response:
 
 @router.get(
     "/images/{article_id}",
-    response_class=FileResponse,
+    response_class=Response,
     responses=PHOTO | INVALID | not_found("photo"),
 )
-async def get_image(request: Request, article_id: ArticleInPath) -> FileResponse:
+async def get_image(request: Request, article_id: ArticleInPath) -> Response:
     """The photo of an article, if the operator installed photos."""
     folder: FilePath | None = request.app.state.images
     if folder is None or not ARTICLE_ID.fullmatch(article_id):
         raise HTTPException(status.HTTP_404_NOT_FOUND, "the service has no photos")
-    file = folder / article_id[:3] / f"{article_id}.jpg"  # ten digits cannot lead out of the folder
-    if not await in_pool(request, file.is_file):
+    photo = await in_pool(request, read_photo, folder, article_id)
+    if photo is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "the service has no photo of this article")
     headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
-    return FileResponse(file, media_type="image/jpeg", headers=headers)
+    return Response(photo, media_type="image/jpeg", headers=headers)
+
+
+def read_photo(folder: FilePath, article_id: str) -> bytes | None:
+    """The whole photo, or None. No link below ``folder`` is followed, and ten digits cannot lead out of it."""
+    try:
+        subfolder = os.open(folder / article_id[:3], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            # Without O_NONBLOCK, opening a pipe would wait for its writer.
+            name = f"{article_id}.jpg"
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=subfolder)
+        finally:
+            os.close(subfolder)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            content = file.read(MAX_PHOTO + 1)
+    except OSError:
+        return None
+    return content if len(content) <= MAX_PHOTO else None

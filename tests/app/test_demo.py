@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
@@ -176,11 +179,40 @@ def test_photos_come_from_the_folder_and_from_no_other(recommender: Recommender,
         assert answer.headers["content-type"] == "image/jpeg"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert client.get("/images/0108775016").status_code == 404
+        (photos / "010" / "0108775017.jpg").symlink_to(tmp_path / "secret.jpg")
+        (photos / "011").symlink_to(tmp_path)
+        (tmp_path / "0110775015.jpg").write_bytes(b"secret")
+        os.mkfifo(photos / "010" / "0108775018.jpg")
+        (photos / "010" / "0108775019.jpg").mkdir()
+        for number in ("0108775017", "0110775015", "0108775018", "0108775019"):
+            assert client.get(f"/images/{number}").status_code == 404, number
         outside = ("..%2Fsecret", "%2e%2e/secret.jpg", "../../secret")
         for wrong in (*outside, "0", "0108775015.jpg", "01087750150", "٠١٠٨٧٧٥٠١٥"):
             answer = client.get(f"/images/{wrong}")
             assert answer.status_code in (404, 422), wrong
             assert b"secret" not in answer.content
+
+
+def test_a_photo_that_is_replaced_while_it_is_served_is_whole(recommender: Recommender, tmp_path: Path) -> None:
+    (tmp_path / "010").mkdir()
+    photo, stop = tmp_path / "010" / "0108775015.jpg", threading.Event()
+    photo.write_bytes(b"a" * 100_000)
+
+    def replace() -> None:
+        while not stop.is_set():
+            for size in (1_000, 100_000):
+                (tmp_path / "new").write_bytes(b"a" * size)
+                (tmp_path / "new").replace(photo)
+
+    app = create_app(load=lambda path: recommender, settings=settings(api_key=None, images=tmp_path))
+    with TestClient(app) as client, ThreadPoolExecutor(1) as thread:
+        replacing = thread.submit(replace)
+        try:
+            answers = [client.get("/images/0108775015") for _ in range(100)]
+        finally:
+            stop.set()
+        replacing.result()
+    assert {(answer.status_code, len(answer.content)) for answer in answers} <= {(200, 1_000), (200, 100_000)}
 
 
 def test_every_file_of_the_page_has_the_content_security_policy(client: TestClient) -> None:

@@ -68,6 +68,7 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         version="1",
         lifespan=lifespan,
         max_body_size=MAX_BODY,
+        redirect_slashes=False,  # the redirect would lead to whatever host the request names
         strict_content_type=False,  # a body without Content-Type is read as JSON
     )
     app.add_exception_handler(RequestValidationError, invalid_request)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HM_"
 VERSION = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"  # as hm_utils.serving.bundle names a folder
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's variable: the folder that the workers share
+KEY = re.compile(r"[!-~]{16,}")
 DEFAULT_MODEL = Path(__file__).parents[1] / "artifacts" / "model"
 DEFAULT_IMAGES = Path(__file__).parents[1] / "data" / "raw" / "images"
 
@@ -20,6 +22,15 @@ Level = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR"],
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
 ]
+
+
+def valid_key(key: SecretStr) -> SecretStr:
+    if not KEY.fullmatch(key.get_secret_value()):
+        raise ValueError("must be 16 or more visible ASCII characters without blanks")
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(valid_key)]
 
 
 class SettingsError(Exception):
@@ -35,7 +46,8 @@ class Settings(BaseSettings):
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
     model_version: str | None = Field(default=None, pattern=VERSION, description="the one version to serve")
     images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles; the folder may be missing")
-    api_key: SecretStr | None = Field(default=None, min_length=16, description="required in X-API-Key")
+    api_key: Key | None = Field(default=None, description="required in X-API-Key")
+    admin_key: Key | None = Field(default=None, description="required in X-API-Key for administration")
     max_in_flight: int = Field(default=1_000, ge=1, description="concurrent requests; one more is rejected")
     max_connections: int = Field(default=2_000, ge=1, description="open connections; the longest idle is closed")
     time_limit: Seconds = Field(default=10, gt=0, description="seconds that a request may take")
@@ -47,6 +59,12 @@ class Settings(BaseSettings):
     log_level: Level = "INFO"
     access_log: bool = Field(default=True, description="one log line per request")
     vector_store: str | None = Field(default=None, description="a Milvus to search instead of the model's own index")
+
+    @model_validator(mode="after")
+    def keys_differ(self) -> Settings:
+        if self.api_key is not None and self.api_key == self.admin_key:
+            raise ValueError(f"{PREFIX}API_KEY and {PREFIX}ADMIN_KEY must differ")
+        return self
 
 
 def model_folder(settings: Settings) -> Path:
@@ -65,7 +83,7 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = [
-            f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            ": ".join([*(f"{PREFIX}{name}".upper() for name in problem["loc"]), problem["msg"]])
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("; ".join(problems)) from None

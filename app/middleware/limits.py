@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import deque
+from collections.abc import Mapping
 
 from fastapi import status
 from fastapi.responses import JSONResponse
@@ -18,6 +19,7 @@ from app.settings import Settings
 
 MONITORING = frozenset({"/health", "/ready", "/metrics"})
 DOCUMENTATION = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 RETRY_LATER = {"Retry-After": "1"}
 MAX_BODY = 128 * 1024  # bytes; the longest valid request, with 1,000 customers, has about 70,000
 MAX_BODIES = 32 * 1024 * 1024  # bytes of all bodies that are arriving or being answered
@@ -39,20 +41,34 @@ class Limits:
         self.body_bytes = 0
         self.open_paths = MONITORING | DOCUMENTATION | page_paths
         self.unlimited_paths = MONITORING | page_paths | {"/admin/reload"}
-        self._key = None if settings.api_key is None else settings.api_key.get_secret_value().encode()
+        self._key, self._admin_key = (
+            None if key is None else key.get_secret_value().encode() for key in (settings.api_key, settings.admin_key)
+        )
 
     def unauthorized(self, scope: Scope) -> JSONResponse | None:
-        """401 for a missing or wrong key, 403 for administration without a configured key, else None."""
-        path = scope["path"]
-        if self._key is None:
-            if path.startswith("/admin/"):
-                return problem(status.HTTP_403_FORBIDDEN, "administration needs a key: set HM_API_KEY")
-        elif path not in self.open_paths:
-            key = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
-            if not hmac.compare_digest(key, self._key):
-                detail = "send the service's key in the header X-API-Key"
-                return problem(status.HTTP_401_UNAUTHORIZED, detail, {"WWW-Authenticate": "APIKey"})
+        """401 for a missing or wrong key, 403 for what is not allowed with any, else None."""
+        path, headers = scope["path"], dict(scope["headers"])
+        if scope["method"] not in SAFE_METHODS and is_cross_site(headers):
+            return problem(status.HTTP_403_FORBIDDEN, "a page of another site must not ask")
+        expected = self._key
+        if path.startswith("/admin/"):
+            expected = self._admin_key
+            if expected is None:
+                return problem(status.HTTP_403_FORBIDDEN, "administration needs a key of its own: set HM_ADMIN_KEY")
+        elif path in self.open_paths:
+            return None
+        if expected is not None and not hmac.compare_digest(headers.get(b"x-api-key", b""), expected):
+            detail = "send the service's key in the header X-API-Key"
+            return problem(status.HTTP_401_UNAUTHORIZED, detail, {"WWW-Authenticate": "APIKey"})
         return None
+
+
+def is_cross_site(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser sends this for a page of another origin, which it does without asking if the type is plain."""
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    return origin is not None and origin.partition(b"://")[2] != headers.get(b"host", b"")
 
 
 class LimitsMiddleware:

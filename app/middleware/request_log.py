@@ -23,7 +23,9 @@ class RequestLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        start = time.perf_counter()
+        start, method = time.perf_counter(), scope["method"]
+        if method == "HEAD":  # answered as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
         identity = request_id(scope["headers"])
         REQUEST_ID.set(identity)  # every request is a task with its own context
         header = (b"x-request-id", identity.encode())
@@ -45,10 +47,10 @@ class RequestLog:
         finally:
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", NO_ROUTE)
-            self.metrics.count_request(route, scope["method"], code, seconds)
+            self.metrics.count_request(route, method, code, seconds)
             if access.isEnabledFor(logging.INFO):
                 fields = {
-                    "method": scope["method"],
+                    "method": method,
                     "path": scope["path"][:MAX_PATH] if route == NO_ROUTE else route,
                     "status": code,
                     "ms": round(seconds * 1000, 2),

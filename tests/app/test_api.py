@@ -241,6 +241,27 @@ def test_health_ready_and_page(client: TestClient) -> None:
     assert client.get("/recommend").status_code == 405
 
 
+def test_head_is_answered_wherever_get_is() -> None:
+    with running(create_app(load=fake)) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for path in ("/health", "/ready", "/metrics", "/", "/static/main.js", "/openapi.json"):
+            connection.request("HEAD", path)
+            head = connection.getresponse()
+            assert (head.status, head.read()) == (200, b""), path
+            assert int(head.headers["content-length"]) > 0
+        connection.request("HEAD", "/recommend")
+        assert connection.getresponse().status == 405
+        connection.close()
+
+
+def test_no_answer_leads_to_the_host_that_a_request_names(client: TestClient) -> None:
+    for path in ("/docs", *client.get("/openapi.json").json()["paths"]):
+        for method in ("GET", "POST"):
+            url = f"{path.rstrip('/')}/".replace("{", "").replace("}", "")
+            answer = client.request(method, url, headers={"Host": "evil.example"}, follow_redirects=False)
+            assert not answer.is_redirect, url
+
+
 def test_openapi_documents_every_field_with_an_example_that_is_valid(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     for name, schema in schemas.items():

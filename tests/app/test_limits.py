@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from app.middleware import limits
 from app.middleware.worker_pool import PoolFull, WorkerPool, in_pool
-from tests.helpers.live import CUSTOMER, KEY, Client, Fake, running, settings, wait_for
+from tests.helpers.live import ADMIN_KEY, CUSTOMER, KEY, Client, Fake, running, settings, wait_for
 
 VERSION = "20260120T101530.123456Z-1f2e3d4c"
 MONITORING = ("/health", "/ready", "/metrics")
@@ -79,12 +79,42 @@ def test_every_endpoint_but_monitoring_documentation_and_the_page_needs_the_key(
         assert schema["paths"]["/health"]["get"]["security"] == []
 
 
-def test_without_a_key_everything_is_open_but_administration() -> None:
-    with TestClient(fake_app(api_key=None)) as client:
+def test_one_key_is_for_asking_and_another_for_administering() -> None:
+    body = {"customer_id": CUSTOMER}
+    with TestClient(fake_app()) as client:
+        for key, asking, administering in ((KEY, 200, 401), (ADMIN_KEY, 401, 200)):
+            headers = {"X-API-Key": key}
+            assert client.post("/recommend", headers=headers, json=body).status_code == asking
+            assert client.post("/admin/reload", headers=headers).status_code == administering
+
+
+@pytest.mark.parametrize("api_key", [KEY, None])
+def test_without_a_key_of_its_own_administration_is_disabled(api_key: str | None) -> None:
+    with TestClient(fake_app(api_key=api_key, admin_key=None), headers=WITH_KEY) as client:
         assert client.post("/recommend", json={"customer_id": CUSTOMER}).status_code == 200
-        answer = client.post("/admin/reload", headers=WITH_KEY)
+        answer = client.post("/admin/reload")
         assert answer.status_code == 403
-        assert "HM_API_KEY" in answer.json()["detail"]
+        assert "HM_ADMIN_KEY" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://elsewhere.example"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "http://testserver"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://testserver:81"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_a_page_of_another_site_cannot_ask(headers: dict[str, str], code: int) -> None:
+    with TestClient(fake_app(api_key=None), headers=headers) as client:
+        assert client.post("/recommend", content=f'{{"customer_id": "{CUSTOMER}"}}').status_code == code
+        assert client.get("/").status_code == 200
 
 
 def test_a_request_above_the_limit_is_rejected_at_once_but_not_monitoring(gate: threading.Event) -> None:
@@ -94,7 +124,7 @@ def test_a_request_above_the_limit_is_rejected_at_once_but_not_monitoring(gate: 
         assert "try again" in body["detail"]
         for path in MONITORING:
             assert client.ask("GET", path)[0] == 200
-        assert client.ask("POST", "/admin/reload")[0] == 200
+        assert client.ask("POST", "/admin/reload", headers={"X-API-Key": ADMIN_KEY})[0] == 200
         assert 'hm_requests_shed_total{at="door"} 1.0' in client.ask("GET", "/metrics")[1]
         gate.set()
         assert [code.result() for code in slow_codes] == [200, 200]

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from hm_utils.serving.bundle import BundleError
 from tests.helpers.files import write_over
-from tests.helpers.live import KEY, Client, Fake, load_fake, publish_fake, running, settings, wait_for
+from tests.helpers.live import ADMIN_KEY, KEY, Client, Fake, load_fake, publish_fake, running, settings, wait_for
 
 WITH_KEY = {"X-API-Key": KEY}
 
@@ -25,7 +25,7 @@ def ready(client: TestClient) -> Any:
 
 
 def reload(client: TestClient) -> Any:
-    return client.post("/admin/reload", headers=WITH_KEY)
+    return client.post("/admin/reload", headers={"X-API-Key": ADMIN_KEY})
 
 
 def test_no_request_fails_and_every_answer_is_of_one_version(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from hm_utils.serving.bundle import publish, verify
 
 CUSTOMER = "a" * 64
 KEY = "correct-horse-battery"
+ADMIN_KEY = "staple-for-operators"
 
 
 class Fake:
@@ -69,7 +70,7 @@ def load_fake(path: Path) -> Fake:
 
 def settings(**values: Any) -> Settings:
     """Settings of a test: the service does not poll for a new model."""
-    return Settings(**{"reload_seconds": 0, "api_key": KEY, **values})
+    return Settings(**{"reload_seconds": 0, "api_key": KEY, "admin_key": ADMIN_KEY, **values})
 
 
 @contextlib.contextmanager

@@ -71,6 +71,14 @@ def test_a_filter_leaves_what_fits_every_name_and_the_price(catalogue, wanted, l
     assert catalogue.matching(wanted, lowest, highest).tolist() == np.flatnonzero(kept).tolist()
 
 
+@pytest.mark.filterwarnings("error")
+def test_prices_beyond_any_are_infinite(catalogue):
+    sold = catalogue.matching({}, 0.0)
+    assert 0 < len(sold) < ARTICLES
+    assert catalogue.matching({}, 0.0, 1e300).tolist() == sold.tolist()
+    assert catalogue.matching({}, 1e300).tolist() == []
+
+
 def test_an_article_is_new_for_two_weeks_after_its_first_sale():
     transactions = random_transactions()
     late = transactions["t_dat"].max() - pd.Timedelta(days=NEW_IN_SHOP_DAYS)

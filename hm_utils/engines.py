@@ -14,6 +14,7 @@ from typing import Any
 from hm_utils.arrays import Int32, Int64
 from hm_utils.cluster import require_ray
 from hm_utils.data import preprocessing, raw
+from hm_utils.data.preprocessed_folder import PreprocessedError
 from hm_utils.data.preprocessing import Preprocessed, TrainingData
 from hm_utils.data.raw import RawTables
 from hm_utils.files import resolve
@@ -42,6 +43,25 @@ class Local:
     def preprocess(self, tables: RawTables, directory: Path, **parameters: Any) -> Preprocessed:
         """:func:`hm_utils.data.preprocessing.preprocess`."""
         return preprocessing.preprocess(tables, directory, **parameters)
+
+    def fingerprint(self, data_dir: str | Path) -> str:
+        """:attr:`RawTables.fingerprint` of the tables in a folder."""
+        return raw.fingerprint(resolve(data_dir))
+
+    def load(self, directory: Path, data_dir: str | Path) -> Preprocessed:
+        """:meth:`Preprocessed.load` of a folder that must have been made from the tables in ``data_dir``.
+
+        Raises:
+            PreprocessedError: it was made from others, or as :meth:`Preprocessed.load`.
+            RawDataError: there are no tables in ``data_dir``.
+        """
+        data = Preprocessed.load(directory)
+        if self.fingerprint(data_dir) != data.manifest["raw_fingerprint"]:
+            raise PreprocessedError(
+                f"{directory} was made from other tables than those in {data_dir}: run notebook 02_preprocessing "
+                "again, or set data_dir to the right ones"
+            )
+        return data
 
     def fit(
         self, data: Preprocessed, inputs: TrainingInputs, config: TowerConfig, settings: TrainingSettings, path: Path
@@ -85,6 +105,11 @@ class OnRay(Local):
         from hm_utils.cluster.reading import read_raw
 
         return read_raw(data_dir, self.num_workers)
+
+    def fingerprint(self, data_dir: str | Path) -> str:
+        from hm_utils.cluster.reading import fingerprint
+
+        return fingerprint(data_dir)
 
     def preprocess(self, tables: RawTables, directory: Path, **parameters: Any) -> Preprocessed:
         from hm_utils.cluster.preprocessing import preprocess

@@ -164,6 +164,16 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         )
 
 
+def fingerprint(data_dir: str | Path, filesystem: fs.FileSystem | None = None) -> str:
+    """The fingerprint of the tables of :func:`read_raw`."""
+    hashes = []
+    for table, parts in find_parts(data_dir, filesystem).items():
+        for part in parts:
+            with part.local() as path:
+                hashes.append((table, hash_file(path)))
+    return hash_of_hashes(hashes)
+
+
 def _read_master_table(
     table: Table, key: str, parts: dict[str, list[Part]], num_workers: int
 ) -> tuple[pd.DataFrame, Source, list[str]]:

@@ -114,6 +114,7 @@ def test_parts_give_the_folder_of_one_machine(folders, expected, kind, num_worke
     assert len(tables.bounds) == num_workers + 1
     assert contents(made) == contents(expected[kind])
     assert made.manifest["raw_fingerprint"] != expected[kind].manifest["raw_fingerprint"], "other files"
+    assert engine.load(tmp_path / "made", folders[kind]).fingerprint == made.fingerprint
 
 
 def test_the_same_files_give_the_same_fingerprint_whatever_the_number_of_shards(

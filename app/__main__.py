@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -31,8 +32,10 @@ def main(application: str = APPLICATION) -> None:
         settings = read_settings()
     except SettingsError as error:
         sys.exit(f"wrong setting: {error}")
-    with tempfile.TemporaryDirectory(prefix="hm-metrics-", ignore_cleanup_errors=True) as metrics:
-        os.environ[MULTIPROCESS] = metrics  # the workers import prometheus_client after this
+    with contextlib.ExitStack() as stack:
+        if arguments.workers > 1:
+            folder = tempfile.TemporaryDirectory(prefix="hm-metrics-", ignore_cleanup_errors=True)
+            os.environ[MULTIPROCESS] = stack.enter_context(folder)  # the workers import prometheus_client after this
         config = uvicorn.Config(
             application,
             host=arguments.host,

@@ -320,7 +320,9 @@ class Recommender:
                 content.check()
             recommender = cls(content)
             recommender.check_golden()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        except BundleError:
+            raise
+        except Exception as error:  # of a file that is not what it should be, any reader's
             raise BundleError(folder, f"cannot be opened ({error}): {PUBLISH_AGAIN}") from error
         if vector_store is None:
             return recommender

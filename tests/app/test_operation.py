@@ -328,13 +328,9 @@ def test_a_request_has_one_thread_of_blas() -> None:
     assert os.cpu_count() == 1 or int(run([sys.executable, "-c", code.format("")]).stdout) > 1
 
 
-def pid_of_worker(lines: list[dict[str, Any]]) -> int:
-    started = [line["message"] for line in lines if "Started server process" in line["message"]]
-    return int(re.findall(r"\d+", started[-1])[0])
-
-
-def test_a_single_worker_that_is_killed_is_replaced_and_its_requests_are_not_counted_for_ever() -> None:
-    with serving(*SLOW) as (_, port, lines), ThreadPoolExecutor(1) as threads:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_are_killed_are_replaced_and_their_requests_not_counted_for_ever(workers: int) -> None:
+    with serving(*SLOW, "--workers", str(workers)) as (_, port, lines), ThreadPoolExecutor(1) as threads:
 
         def ask() -> None:
             with contextlib.suppress(OSError, http.client.HTTPException), Client(port) as client:
@@ -344,11 +340,13 @@ def test_a_single_worker_that_is_killed_is_replaced_and_its_requests_are_not_cou
             with Client(port) as client:
                 return str(client.ask("GET", "/metrics")[1])
 
+        wait_for(lambda: sum("startup complete" in line["message"] for line in lines) == workers, 60)
         asked = threads.submit(ask)
         wait_for(lambda: "hm_requests_in_flight 1.0" in metrics())
-        os.kill(pid_of_worker(lines), signal.SIGKILL)
+        for line in [line["message"] for line in lines if "Started server process" in line["message"]]:
+            os.kill(int(re.findall(r"\d+", line)[0]), signal.SIGKILL)
         asked.result()
-        wait_for(lambda: sum("startup complete" in line["message"] for line in lines) == 2, 60)
+        wait_for(lambda: sum("startup complete" in line["message"] for line in lines) == 2 * workers, 60)
         assert "hm_requests_in_flight 0.0" in metrics()
         with Client(port) as client:
             assert client.recommend()[0] == 200

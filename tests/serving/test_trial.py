@@ -70,9 +70,15 @@ def cut(name: str) -> Callable[[Path], None]:
     return lambda folder: write_over(folder / name, (folder / name).read_bytes()[: (folder / name).stat().st_size // 2])
 
 
+def empty(name: str) -> Callable[[Path], None]:
+    return lambda folder: write_over(folder / name, b"")
+
+
 ALTERED = {
     **{f"{name}, cut": cut(name) for name in ("checkpoint.pt", "queries.npy", "log/day.npy", "customers.arrow")},
     **{f"{name}, cut": cut(name) for name in ("articles.parquet", "map.bin", "replay.json", "encoders.json")},
+    **{f"{name}, empty": empty(name) for name in ("queries.npy", "index/ids.npy", "scoring.json", "log/log.json")},
+    "a header without its end": lambda folder: write_over(folder / "attributes.npy", b"\x93NUMPY\x01\x00\x02\x00{("),
     "an article beyond the catalogue in the log": array("log/article.npy", lambda a: put(a, 40)),
     "a negative article in the log": array("log/article.npy", lambda a: put(a, -1)),
     "a history that goes back": array("log/offsets.npy", lambda a: put(a, 10**6)),

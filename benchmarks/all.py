@@ -26,6 +26,7 @@ STAGES = {
     "recommending": "recommending --model {model}",
     "serving": "serving --model {model}",
     "cluster_serving": "cluster_serving --model {model}",
+    "edge": "edge --model {model}",
     "soak": "soak --model {model}",
     "page": "page --model {model}",
     "growth": "growth --rows {rows}",

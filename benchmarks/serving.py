@@ -32,7 +32,7 @@ from hm_utils.files import resolve
 
 BODIES = 20_000
 EXCLUDED = 5
-IN_FLIGHT = 24  # the service's default
+IN_FLIGHT = 24  # a limit that the clients of the overload exceed
 NO_WRK = "error: wrk is not installed (Debian, Ubuntu: apt install wrk; macOS: brew install wrk)"
 WRK = """
 local bodies, at = {}, 0
@@ -97,7 +97,7 @@ def measure(model: Path, seconds: int) -> tuple[dict[str, Run], dict[str, float]
     """The rows of the table; start and memory."""
     with tempfile.TemporaryDirectory() as folder:
         plain, excluding = write_bodies(Path(folder), model)
-        with serving(["app"], model) as (pid, port, start):
+        with serving(["app"], model, HM_MAX_IN_FLIGHT=str(IN_FLIGHT)) as (pid, port, start):
             load(port, plain, 16, 3)
             rows = {
                 "one at a time": load(port, plain, 1, seconds),

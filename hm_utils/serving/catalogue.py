@@ -76,6 +76,10 @@ class Catalogue:
         """Read the table of :func:`with_sales` from a Parquet file."""
         return cls(pq.read_table(path, columns=COLUMNS))
 
+    def check(self) -> None:
+        """Read every value. Raises ValueError if one cannot be read, such as text that is not UTF-8."""
+        self._table.validate(full=True)
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -120,6 +120,8 @@ class ModelContent:
         Raises:
             ValueError: one does not; the message names it.
         """
+        self.catalogue.check()
+        self.customer_table.validate(full=True)
         n_articles, n_customers, log, variants = len(self.catalogue), len(self.customer_ids), self.log, self.variants
         config = self.user_tower.config
         sizes = config.customer_sizes

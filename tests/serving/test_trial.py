@@ -70,6 +70,12 @@ def cut(name: str) -> Callable[[Path], None]:
     return lambda folder: write_over(folder / name, (folder / name).read_bytes()[: (folder / name).stat().st_size // 2])
 
 
+def not_utf8(folder: Path) -> None:
+    content = (folder / "customers.arrow").read_bytes()
+    assert b"ACTIVE" in content
+    write_over(folder / "customers.arrow", content.replace(b"ACTIVE", b"\xff\xff\xff\xff\xff\xff"))
+
+
 def empty(name: str) -> Callable[[Path], None]:
     return lambda folder: write_over(folder / name, b"")
 
@@ -96,6 +102,7 @@ ALTERED = {
     "floating-point articles": array("log/article.npy", lambda a: a.astype(np.float32)),
     "infinite weights": values_of("scoring.json", bought=float("inf")),
     "other weights": values_of("scoring.json", bought=2.1),
+    "text that is not UTF-8": not_utf8,
     "articles in another order": table(lambda frame: frame.iloc[::-1]),
     "fewer articles": table(lambda frame: frame.iloc[:-1]),
     "an article twice": table(lambda frame: frame.assign(article_id=frame["article_id"].iloc[0])),

@@ -22,7 +22,8 @@ MAX_HEADERS = 100
 MAX_PIPELINED = 16  # requests that wait for the answer to the one before them
 HEAD_SECONDS = 10.0  # for a head to arrive, or for the rest of a request that is answered already
 DRAIN_SECONDS = 1.0  # between a refusal and the end of the connection, so that the client can read it
-WRITE_SECONDS = 60.0  # for a client to read its answer
+READ_SECONDS = 60.0  # for a client to read an answer that does not fit the system's buffers
+MAX_UNREAD = 64 * 1024 * 1024  # bytes of all such answers
 LOG_SECONDS = 10.0  # between two log lines about the limit of connections
 
 OTHER_FILES = 200  # descriptors of a worker that are no connections
@@ -41,6 +42,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # Those that wait for their client, longest first.
     waiting: ClassVar[dict[BoundedProtocol, None]] = {}
+    # Those whose client has not read its answer, longest first.
+    unread: ClassVar[dict[BoundedProtocol, asyncio.TimerHandle]] = {}
     closed: ClassVar[int] = 0  # for the limit, since the last log line
     logged: ClassVar[float] = -LOG_SECONDS
 
@@ -69,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self.waiting.pop(self, None)
+        self._stop_reading()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -118,10 +122,24 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             self.waiting[self] = None  # until data comes, or uvicorn's keep-alive timer ends
 
-    def timeout_keep_alive_handler(self) -> None:
-        if self.transport.get_write_buffer_size():  # closing would wait for a client that may never read
-            self.loop.call_later(WRITE_SECONDS, self.transport.abort)
-        super().timeout_keep_alive_handler()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # Closing would wait for the client as well.
+        self.unread[self] = self.loop.call_later(READ_SECONDS, self.transport.abort)
+        sizes = {other: other.transport.get_write_buffer_size() for other in self.unread}
+        for longest, size in sizes.items():
+            if sum(sizes.values()) <= MAX_UNREAD:
+                break
+            sizes[longest] -= size
+            longest.transport.abort()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if (deadline := self.unread.pop(self, None)) is not None:
+            deadline.cancel()
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn calls this for whatever the parser, or a limit here, does not accept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -12,11 +13,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from app import http_protocol
 from app.main import create_app
-from tests.helpers.live import CUSTOMER, KEY, Client, Fake, running, settings
+from tests.helpers.live import CUSTOMER, KEY, Client, Fake, running, settings, wait_for
 
 VERSION = "20260120T101530.123456Z-1f2e3d4c"
 BODY = json.dumps({"customer_id": CUSTOMER}).encode()
@@ -42,13 +43,11 @@ def connect(port: int) -> socket.socket:
 
 def answer(connection: socket.socket) -> bytes:
     """Everything up to the end of the connection."""
-    found = b""
-    try:
-        while part := connection.recv(65_536):
-            found += part
-    except ConnectionError:
-        pass
-    return found
+    parts = []
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(1_000_000):
+            parts.append(part)
+    return b"".join(parts)
 
 
 def send(connection: socket.socket, *parts: bytes, pause: float = 0) -> bool:
@@ -147,6 +146,45 @@ def test_an_answer_may_take_longer_than_a_head(app: FastAPI, monkeypatch: pytest
 
     with running(app) as port, Client(port) as client:
         assert client.ask("GET", "/late")[0] == 200
+
+
+def large_app() -> FastAPI:
+    app = create_app(load=lambda path: Fake(VERSION), settings=settings())
+
+    @app.get("/large")
+    async def large() -> Response:
+        return Response(b"a" * 20_000_000)
+
+    return app
+
+
+LARGE = f"GET /large HTTP/1.1\r\nHost: h\r\nX-API-Key: {KEY}\r\n\r\n".encode()
+
+
+def test_an_answer_that_its_client_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(large_app()) as port:
+        with connect(port) as quick:
+            quick.sendall(LARGE.replace(b"Host: h", b"Host: h\r\nConnection: close"))
+            assert len(answer(quick)) > 20_000_000
+        monkeypatch.setattr(http_protocol, "READ_SECONDS", 1)
+        slow = connect(port)
+        slow.sendall(LARGE)
+        wait_for(lambda: http_protocol.BoundedProtocol.unread)
+        wait_for(lambda: not http_protocol.BoundedProtocol.unread)
+        assert len(answer(slow)) < 20_000_000
+        slow.close()
+
+
+def test_answers_that_wait_to_be_read_share_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MAX_UNREAD", 25_000_000)
+    with running(large_app()) as port, ExitStack() as stack:
+        unread = [stack.enter_context(connect(port)) for _ in range(6)]
+        for connection in unread:
+            connection.sendall(LARGE)
+            assert connection.recv(500).startswith(b"HTTP/1.1 200 OK")
+        assert all(len(answer(connection)) < 20_000_000 for connection in unread[:3])
+        with Client(port) as client:
+            assert client.recommend()[0] == 200
 
 
 def test_at_the_limit_the_longest_idle_connection_makes_room_and_a_log_line_says_so(

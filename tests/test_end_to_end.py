@@ -120,6 +120,7 @@ def test_no_cell_warns_or_fails(reports):
         for cell in nbformat.read(reports / f"{name}.ipynb", as_version=4).cells:
             for output in cell.get("outputs", []):
                 assert output.output_type != "error"
+                assert "Not shown" not in str(output), f"{name}: {output}"
                 assert output.get("name") != "stderr", f"{name}: {output.text[:200]}"
                 assert "Warning" not in output.get("text", ""), f"{name}: {output.text[:200]}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hm_utils.analysis.data_tables import EMPTY
 from hm_utils.data.features import ARTICLE_COLUMNS
 from hm_utils.data.preprocessing import Split, TrainingData
 from hm_utils.data.purchases import PurchaseLog
@@ -62,7 +63,7 @@ def timeline(log: PurchaseLog, articles: pd.DataFrame, customer: int, as_of: int
 def encoded_article(articles: pd.DataFrame, training: TrainingData, article: int) -> pd.DataFrame:
     """One article in the catalogue and in the model's codes, a row for each encoded column."""
     columns = [*ARTICLE_COLUMNS, "price"]
-    row = articles.loc[article].astype(str)
+    row = articles.loc[article].astype("str").fillna(EMPTY)
     return pd.DataFrame(
         {
             "in the catalogue": [*row[list(ARTICLE_COLUMNS)], "mean paid before"],

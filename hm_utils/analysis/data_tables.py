@@ -1,7 +1,11 @@
-"""Tables of the raw data for the notebooks, and the style of a table with text."""
+"""Tables of the raw data for the notebooks, and the data's own texts in them.
+
+The data's text is untrusted: a name may be empty, or hold HTML and Markdown. Every page shows it literally.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +14,18 @@ from pandas.io.formats.style import Styler
 
 from hm_utils.data.raw import RawTables
 from hm_utils.data.schema import TABLES
+
+EMPTY = "empty"
+
+
+def filled(texts: pd.Series) -> pd.Series:
+    """The texts of a column, with :data:`EMPTY` for missing values."""
+    return texts.astype("str").fillna(EMPTY)
+
+
+def literal(text: object) -> str:
+    """A text of the data for Markdown, which shows it as it is: all punctuation becomes character references."""
+    return re.sub(r"[^\w ]|_", lambda sign: f"&#{ord(sign[0])};", " ".join(str(text).split()))
 
 
 def rules_checked(tables: RawTables) -> pd.DataFrame:
@@ -31,7 +47,7 @@ def rules_checked(tables: RawTables) -> pd.DataFrame:
 
 
 def readable(frame: pd.DataFrame, text: Sequence[str], formats: dict[str, str] | None = None) -> Styler:
-    """A table with the columns of ``text`` aligned left; pandas aligns every column right."""
+    """A table with the columns of ``text`` aligned left (pandas aligns every column right), and HTML escaped."""
     present: list[Any] = [name for name in text if name in frame]  # a table without rows may have no columns
     left: list[Any] = [
         {"selector": f"th.col_heading.col{frame.columns.get_loc(name)}", "props": "text-align: left"}
@@ -40,4 +56,4 @@ def readable(frame: pd.DataFrame, text: Sequence[str], formats: dict[str, str] |
     words = {"text-align": "left", "white-space": "normal"}
     styled = frame.style.set_properties(subset=present, **words).set_table_styles(left)
     cell_formats: dict[Any, Any] = dict(formats or {})
-    return styled.format(cell_formats, thousands=",", na_rep="–")
+    return styled.format(cell_formats, thousands=",", na_rep="–", escape="html").format_index(escape="html")

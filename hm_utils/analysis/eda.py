@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.analysis.data_tables import filled
 from hm_utils.arrays import Int64
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
@@ -130,7 +131,7 @@ def attribute_shares(customers: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for name in CUSTOMER_ATTRIBUTES:
-        value = customers[name].astype("str").str.removesuffix(".0").fillna("empty")
+        value = filled(customers[name].astype("str").str.removesuffix(".0"))
         share = value.value_counts(normalize=True)
         parts.append(pd.DataFrame({"attribute": name, "value": share.index, "share": share.to_numpy()}))
     return pd.concat(parts, ignore_index=True)
@@ -139,7 +140,7 @@ def attribute_shares(customers: pd.DataFrame) -> pd.DataFrame:
 def catalogue_shares(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:
     """Each value's share of the catalogue and of purchases (columns ``articles``, ``purchases``), most bought first."""
     sales = log.sales_between(0, log.last_day + 1)
-    by_value = pd.DataFrame({"articles": 1, "purchases": sales}).groupby(articles[column].to_numpy()).sum()
+    by_value = pd.DataFrame({"articles": 1, "purchases": sales}).groupby(filled(articles[column]).to_numpy()).sum()
     return (by_value / by_value.sum()).sort_values("purchases", ascending=False, kind="stable")
 
 
@@ -153,9 +154,9 @@ def groups_by_age(log: PurchaseLog, groups: pd.Series, ages: pd.Series) -> pd.Da
     Returns:
         One row per band with purchases, youngest first; one column per group, the best-selling first.
     """
-    codes, names = pd.factorize(groups)
+    codes, names = pd.factorize(filled(groups))
     band, code = age_bands(ages)[log.customer], codes[log.article]
-    known = (band >= 0) & (code >= 0)
+    known = band >= 0
     cell = band[known].astype(np.int64) * len(names) + code[known]
     counts = np.bincount(cell, minlength=len(AGE_BANDS) * len(names)).reshape(len(AGE_BANDS), -1)
     frame = pd.DataFrame(counts, index=list(AGE_BANDS), columns=names)[names[np.argsort(-counts.sum(axis=0))]]
@@ -184,7 +185,7 @@ def _top_overlap(sales: Int64, other: Int64, top: int) -> float:
 
 def price_quantiles(log: PurchaseLog, articles: pd.DataFrame, column: str) -> pd.DataFrame:
     """Quantiles of the price paid for each value (columns :data:`PRICE_QUANTILES`), lowest median first."""
-    codes, values = pd.factorize(articles[column])
+    codes, values = pd.factorize(filled(articles[column]))
     by_value = pd.Series(log.price).groupby(codes[log.article])
     quantiles = pd.DataFrame({name: by_value.quantile(q) for name, q in PRICE_QUANTILES.items()})
     quantiles.index = values[quantiles.index]

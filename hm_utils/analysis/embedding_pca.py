@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hm_utils.analysis.data_tables import filled
 from hm_utils.arrays import Int64
 from hm_utils.evaluation.baselines import on_sale
 from hm_utils.model.snapshot import Snapshot
@@ -27,7 +28,7 @@ def embedding_pca(snapshot: Snapshot, groups: pd.Series, seed: int = 0) -> pd.Da
     centred = embeddings - embeddings.mean(axis=0)
     variance, axes = np.linalg.eigh(centred.T @ centred)
     places = centred @ axes[:, -2:][:, ::-1]
-    frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "group": groups.to_numpy()[rows]})
+    frame = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "group": filled(groups).to_numpy()[rows]})
     frame.attrs["shown"] = float(variance[-2:].sum() / max(variance.sum(), 1e-12))
     return frame
 
@@ -36,7 +37,7 @@ def neighbour_agreement(snapshot: Snapshot, groups: pd.Series, k: int = 10, seed
     """How often an article on sale shares its group with its k nearest by embedding, and with a random article."""
     rows = _some_on_sale(snapshot, seed)
     embeddings = snapshot.article_vectors[rows]
-    codes = pd.factorize(groups.to_numpy()[rows])[0]
+    codes = pd.factorize(filled(groups).to_numpy()[rows])[0]
     cosines = embeddings @ embeddings.T
     np.fill_diagonal(cosines, -np.inf)
     near = np.argpartition(-cosines, min(k, len(rows) - 1) - 1, axis=1)[:, :k]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hm_utils.analysis.data_tables import filled
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.model.repurchase import TERMS, RepeatRates
 from hm_utils.model.scoring import Repurchase, Scoring
@@ -80,7 +81,7 @@ def show_customers(recommender: Recommender, data: Preprocessed, customers: int,
     candidates = np.flatnonzero(counts >= (k if (counts >= k).any() else 1))
     rows = np.sort(np.random.default_rng(seed).choice(candidates, min(customers, len(candidates)), replace=False))
     articles, scores = recommender.recommend(recommender.customers(rows), k)
-    names = data.articles["prod_name"] + ", " + data.articles["colour_group_name"]
+    names = filled(data.articles["prod_name"]) + ", " + filled(data.articles["colour_group_name"])
     tables = {}
     for row, ranked, score in zip(rows, articles, scores, strict=True):
         bought = log.article[log.offsets[row] : log.offsets[row + 1]][::-1][:k]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hm_utils.analysis.data_tables import filled
 from hm_utils.analysis.eda import PRICE_QUANTILES, launches
 from hm_utils.arrays import Int32
 from hm_utils.data.purchases import PurchaseLog
@@ -133,11 +134,11 @@ def season_shares(log: PurchaseLog, groups: pd.Series, most: int = 5) -> pd.Data
     whole = length >= begins.days_in_month.to_numpy()
     if whole.sum() < SEASON_MONTHS:
         return pd.DataFrame()
-    codes, names = pd.factorize(groups)
+    codes, names = pd.factorize(filled(groups))
     size = len(names)
     code = codes[log.article]
     cell = month[log.day] * np.int64(size) + code
-    counts = np.bincount(cell[code >= 0], minlength=len(length) * size).reshape(-1, size)[whole]
+    counts = np.bincount(cell, minlength=len(length) * size).reshape(-1, size)[whole]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     large = np.flatnonzero(counts.sum(axis=0) >= SEASON_SHARE * counts.sum())
     swing = share[:, large].max(axis=0) / share[:, large].mean(axis=0)

@@ -92,6 +92,9 @@ def _scores(
     Yields:
         Scores ``[n, n_articles]``; then for each purchase the customer's row in them, the article, and 1 / the number
         of articles that the customer bought.
+
+    Raises:
+        ValueError: if the towers diverged.
     """
     truth = truth.sample(max(MIN_CUSTOMERS, PAIRS // snapshot.log.n_articles), seed)
     # Cold-start weights may be those of the best-sellers, whose scores have a scale of their own.
@@ -101,6 +104,8 @@ def _scores(
         places = np.arange(start, min(start + CHUNK, len(truth)))
         customers = truth.customers[places]
         scores = scorer.scores_of_all(snapshot.customers(customers), snapshot.relatives(customers))
+        if not np.isfinite(scores).all():
+            raise ValueError("the scores are no numbers: the towers diverged, train again with a lower learning_rate")
         owner = np.repeat(places - start, truth.sizes[places])
         bought = truth.articles[truth.offsets[places[0]] : truth.offsets[places[-1] + 1]]
         yield scores, owner, bought, 1 / truth.sizes[places][owner]

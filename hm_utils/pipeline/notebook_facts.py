@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pandas as pd
@@ -30,5 +30,12 @@ def record(facts: dict[str, Any]) -> None:
 def footer(*libraries: str) -> pd.DataFrame:
     """The versions of Python and of these libraries, and the peak memory, which is also recorded."""
     record({"peak_gib": round(peak_gib(), 2)})
-    facts = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+    facts = {"python": platform.python_version(), **{name: _version(name) for name in libraries}}
     return pd.Series({**facts, "peak memory": f"{peak_gib():.2f} GiB"}, name="").to_frame()
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # ScaNN has no wheel for some machines
+        return "not installed"

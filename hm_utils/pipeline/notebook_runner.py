@@ -16,6 +16,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import strip_color
@@ -25,6 +26,9 @@ from hm_utils.pipeline.reports import INJECTED
 logger = logging.getLogger(__name__)
 
 ENGINE = "hm_utils"
+# Jupyter's own tag of a cell that may fail: cells that only show something have it, so that no figure or table stops a
+# run. JupyterLab shows the traceback and goes on.
+MAY_FAIL = "raises-exception"
 START_SECONDS = 300  # a kernel may take long to start on a busy machine
 BAR_SECONDS = 15.0  # between two lines of a progress bar in a log file
 
@@ -139,7 +143,7 @@ class _Client(PapermillNotebookClient):
     """papermill's client, which also reports cells and their output to ``progress``."""
 
     def __init__(self, manager: Any, progress: Progress, state: dict[str, Any], **options: Any) -> None:
-        super().__init__(manager, on_cell_execute=self._report, **options)
+        super().__init__(manager, on_cell_execute=self._report, on_cell_executed=self._put_errors_in_words, **options)
         self.progress, self.state, self.section = progress, state, ""
         code = [i for i, cell in enumerate(self.nb.cells) if cell.cell_type == "code" and cell.source.strip()]
         own = [i for i in code if INJECTED not in self.nb.cells[i].metadata.get("tags", [])]
@@ -158,6 +162,16 @@ class _Client(PapermillNotebookClient):
             title = section if section != self.section else shorten(first_line, 80, placeholder="…")
             self.progress.line(f"      {number:2}/{self.total}  {title}")
             self.section = section
+
+    def _put_errors_in_words(self, cell: NotebookNode, cell_index: int, execute_reply: Any) -> None:
+        """Replace the error of a cell that may fail by a sentence."""
+        if MAY_FAIL in cell.metadata.get("tags", []):
+            for place, output in enumerate(cell.outputs):
+                if output.output_type == "error":
+                    reason = shorten(strip_color(f"{output.ename}: {output.evalue}"), 300, placeholder="…")
+                    words = f"Not shown: {reason.strip(': ')}."
+                    cell.outputs[place] = new_output("display_data", {"text/plain": words})
+                    self.progress.output(words + "\n")
 
     def process_message(self, *arguments: Any, **options: Any) -> Any:
         output = super().process_message(*arguments, **options)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from hm_utils.plotting.style import (
     GROUPS,
@@ -68,6 +68,7 @@ def popularity(share: pd.Series) -> Figure:
     axes.set_xlim(0.9, len(share) * 1.6)
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_formatter(thousands())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure
 
@@ -199,6 +200,7 @@ def prices(price: npt.NDArray) -> Figure:
     axes.set_xscale("log")
     axes.set_ylim(0, share.max() * 1.16)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure

@@ -61,7 +61,7 @@ def comparison(table: pd.DataFrame, best_rival: str | None = None) -> Figure:
         span = np.nanmax(high)
         for value, place, row, colour in zip(mean, high, rows, colours, strict=True):
             axes.text(place + span * 0.03, row, f"{value:.4f}", va="center", fontsize=8.5, color=text_colour(colour))
-        axes.set_xlim(0, span * 1.28)
+        axes.set_xlim(0, max(span, 1e-6) * 1.28)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_yticks(rows, names)
     figure.supxlabel("mean over customers, with its 95 % bootstrap interval", fontsize=9.5)
@@ -155,7 +155,7 @@ def recall_by_depth(curves: pd.DataFrame, best_rival: str) -> Figure:
         line = "--" if name == "two-tower" else "-"
         axes.plot(curves.index, curves[name], color=colour, linestyle=line, linewidth=1 if colour == QUIET else 1.8)
     axes.set_xlim(1, curves.index[-1])
-    axes.set_ylim(0, curves.to_numpy().max() * 1.05)
+    axes.set_ylim(0, max(curves.to_numpy().max(), 1e-6) * 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     label_ends(axes, curves.index[-1], curves.iloc[-1].to_numpy(), [short(name, 34) for name in curves], colours)
     return figure

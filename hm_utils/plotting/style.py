@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from html import unescape
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -54,6 +55,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#e4e8ec",
     "grid.linewidth": 0.8,
     "text.color": INK,
+    "text.parse_math": False,  # a name may have two dollar signs
     "xtick.color": INK,
     "ytick.color": INK,
     "lines.linewidth": 1.8,
@@ -80,7 +82,7 @@ def styled(draw: Draw) -> Draw:
 
 
 def show(figure: Figure, takeaway: str) -> None:
-    """Show a figure in a notebook, with its takeaway below and as its alternative text."""
+    """Show a figure in a notebook, with its takeaway (Markdown) below and as its alternative text."""
     if str(figure.get_label()).startswith(NOTHING):
         display(Markdown(f"*{figure.axes[0].get_title(loc='left')}*: {figure.get_label()}"))
         return
@@ -90,7 +92,8 @@ def show(figure: Figure, takeaway: str) -> None:
     png = content.getvalue()
     width = round(int.from_bytes(png[16:20]) / SHARPNESS)  # from the header of the PNG
     titles = [figure.get_suptitle(), *(axes.get_title(loc=STYLE["axes.titlelocation"]) for axes in figure.axes)]
-    alt = f"Figure: {'; '.join(title for title in titles if title)}. {takeaway}".replace("`", "").replace("*", "")
+    words = unescape(takeaway.replace("`", "").replace("*", ""))
+    alt = f"Figure: {'; '.join(title for title in titles if title)}. {words}"
     # JupyterLab's dark theme adds a light background on request.
     display(Image(png, width=width, alt=alt, metadata={"needs_background": "light"}))
     display(Markdown(f"**Takeaway.** {takeaway}"))
@@ -218,8 +221,8 @@ def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, st
 
 
 def short(name: object, length: int = 28) -> str:
-    """The text, cut to at most ``length`` characters."""
-    text = str(name)
+    """The text in one line, cut to at most ``length`` characters."""
+    text = " ".join(str(name).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from hm_utils.plotting.style import (
     INK,
@@ -20,6 +20,7 @@ from hm_utils.plotting.style import (
     log_ticks,
     mark,
     note,
+    nothing,
     percent,
     share_bars,
     styled,
@@ -82,6 +83,7 @@ def popularity_learned(shares: pd.DataFrame) -> Figure:
     axes.set_xlim(0.9, len(shares) * 1.1)
     log_ticks(axes.yaxis, percent)
     axes.xaxis.set_major_formatter(thousands())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     for place, (name, colour) in enumerate({true: INK, **colours}.items()):
         axes.text(0.99, 0.94 - 0.08 * place, name, transform=axes.transAxes, ha="right", color=colour)
     return figure
@@ -106,7 +108,7 @@ def vector_health(numbers: pd.DataFrame, best_epoch: int) -> Figure:
                 falls = numbers[name].iloc[-1] < numbers[name].iloc[-2:].mean()  # the curve comes from above
                 note(axes, str(name).split(", ")[1], end, (-4, -14 if falls else 6), colour, ha="right")
         axes.set(title=titles.get(kind, kind), xlabel="epoch", xlim=(0.5, numbers.index.max() + 0.5))
-        if kind == "gradient":
+        if kind == "gradient" and (numbers[columns] > 0).any(axis=None):
             axes.set_yscale("log")
             log_ticks(axes.yaxis, "{:g}".format)
         axes.margins(y=0.15)
@@ -124,6 +126,9 @@ def dimensions_and_norms(variance: npt.NDArray, norms: pd.DataFrame) -> Figure:
     (``vector_health.identity_norms``)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
     total = np.cumsum(variance)
+    if not total[-1] > 0.5:
+        right.remove()
+        return nothing(figure, left, "all embeddings are equal")
     left.plot(np.arange(1, len(total) + 1), total, color=MAIN)
     left.set(
         title="Variance of the embeddings", xlabel="principal axes, largest first", ylabel="of the variance, so far"

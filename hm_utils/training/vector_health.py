@@ -87,7 +87,7 @@ def uniformity(vectors: Float) -> float:
 def effective_rank(vectors: Float) -> float:
     """The number of dimensions that ``[n, d]`` vectors use: exp of the entropy of the normalised singular values."""
     share = spectrum(vectors) ** 0.5
-    share = share / share.sum()
+    share = share / max(share.sum(), 1e-12)
     return float(np.exp(-(share * np.log(np.maximum(share, 1e-12))).sum()))
 
 

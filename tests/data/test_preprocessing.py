@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hm_utils.analysis import data_tables
 from hm_utils.data.preprocessed_folder import PreprocessedError
 from hm_utils.data.preprocessing import Preprocessed, Split, make_training_data, preprocess
 from hm_utils.training.batches import BatchMaker
@@ -78,7 +79,7 @@ def test_the_notebook_shows_examples_without_sampled_negatives(without_negatives
     shown: list[str] = []
     names = {
         "np": np, "pd": pd, "Markdown": str, "display": shown.append, "tables": without_negatives,
-        "log": without_negatives.log, "training": without_negatives.training,
+        "data_tables": data_tables, "log": without_negatives.log, "training": without_negatives.training,
     }  # fmt: skip
     for cell in notebook.cells:
         if cell.cell_type == "code" and "negatives" in cell.source:

@@ -206,6 +206,23 @@ class TestFailure:
         assert "articles.csv has no column article_id" in index
         assert "failed in 02_second" in (run_dir.parent / "index.html").read_text()
 
+    def test_a_cell_that_may_fail_says_why_and_the_run_goes_on(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "notebooks"
+        fails = "raise KeyError('<b>holds for</b>')"
+        path = write_notebook(folder, "01_first", "n = 1  # a number", fails, "print('published')")
+        node = nbformat.read(path, as_version=4)
+        node.cells[2].metadata["tags"] = ["raises-exception"]
+        nbformat.write(node, path)
+        assert pipeline.main(["--artifacts-dir", str(tmp_path / "out"), "--notebooks-dir", str(folder)]) == 0
+        assert "Not shown: KeyError: '<b>holds for</b>'." in capsys.readouterr().out
+        (report,) = (tmp_path / "out" / "runs").glob("*/01_first.html")
+        page = report.read_text()
+        assert "Not shown: KeyError: '<b>holds for</b>'." in html.unescape(page)
+        assert "<b>holds" not in page
+        assert "published" in page
+
     def test_a_kernel_that_dies_is_a_failure_too(self, tmp_path: Path) -> None:
         folder = tmp_path / "notebooks"
         write_notebook(folder, "01_first", None, "import os\nos._exit(3)")

@@ -27,7 +27,7 @@ TFRS_VENV := .venv-tfrs
 TFRS_STAMP := $(TFRS_VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-benchmarks
 CLUSTER_STAMP := $(VENV)/.installed-cluster
-RAW := $(wildcard data/raw/*.csv data/raw/*.csv.gz data/raw/*.parquet)
+RAW := $(filter-out data/raw/images,$(wildcard data/raw/*))#  whatever it is: the reader names what it cannot use
 SAMPLE := data/sample/.made-$(SIZE)
 ifneq ($(strip $(DATA_DIR)),)
   DATA := $(DATA_DIR)
@@ -121,11 +121,16 @@ clean:  ## Remove the environments, caches and the sample (never data/raw or art
 
 # ---- files -------------------------------------------------------------------------------------
 
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# FORCE for an installed environment whose Python is gone, or another one that does not see its packages.
+lost = $(if $(wildcard $(1)/.installed),$(if $(shell $(1)/bin/python -c 'import pip; $(FITS)' 2>/dev/null && echo fits),,FORCE))
+.PHONY: FORCE
+
 # Sets $$python to the first that will do, 3.11 before newer ones as it is the version that is tested.
 define find_python
 python=""; \
 for candidate in python3.11 python3.12 python3.13 python3 python; do \
-  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+  if "$$candidate" -c '$(FITS)' 2>/dev/null; then \
     python="$$candidate"; break; \
   fi; \
 done; \
@@ -135,15 +140,24 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-$(STAMP): requirements.lock pyproject.toml
-	@if ! $(PY) -c '' 2>/dev/null; then $(find_python); "$$python" -m venv --clear $(VENV); fi
+# The path is relative to the environment, so a copied or moved checkout runs its own code.
+LINK := import os, sysconfig; site = sysconfig.get_path("purelib"); \
+  open(os.path.join(site, "checkout.pth"), "w").write(os.path.relpath(os.getcwd(), site))
+
+$(STAMP): requirements.lock pyproject.toml Makefile $(call lost,$(VENV))
+	@if ! $(PY) -c 'import pip; $(FITS)' 2>/dev/null; then \
+	  $(find_python); \
+	  test ! -e $(VENV) || echo "$(VENV) has no Python 3.11 to 3.13: making it anew."; \
+	  "$$python" -m venv --clear $(VENV); \
+	fi
 	@echo "Installing requirements.lock into $(VENV): one to three minutes."
 	@$(PY) -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r requirements.lock
-	@$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@$(PY) -m pip uninstall --disable-pip-version-check --quiet --yes hm-two-tower 2>/dev/null
+	@$(PY) -c '$(LINK)'
 	@touch $@
 
-$(PEERS_STAMP): benchmarks/peers-requirements.txt
-	@if ! $(PEERS_VENV)/bin/python -c '' 2>/dev/null; then \
+$(PEERS_STAMP): benchmarks/peers-requirements.txt $(call lost,$(PEERS_VENV))
+	@if ! $(PEERS_VENV)/bin/python -c 'import pip; $(FITS)' 2>/dev/null; then \
 	  $(find_python); \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { echo "The peers need Python 3.11 or 3.12, and $$python is the only one on the PATH that will do for the rest." >&2; exit 1; }; \
 	  "$$python" -m venv --clear $(PEERS_VENV); \
@@ -152,8 +166,8 @@ $(PEERS_STAMP): benchmarks/peers-requirements.txt
 	@$(PEERS_VENV)/bin/python -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r $<
 	@touch $@
 
-$(TFRS_STAMP): benchmarks/tfrs-requirements.txt
-	@if ! $(TFRS_VENV)/bin/python -c '' 2>/dev/null; then $(find_python); "$$python" -m venv --clear $(TFRS_VENV); fi
+$(TFRS_STAMP): benchmarks/tfrs-requirements.txt $(call lost,$(TFRS_VENV))
+	@if ! $(TFRS_VENV)/bin/python -c 'import pip; $(FITS)' 2>/dev/null; then $(find_python); "$$python" -m venv --clear $(TFRS_VENV); fi
 	@echo "Installing $< into $(TFRS_VENV): one to three minutes."
 	@$(TFRS_VENV)/bin/python -m pip install --disable-pip-version-check --no-compile --no-deps $$(test -t 2 || echo --quiet) -r $<
 	@touch $@

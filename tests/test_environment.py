@@ -159,7 +159,8 @@ class TestMakefile:
         assert '--data-dir "data/sample" --artifacts-dir "artifacts"' in commands
 
     def test_an_installed_environment_is_used_until_the_lock_changes(self, clone: Path) -> None:
-        (clone / ".venv").mkdir()
+        (clone / ".venv" / "bin").mkdir(parents=True)
+        (clone / ".venv" / "bin" / "python").symlink_to(sys.executable)
         for stamp in (clone / ".venv" / ".installed", clone / ".venv" / ".installed-cluster"):
             stamp.touch()
             os.utime(stamp, (2_000_000_000, 2_000_000_000))
@@ -169,9 +170,53 @@ class TestMakefile:
             assert "install" in self.make(clone, "-n", "lint"), changed
             os.utime(clone / changed, (1_900_000_000, 1_900_000_000))
 
-    def test_real_tables_are_preferred_to_the_sample(self, clone: Path) -> None:
-        (clone / "data" / "raw").mkdir(parents=True)
-        (clone / "data" / "raw" / "articles.csv").touch()
+    @pytest.mark.parametrize("python", ["/nowhere/python3.11", "too old", "without the packages"])
+    def test_an_environment_that_lost_its_python_is_made_anew(self, clone: Path, python: str) -> None:
+        path = clone / ".venv" / "bin" / "python"
+        path.parent.mkdir(parents=True)
+        if python.startswith("/"):
+            path.symlink_to(python)
+        else:
+            path.write_text(f"#!/bin/sh\necho {python} >&2; exit 1\n")
+            path.chmod(0o755)
+        stamp = clone / ".venv" / ".installed"
+        stamp.touch()
+        os.utime(stamp, (2_000_000_000, 2_000_000_000))
+        assert "-m venv --clear .venv" in self.make(clone, "-n", "lab")
+
+    def test_a_copied_or_moved_checkout_runs_its_own_code(self, clone: Path, tmp_path: Path) -> None:
+        first = tmp_path / "first"
+        first.mkdir()
+        for path in list(clone.iterdir()):
+            if path != first:
+                path.rename(first / path.name)
+        (first / "hm_utils").mkdir()
+        (first / "hm_utils" / "__init__.py").touch()
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", first / ".venv"], check=True)
+        (site,) = (first / ".venv" / "lib").glob("*/site-packages")
+        (site / "pip").mkdir()
+        for name in ("__init__.py", "__main__.py"):  # installs nothing
+            (site / "pip" / name).touch()
+        self.make(first, ".venv/.installed")
+        shutil.copytree(first, tmp_path / "copied", symlinks=True)
+        first.rename(tmp_path / "moved")
+        for name in ("copied", "moved"):
+            python = [
+                str(tmp_path / name / ".venv" / "bin" / "python"),
+                "-c",
+                "import hm_utils; print(hm_utils.__file__)",
+            ]
+            environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+            done = subprocess.run(python, cwd="/", env=environment, capture_output=True, text=True, check=True)
+            assert Path(done.stdout.strip()) == tmp_path / name / "hm_utils" / "__init__.py"
+            assert "install" not in self.make(tmp_path / name, "-n", "lab")
+
+    @pytest.mark.parametrize("name", ["articles.csv", "articles.csv.zip", "h-and-m.zip", "transactions_train/part.csv"])
+    def test_tables_of_the_user_are_preferred_to_the_sample(self, clone: Path, name: str) -> None:
+        (clone / "data" / "raw" / "images").mkdir(parents=True)
+        assert "hm_utils.sample" in self.make(clone, "-n", "run")
+        (clone / "data" / "raw" / name).parent.mkdir(exist_ok=True)
+        (clone / "data" / "raw" / name).touch()
         commands = self.make(clone, "-n", "run")
         assert '--data-dir "data/raw"' in commands
         assert "hm_utils.sample" not in commands

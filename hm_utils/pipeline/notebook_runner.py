@@ -26,6 +26,7 @@ from hm_utils.pipeline.reports import INJECTED
 logger = logging.getLogger(__name__)
 
 ENGINE = "hm_utils"
+CHECKOUT = Path(__file__).parents[2]
 # Jupyter's own tag of a cell that may fail: cells that only show something have it, so that no figure or table stops a
 # run. JupyterLab shows the traceback and goes on.
 MAY_FAIL = "raises-exception"
@@ -196,6 +197,9 @@ class _Engine(NBClientEngine):
         )  # fmt: skip
         # Another backend in the user's environment would remove the figures from the reports.
         environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+        if (CHECKOUT / "pyproject.toml").exists():  # a kernel runs this code, even if another checkout is installed
+            paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment["PYTHONPATH"] = os.pathsep.join(paths)
         return client.execute(env=environment)
 
 

@@ -20,6 +20,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import hm_utils
 from hm_utils.pipeline import __main__ as pipeline
 from hm_utils.pipeline.notebook_runner import Progress
 from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
@@ -59,10 +60,10 @@ def write_notebook(folder: Path, name: str, parameters: str | None, *cells: str)
 def notebooks(tmp_path: Path) -> Path:
     """A folder with two notebooks that write their parameters to a log in artifacts_dir."""
     folder = tmp_path / "notebooks"
-    note = "import json, os, sys\nfrom pathlib import Path\nlog = Path(artifacts_dir, 'log.jsonl')\n"
+    note = "import hm_utils, json, os, sys\nfrom pathlib import Path\nlog = Path(artifacts_dir, 'log.jsonl')\n"
     write_notebook(
         folder, "01_prepare", PREPARE,
-        note + "row = ['prepare', data_dir, test_days, sys.executable, os.getcwd()]\n"
+        note + "row = ['prepare', data_dir, test_days, sys.executable, os.getcwd(), hm_utils.__file__]\n"
         "log.open('a').write(json.dumps(row) + '\\n');",
         "## A figure",
         "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\nprint('a line of the cell')",
@@ -108,6 +109,7 @@ class TestRun:
         assert train == ["train", 5, 1.0, [64], "auto"]
         assert type(train[2]) is float
         assert Path(prepare[3]) == Path(sys.executable), "another kernel than this Python's"
+        assert prepare[5] == hm_utils.__file__, "the code of another checkout"
         assert Path(prepare[4]) == notebooks, "as in JupyterLab, a notebook runs in its own folder"
 
         (run_dir,) = (artifacts / "runs").glob("*/")

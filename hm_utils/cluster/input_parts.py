@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from pyarrow import fs
 
 from hm_utils.data import schema
-from hm_utils.data.raw import HOW_TO_GET, SUFFIXES
+from hm_utils.data.raw import HOW_TO_GET
+from hm_utils.data.raw_file import SUFFIXES
 from hm_utils.data.schema import RawDataError
 from hm_utils.files import resolve
 
@@ -47,7 +48,7 @@ class Part:
 
 
 def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) -> dict[str, list[Part]]:
-    """The parts of each table, by table name. A single file is preferred to parts, .csv to .csv.gz to .parquet.
+    """The parts of each table, by table name. A single file is preferred to parts, and the first of ``SUFFIXES``.
 
     Args:
         data_dir: a folder, or a URI that ``pyarrow.fs`` knows (``s3://bucket/folder``, ``gs://…``, ``hdfs://…``).
@@ -87,7 +88,7 @@ def _names_of(stem: str, names: list[PurePosixPath]) -> list[PurePosixPath]:
     visible = [name for name in names if not any(piece.startswith((".", "_")) for piece in name.parts)]
     layouts = (
         lambda name, suffix: str(name) == stem + suffix,
-        lambda name, suffix: name.parts[0] == stem and name.name.endswith(suffix),
+        lambda name, suffix: name.parts[0] in (stem, f"{stem}.parquet") and name.name.endswith(suffix),
         lambda name, suffix: len(name.parts) == 1 and name.match(f"{stem}[-_.]*{suffix}"),
     )
     for layout in layouts:

@@ -32,7 +32,7 @@ from hm_utils.cluster import connected
 from hm_utils.cluster.input_parts import Part, find_parts
 from hm_utils.cluster.tasks import start_all, values_of
 from hm_utils.data import raw_columns, schema
-from hm_utils.data.column_reader import FIELDS_RULE, Column, Source, encode, file_errors, read_source
+from hm_utils.data.column_reader import SKIPPED_RULES, Column, Source, encode, read_source
 from hm_utils.data.raw import (
     SOURCE_COLUMN,
     RawTables,
@@ -44,6 +44,7 @@ from hm_utils.data.raw import (
     transactions_of,
     without_broken,
 )
+from hm_utils.data.raw_file import file_errors
 from hm_utils.data.schema import Finding, Table
 
 LOG_COLUMNS = list(schema.TRANSACTIONS.schema.columns)
@@ -240,7 +241,8 @@ def merged_findings(table: Table, parts: Sequence[PartReport]) -> list[Finding]:
     """
     columns = table.schema.columns.items()
     rules = [(SOURCE_COLUMN.get(name, name), check.name) for name, column in columns for check in column.checks]
-    while_reading = (schema.NOTED, schema.DROP, schema.PADDED)  # the order of the checks in a reader
+    # The order of the checks in a reader.
+    while_reading = (schema.NOTED, schema.DROP, schema.MOVED, schema.TIDIED, schema.PADDED)
     merged: dict[tuple[str, str, str], Finding] = {}
     first_rows = accumulate((part.rows_read - _skipped(part) for part in parts), initial=0)
     for part, first_row in zip(parts, first_rows, strict=False):
@@ -248,7 +250,7 @@ def merged_findings(table: Table, parts: Sequence[PartReport]) -> list[Finding]:
             key = finding.column, finding.rule, finding.action
             total = merged.get(key, replace(finding, rows=0, examples=()))
             examples = total.examples + tuple(_renumbered(example, first_row) for example in finding.examples)
-            if finding.action == schema.NOTED:  # about the whole file, so the same in all parts
+            if finding.action == schema.NOTED and not finding.column:  # about the whole file, so the same in all parts
                 examples = tuple(dict.fromkeys(examples))
             merged[key] = replace(total, rows=total.rows + finding.rows, examples=examples[:3])
 
@@ -260,8 +262,8 @@ def merged_findings(table: Table, parts: Sequence[PartReport]) -> list[Finding]:
 
 
 def _skipped(part: PartReport) -> int:
-    """Rows with a wrong number of fields."""
-    return sum(finding.rows for finding in part.findings if finding.rule == FIELDS_RULE)
+    """Rows that could not be read."""
+    return sum(finding.rows for finding in part.findings if finding.rule in SKIPPED_RULES)
 
 
 def _renumbered(example: str, first_row: int) -> str:

@@ -1,23 +1,17 @@
 """The columns of a raw file: read as distinct values and codes, then converted to the schema's types.
 
 pyarrow reads every column as a dictionary: the distinct values once, and an int32 code per row. Only the distinct
-values are converted, so no row becomes a Python object.
+values are converted, so no row becomes a Python object. :mod:`hm_utils.data.raw_file` opens the file.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
 import logging
 import threading
 import time
-import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +23,26 @@ import pyarrow.parquet
 
 from hm_utils.data import raw_columns, schema
 from hm_utils.data.raw_columns import Kind
+from hm_utils.data.raw_file import (
+    NO_ROWS,
+    SUFFIXES,
+    CsvStream,
+    csv_fields,
+    csv_header,
+    file_errors,
+    is_parquet,
+    line_count,
+)
 from hm_utils.data.schema import Finding, RawDataError, Table
 
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 24  # bytes: each block has a dictionary of its own, so larger blocks repeat fewer ids
 FIELDS_RULE = "has as many fields as the header"
-_NO_ROWS = "{path} has a header but no rows. Fetch the file again, or make a sample"
+NO_TIME = "has no time of day (it is cut off)"
+HOUR, DAY = 3_600, 86_400  # seconds
+LINES_RULE = "is one line (a quote can join several)"
+SKIPPED_RULES = (FIELDS_RULE, LINES_RULE)  # of rows that are lost while reading, and have no number
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,11 @@ class Source:
     path: Path
     columns: dict[str, Column] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    skipped: int = 0  # lines with the wrong number of fields
+    skipped: int = 0  # lines that gave no row: with the wrong number of fields, or joined by a quote
 
     @property
     def rows_read(self) -> int:
-        """Rows in the file, including those with the wrong number of fields."""
+        """Rows in the file, including those that could not be read."""
         return len(next(iter(self.columns.values())).codes) + self.skipped
 
     def found(self, column: str, rule: str, rows: npt.NDArray, action: str) -> None:
@@ -76,72 +83,29 @@ class Source:
         )
 
 
-@contextmanager
-def file_errors(path: Path) -> Iterator[None]:
-    """Turn a library's error about a broken file into a RawDataError that names the file."""
-    try:
-        yield
-    except RawDataError:
-        raise
-    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        if "utf8" in str(error).lower().replace("-", ""):
-            raise _encoding_error(path) from None
-        if "Empty CSV file" in str(error):
-            raise RawDataError(_NO_ROWS.format(path=path)) from None
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        message = f"{path} cannot be read: {reason}. It may be damaged or cut short: fetch it again"
-        raise RawDataError(message) from error
-
-
-def _encoding_error(path: Path) -> RawDataError:
-    """Find the first line that is not UTF-8. Called only after reading has failed, so speed does not matter."""
-    fix = f"Convert it first, for example: iconv -f latin1 -t utf-8 {path.name} > fixed.csv"
-    if path.suffix != ".parquet":
-        with _open(path) as stream:
-            for number, line in enumerate(stream, start=1):
-                try:
-                    line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    bad = line[error.start : error.start + 8]
-                    return RawDataError(f"{path}, line {number:,}: bytes that are not UTF-8 ({bad!r}). {fix}")
-    return RawDataError(f"{path} holds text that is not UTF-8: it is damaged. Write it again")
-
-
 def read_source(table: Table, path: Path) -> Source:
     """Read the table's columns from a file as distinct values and codes."""
     started = time.perf_counter()
     logger.info("reading %s (%.1f MB)", path.name, path.stat().st_size / 1e6)
     source = Source(table, path)
+    _note_other_files(source)
     with file_errors(path):
-        present = _parquet_names(path) if path.suffix == ".parquet" else _csv_header(path)
+        stream = None if is_parquet(path) else CsvStream(path, table.stem)
+        present = csv_header(path, table.stem) if stream else list(pyarrow.parquet.read_schema(path).names)
         _check_columns(source, present)
-        arrow = _read_parquet(source) if path.suffix == ".parquet" else _read_csv(source)
+        arrow = _read_csv(source, stream) if stream else _read_parquet(source)
         if arrow.num_rows == 0:
-            raise RawDataError(_NO_ROWS.format(path=path))
+            raise RawDataError(_no_rows(source))
         columns = [arrow.column(name) for name in table.columns]
         del arrow  # so that each column is freed as soon as it is converted
         with ThreadPoolExecutor(pa.cpu_count()) as pool:  # a cluster task sets this to 1
             encoded = pool.map(encode, columns)
             columns.clear()
             source.columns = dict(zip(table.columns, encoded, strict=True))
+        if stream:
+            _check_lines(source, stream, len(present))
     logger.info("read %s rows of %s in %.1f s", f"{source.rows_read:,}", path.name, time.perf_counter() - started)
     return source
-
-
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb"))
-
-
-def _csv_header(path: Path) -> list[str]:
-    with _open(path) as stream:
-        line = stream.readline()
-    if not line.strip():
-        raise RawDataError(f"{path} is empty: not even a header. Fetch the file again")
-    return next(csv.reader([line.decode("utf-8-sig")]))
-
-
-def _parquet_names(path: Path) -> list[str]:
-    return list(pyarrow.parquet.read_schema(path).names)
 
 
 def _check_columns(source: Source, present: list[str]) -> None:
@@ -155,13 +119,55 @@ def _check_columns(source: Source, present: list[str]) -> None:
     twice = [name for name in wanted if present.count(name) > 1]
     if twice:
         raise RawDataError(f"{path} has column {', '.join(twice)} twice. Remove or rename one of the two")
-    extra = tuple(name for name in present if name not in wanted)
+    extra = tuple(repr(name) for name in present if name not in wanted)
     if extra:
         rule = "has only the documented columns (others are ignored)"
         source.findings.append(Finding(source.table.name, "", rule, 0, schema.NOTED, extra[:3]))
 
 
-def _read_csv(source: Source) -> pa.Table:
+def _note_other_files(source: Source) -> None:
+    """Report the files and folders beside this file that may hold the same table: one of them may be newer."""
+    stem, name = source.table.stem, source.path.name
+    names = [stem + suffix for suffix in SUFFIXES]
+    if name in names:
+        others = tuple(other for other in (*names, stem) if other != name and source.path.with_name(other).exists())
+        if others:
+            rule = f"has one file ({name} is read, the others are not)"
+            source.findings.append(Finding(source.table.name, "", rule, 0, schema.NOTED, others))
+
+
+def _no_rows(source: Source) -> str:
+    if not source.skipped:
+        return NO_ROWS.format(path=source.path)
+    return (
+        f"{source.path}: none of its {source.skipped:,} rows has as many fields as the header "
+        f"({source.findings[-1].examples[0]}). Each line may end with a comma, or begin with a row number that has no "
+        "name: write the table again without them"
+    )
+
+
+def _check_lines(source: Source, stream: CsvStream, fields: int) -> None:
+    """Compare the rows read with the lines of the file: a stray quote joins all lines up to the next quote."""
+    if stream.last_line:
+        if source.skipped and len(csv_fields(stream.last_line)) != fields:
+            end = stream.last_line[-60:]
+            raise RawDataError(f"{source.path} ends in the middle of a line ({end!r}): it is cut short. Fetch it again")
+        rule = "ends with a line break (else it may be cut short)"
+        source.findings.append(Finding(source.table.name, "", rule, 0, schema.NOTED))
+    joined = line_count(source.path, source.table.stem) - 1 - source.rows_read if stream.quoted else 0
+    if joined > 0:
+        # Descriptions of articles may span lines.
+        action = schema.NOTED if source.table is schema.ARTICLES else schema.DROP
+        examples: tuple[str, ...] = ()
+        for column in source.columns.values():
+            broken = pc.match_substring(column.distinct.cast(pa.string()), "\n").to_numpy(zero_copy_only=False)
+            rows = np.flatnonzero(column.spread(broken.astype(bool), False))
+            examples += column.examples(rows)
+        source.findings.append(Finding(source.table.name, "", LINES_RULE, joined, action, examples[:3]))
+        source.skipped += joined if action == schema.DROP else 0
+
+
+def _read_csv(source: Source, stream: CsvStream) -> pa.Table:
     odd: list[str] = []
     lock = threading.Lock()  # pyarrow calls the handler from its own threads
 
@@ -174,7 +180,7 @@ def _read_csv(source: Source) -> pa.Table:
 
     text = pa.dictionary(pa.int32(), pa.string())
     arrow = pyarrow.csv.read_csv(
-        source.path,
+        stream,
         read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
         parse_options=pyarrow.csv.ParseOptions(
             newlines_in_values=source.table is schema.ARTICLES,  # descriptions may span lines
@@ -219,10 +225,36 @@ def _numbers(values: pa.Array) -> npt.NDArray[np.float64]:
     return pd.to_numeric(_texts(values), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _dates(values: pa.Array) -> npt.NDArray[np.datetime64]:
-    # Only the date: a time of day or a zone is cut off.
-    day = _texts(values).str.strip().str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$", expand=False)
-    return pd.to_datetime(day, format="%Y-%m-%d", errors="coerce").to_numpy().astype("datetime64[s]")
+def _flags(values: pa.Array) -> pa.Array:
+    """The words true and false as numbers; everything else stays."""
+    if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+        return values
+    words = _texts(values).str.strip().str.lower()
+    return pa.array(words.replace({"true": "1", "false": "0"}), type=pa.string())
+
+
+def _dates(source: Source) -> npt.NDArray[np.datetime64]:
+    """The distinct dates, without their time of day.
+
+    Midnights of a time zone that were stored as UTC have one time of day, or two with daylight saving. They belong to
+    the nearest midnight: 22:00 is the start of the next day.
+    """
+    column = source.columns[raw_columns.T_DAT]
+    zoned = pa.types.is_timestamp(column.distinct.type) and column.distinct.type.tz
+    texts = _texts(pc.local_timestamp(column.distinct) if zoned else column.distinct).str.strip()
+    parts = texts.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[T ](?:(\d{2}):(\d{2})(?::(\d{2}))?)?.*)?$")
+    day = pd.to_datetime(parts[0], format="%Y-%m-%d", errors="coerce").to_numpy().astype("datetime64[s]")
+    seconds = parts[[1, 2, 3]].fillna("0").to_numpy(dtype=np.int64) @ [HOUR, 60, 1]
+    times = np.unique(seconds)
+    if not times.any():
+        return day
+    midnights = len(times) <= 2 and np.ptp(times) in (0, HOUR, DAY - HOUR) and not (times % (HOUR // 4)).any()
+    late = (seconds > DAY // 2) & midnights
+    rule = "has no time of day (UTC midnights of a time zone count for the nearest day)" if midnights else NO_TIME
+    rows = np.flatnonzero(column.spread(late if midnights else seconds > 0, False))
+    if len(rows):
+        source.found(raw_columns.T_DAT, rule, rows, schema.NOTED if not midnights else schema.MOVED)
+    return day + np.where(late, np.timedelta64(DAY, "s"), np.timedelta64(0, "s"))
 
 
 def article_ids(source: Source) -> pa.Array:
@@ -237,24 +269,38 @@ def article_ids(source: Source) -> pa.Array:
     return pa.array(text.where(~short, padded), type=pa.string())
 
 
+def customer_ids(source: Source) -> pa.Array:
+    """The distinct customer ids without blanks around them and in lower case; changed ones are reported."""
+    column = source.columns[raw_columns.CUSTOMER_ID]
+    text = column.distinct.cast(pa.string())
+    tidy = pc.ascii_lower(pc.ascii_trim_whitespace(text))
+    changed = pc.fill_null(pc.not_equal(tidy, text), False).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(column.spread(changed.astype(bool), False))
+    if len(rows):
+        source.found(raw_columns.CUSTOMER_ID, "has neither blanks nor capitals", rows, schema.TIDIED)
+    return tidy
+
+
 def typed(source: Source, name: str) -> object:
     """``[n]`` the values of a column in the type of its kind."""
     kind, column = source.table.columns[name], source.columns[name]
     if kind in (Kind.TEXT, Kind.CATEGORY, Kind.CUSTOMER, Kind.ARTICLE):
-        values = article_ids(source) if kind is Kind.ARTICLE else column.distinct.cast(pa.string())
+        ids = {Kind.ARTICLE: article_ids, Kind.CUSTOMER: customer_ids}
+        values = ids[kind](source) if kind in ids else column.distinct.cast(pa.string())
         codes = pa.array(column.codes, mask=column.codes < 0)
         return pd.Series(values.take(codes).to_pandas(), dtype="str")
     if kind is Kind.DATE:
-        return column.spread(_dates(column.distinct), np.datetime64("NaT"))
-    numbers = _numbers(column.distinct)
+        return column.spread(_dates(source), np.datetime64("NaT"))
+    numbers = _numbers(_flags(column.distinct) if name in (raw_columns.FN, raw_columns.ACTIVE) else column.distinct)
     if kind is Kind.SMALL:
         small = np.where((np.abs(numbers) < 100) & (numbers == np.floor(numbers)), numbers, 0)
         return column.spread(small.astype(np.int8), 0)
     whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**31)
     readable = whole if kind is Kind.CODE else np.isfinite(numbers)
     # The price has its own rule, which drops the row. Other unreadable numbers become missing.
-    if name != raw_columns.PRICE and not readable.all():
-        source.found(name, f"is a {kind}", np.flatnonzero(column.spread(~readable, False)), schema.BLANK)
+    unreadable = np.flatnonzero(column.spread(~readable, False))
+    if name != raw_columns.PRICE and len(unreadable):
+        source.found(name, f"is a {kind}", unreadable, schema.BLANK)
     values = np.where(readable, numbers, np.nan)
     if kind is Kind.NUMBER:
         return column.spread(values.astype(np.float32), np.nan)

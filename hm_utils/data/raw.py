@@ -25,16 +25,16 @@ import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
 from hm_utils.data import raw_columns, schema
-from hm_utils.data.column_reader import Source, article_ids, file_errors, read_source, typed
+from hm_utils.data.column_reader import FIELDS_RULE, LINES_RULE, Source, article_ids, customer_ids, read_source, typed
+from hm_utils.data.raw_file import SUFFIXES, file_errors
 from hm_utils.data.schema import Finding, RawDataError
 from hm_utils.files import file_entry
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
 HOW_TO_GET = (
     "Put Kaggle's articles.csv, customers.csv and transactions_train.csv there "
-    "(kaggle competitions download -c h-and-m-personalized-fashion-recommendations, then unzip), "
+    "(kaggle competitions download -c h-and-m-personalized-fashion-recommendations -f articles.csv, and so on), "
     "or make a synthetic set: python -m hm_utils.sample --out {folder} --size sample"
 )
 
@@ -86,11 +86,12 @@ class RawTables:
 
 
 def read_raw(data_dir: Path) -> RawTables:
-    """Read ``articles``, ``customers`` and ``transactions_train`` (.csv, .csv.gz or .parquet) from a folder.
+    """Read ``articles``, ``customers`` and ``transactions_train`` from a folder (:data:`raw_file.SUFFIXES`).
 
     Raises:
         RawDataError: if a file or column is missing, a file is empty, damaged or not UTF-8, or more than
-            5 % of a table's rows are dropped. Fewer bad rows are dropped or repaired, and reported.
+            5 % of a table's rows are dropped, or most values of a column. Fewer bad rows are dropped or repaired, and
+            reported.
     """
     paths = input_files(data_dir)
     with ThreadPoolExecutor() as pool:  # pyarrow and hashing release Python's lock
@@ -121,7 +122,7 @@ def log_report(report: Sequence[Finding]) -> None:
 
 
 def input_files(data_dir: Path) -> dict[str, Path]:
-    """The file of each table, by table name; .csv takes precedence over .csv.gz, and that over .parquet.
+    """The file of each table, by table name; the first of :data:`raw_file.SUFFIXES` takes precedence.
 
     Raises:
         RawDataError: if the folder or a table's file is missing.
@@ -135,9 +136,20 @@ def input_files(data_dir: Path) -> dict[str, Path]:
         names = [table.stem + suffix for suffix in SUFFIXES]
         present = [folder / name for name in names if (folder / name).is_file()]
         if not present:
-            raise RawDataError(f"{folder} has none of {', '.join(names)}. {help_}")
+            raise RawDataError(
+                f"{folder} has none of {', '.join(names)}. {_in_another_form(folder, table.stem)}{help_}"
+            )
         paths[table.name] = present[0]
     return paths
+
+
+def _in_another_form(folder: Path, stem: str) -> str:
+    """A sentence about a folder of parts, or about archives that may hold the table."""
+    for parts in (folder / stem, folder / f"{stem}.parquet"):
+        if parts.is_dir():
+            return f'{parts} is a folder: engine="ray" reads tables of many parts; else write one file. '
+    archives = [path.name for path in sorted(folder.glob("*")) if path.suffix in (".zip", ".tar", ".gz", ".7z")]
+    return f"Unpack {' and '.join(archives)} there. " if archives else ""
 
 
 def fingerprint(data_dir: Path) -> str:
@@ -173,10 +185,9 @@ def master_table(source: Source, key: str) -> pd.DataFrame:
 
 def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
     """The transactions with row numbers for ids, not checked yet. Only the ids of the master tables are used."""
-    customer_ids = source.columns[raw_columns.CUSTOMER_ID].distinct.cast(pa.string())
     data = {
         raw_columns.T_DAT: typed(source, raw_columns.T_DAT),
-        raw_columns.CUSTOMER: _rows_of(source, raw_columns.CUSTOMER_ID, customer_ids, customers),
+        raw_columns.CUSTOMER: _rows_of(source, raw_columns.CUSTOMER_ID, customer_ids(source), customers),
         raw_columns.ARTICLE: _rows_of(source, raw_columns.ARTICLE_ID, article_ids(source), articles),
         raw_columns.PRICE: typed(source, raw_columns.PRICE),
         raw_columns.CHANNEL: typed(source, raw_columns.CHANNEL),
@@ -190,13 +201,33 @@ def _rows_of(source: Source, key: str, ids: pa.Array, master: pd.DataFrame) -> n
     return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
 
 
+REMEDIES = {  # by the rule that most of the dropped rows break
+    schema.HEXADECIMAL: "Somebody has shortened or re-encoded the ids: use the original ones, in both tables",
+    schema.LISTED.format("customers"): "Check that the file belongs with customers, and has its ids",
+    schema.LISTED.format("articles"): "Check that the file belongs with articles, and has its ids",
+    FIELDS_RULE: "Check the file's separators and quotes, and that it is whole",
+    LINES_RULE: "Remove the stray quotes",
+}
 SOURCE_COLUMN = {raw_columns.CUSTOMER: raw_columns.CUSTOMER_ID, raw_columns.ARTICLE: raw_columns.ARTICLE_ID}
 
 
 def _validated(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
     kept = without_broken(source, frame)
     refuse_if_broken(source.path, source.rows_read, len(kept), source.findings)
+    _refuse_if_blanked(source)
     return kept
+
+
+def _refuse_if_blanked(source: Source) -> None:
+    """Raise RawDataError if more than ``schema.MAX_BLANKED_SHARE`` of a column's values were set to missing."""
+    for name, column in source.columns.items():
+        blanked = [each for each in source.findings if each.column == name and each.action == schema.BLANK]
+        values, lost = np.count_nonzero(column.codes >= 0), sum(finding.rows for finding in blanked)
+        if lost > schema.MAX_BLANKED_SHARE * values:
+            raise RawDataError(
+                f"{source.path}: {lost:,} of the {values:,} values of {name} break a rule. "
+                f"{'; '.join(map(str, blanked))}. Write them as docs/data.md says, or leave the column empty"
+            )
 
 
 def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
@@ -222,9 +253,11 @@ def refuse_if_broken(path: str | Path, rows_read: int, rows_kept: int, findings:
     """Raise RawDataError if more than ``schema.MAX_DROPPED_SHARE`` of a table's rows were dropped."""
     dropped = rows_read - rows_kept
     if dropped > schema.MAX_DROPPED_SHARE * rows_read:
-        broken = "; ".join(str(finding) for finding in findings if finding.action == schema.DROP)
+        dropping = [finding for finding in findings if finding.action == schema.DROP]
+        worst = max(dropping, key=lambda finding: finding.rows).rule
+        broken = "; ".join(map(str, dropping))
         raise RawDataError(
             f"{path}: {dropped:,} of {rows_read:,} rows break a rule, more than the "
             f"{schema.MAX_DROPPED_SHARE:.0%} that may be dropped. {broken}. "
-            "Check that the file is whole and belongs with the other two"
+            + REMEDIES.get(worst, "Write these values as docs/data.md says")
         )

@@ -38,6 +38,8 @@ class RawDataError(ValueError):
 DROP = "row dropped"
 BLANK = "value set to missing"
 PADDED = "padded to 10 digits"
+TIDIED = "blanks removed, capitals made small"
+MOVED = "moved to the next day"
 NOTED = "noted"
 
 AGE_RANGE = (10, 110)
@@ -45,6 +47,8 @@ AGE_RANGE = (10, 110)
 DATE_RANGE = ("2000-01-01", "2079-12-31")
 CHANNELS = (1, 2)  # 1 store, 2 online
 MAX_DROPPED_SHARE = 0.05  # of a table's rows; a file with more invalid rows is refused
+MAX_BLANKED_SHARE = 0.5  # of a column's values; more are no mistakes, but another way of writing them
+HEXADECIMAL, LISTED = "is 64 hexadecimal digits", "is listed in {}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Finding:
         column: the column, or "" for the whole row.
         rule: the rule in words.
         rows: number of rows that broke it.
-        action: ``DROP``, ``BLANK``, ``PADDED`` or ``NOTED``.
+        action: ``DROP``, ``BLANK``, ``PADDED``, ``TIDIED``, ``MOVED`` or ``NOTED``.
         examples: up to three values from the file, with their row (1 is the first after the header).
     """
 
@@ -118,7 +122,7 @@ CUSTOMERS = _master_table(
     "customers",
     CUSTOMER_COLUMNS,
     {
-        CUSTOMER_ID: _column("str", *_id_rules("is 64 hexadecimal digits", "[0-9a-f]{64}")),
+        CUSTOMER_ID: _column("str", *_id_rules(HEXADECIMAL, "[0-9a-f]{64}")),
         FN: _column("float32", _flag),
         ACTIVE: _column("float32", _flag),
         AGE: _column("float32", _years),
@@ -141,8 +145,8 @@ TRANSACTIONS = Table(
                     empty_fails=True,
                 ),
             ),
-            CUSTOMER: _column("int32", _rule("is listed in customers", DROP, lambda row: row >= 0)),
-            ARTICLE: _column("int32", _rule("is listed in articles", DROP, lambda row: row >= 0)),
+            CUSTOMER: _column("int32", _rule(LISTED.format("customers"), DROP, lambda row: row >= 0)),
+            ARTICLE: _column("int32", _rule(LISTED.format("articles"), DROP, lambda row: row >= 0)),
             PRICE: _column(
                 "float32",
                 _rule("is a price of 0 or more", DROP, lambda price: price >= 0, empty_fails=True),

@@ -274,7 +274,7 @@ def test_extra_columns_are_ignored_with_a_note(tmp_path):
     tables["customers"]["shoe_size"] = "42"
     read = read_raw(write(tmp_path, tables))
     assert only(read).action == NOTED
-    assert only(read).examples == ("shoe_size",)
+    assert only(read).examples == ("'shoe_size'",)
     assert list(read.customers) == list(raw_columns.CUSTOMER_COLUMNS)
 
 
@@ -288,7 +288,7 @@ def test_missing_folder_and_missing_file(valid):
     assert "no folder" in refusal(valid / "nowhere")
     (valid / "customers.csv").unlink()
     message = refusal(valid)
-    assert "customers.csv, customers.csv.gz, customers.parquet" in message
+    assert "customers.csv, customers.csv.gz, customers.csv.zip, customers.parquet" in message
     assert "hm_utils.sample" in message
 
 
@@ -343,7 +343,8 @@ def test_bytes_that_are_not_utf8(valid):
     assert "articles.csv, line 13: bytes that are not UTF-8" in message
     assert "iconv" in message
     path.write_text(path.read_bytes().decode("latin1"), encoding="utf-16")
-    assert "articles.csv, line 1: bytes that are not UTF-8" in refusal(valid)
+    assert "articles.csv is UTF-16 text" in refusal(valid)
+    assert "iconv -f utf-16" in refusal(valid)
 
 
 def test_byte_order_mark_is_fine(valid):

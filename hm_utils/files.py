@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 
@@ -50,6 +51,22 @@ def file_entries(folder: Path, exclude: Container[str] = ()) -> dict[str, dict[s
 
 
 _writing: set[Path] = set()  # by this process, in all threads
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that will be written.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise type(error)(error.errno, f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextmanager

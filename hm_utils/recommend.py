@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hm_utils import engines
 from hm_utils.cluster import ClusterError
+from hm_utils.files import check_writable
 from hm_utils.serving.batch import SUBMITTED, read_customers, write
 from hm_utils.serving.bundle import BundleError
 from hm_utils.serving.recommender import Recommender
@@ -29,18 +30,28 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", type=Path, default=Path("artifacts/model"), help="published model (%(default)s)")
-    parser.add_argument("--customers", default="all", help="a file of customer ids, one a line, or all (%(default)s)")
+    parser.add_argument(
+        "--customers",
+        default="all",
+        help="a file of customer ids, one a line or in a column customer_id, or all (%(default)s)",
+    )
     parser.add_argument("--top-k", type=int, default=SUBMITTED, help="articles a customer in --output (%(default)s)")
-    parser.add_argument("--output", type=Path, help="Parquet file: customer_id, article_id, rank, score")
+    parser.add_argument("--output", type=Path, help="a .parquet file: customer_id, article_id, rank, score")
     parser.add_argument("--submission", type=Path, help="the competition's file, .csv or .csv.gz")
     parser.add_argument("--engine", default="local", help="local, or ray for a cluster (%(default)s)")
     parser.add_argument("--num-workers", type=int, default=1, help="of --engine ray (%(default)s)")
     options = parser.parse_args(arguments)
     if not (options.output or options.submission):
         parser.error("say what to write: --output recs.parquet, --submission submission.csv.gz, or both")
+    if options.output and options.output.suffix != ".parquet":
+        parser.error(f"--output is a .parquet file, not {options.output.name}")
+    if options.submission and not options.submission.name.endswith((".csv", ".csv.gz")):
+        parser.error(f"--submission is a .csv or .csv.gz file, not {options.submission.name}")
     if not 1 <= options.top_k <= MAX_TOP_K:
         parser.error(f"--top-k must be 1 to {MAX_TOP_K}, not {options.top_k}")
     try:
+        for path in filter(None, (options.output, options.submission)):
+            check_writable(path)  # now, not after computing everything
         engine = engines.choose(options.engine, options.num_workers)
         recommender = Recommender.load(options.model)
         rows, unknown = read_customers(options.customers, recommender)
@@ -57,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recommended = engine.recommend(recommender, rows, depth)
         write(recommender, recommended, options.top_k, options.output, options.submission)
-    except ClusterError as error:
+    except (ClusterError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

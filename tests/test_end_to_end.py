@@ -308,12 +308,12 @@ def test_the_benchmarks_of_a_published_model_write_their_numbers(recommender, fo
 
 def test_the_batch_command_reports_its_errors(folders, tmp_path, capsys):
     model = str(folders[1] / "model")
-    assert recommend.main(["--model", str(tmp_path / "none"), "--output", str(tmp_path / "o")]) == 1
+    assert recommend.main(["--model", str(tmp_path / "none"), "--output", str(tmp_path / "o.parquet")]) == 1
     assert "no model is published here" in capsys.readouterr().err
     (tmp_path / "ids.txt").write_text("nobody\n")
-    arguments = ["--model", model, "--customers", str(tmp_path / "ids.txt"), "--output", str(tmp_path / "o")]
+    arguments = ["--model", model, "--customers", str(tmp_path / "ids.txt"), "--output", str(tmp_path / "o.parquet")]
     assert recommend.main(arguments) == 1
-    assert not (tmp_path / "o").exists()
+    assert not (tmp_path / "o.parquet").exists()
 
 
 def test_the_served_vectors_are_the_trained_ones(recommender, folders):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import os
@@ -19,6 +20,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.data.raw_columns import CUSTOMER_ID
+from hm_utils.data.raw_file import csv_header, file_errors, is_parquet, open_csv
 from hm_utils.files import atomic_replace
 from hm_utils.serving.recommender import Recommender
 
@@ -59,20 +62,35 @@ def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int) -> Re
 
 
 def read_customers(source: str, recommender: Recommender) -> tuple[Int64, list[str]]:
-    """The rows of the customers in a text file of one id a line, or of ``all``; and the ids unknown to the model.
+    """The rows of the customers in a file, or of ``all``; and the ids unknown to the model.
+
+    Args:
+        source: one id a line, or a table (CSV, also gzipped or zipped, or Parquet) with a column ``customer_id``.
 
     Raises:
-        FileNotFoundError: the file does not exist.
+        RawDataError: the file cannot be read.
         ValueError: the file has no id in it.
     """
     if source == "all":
         return np.arange(recommender.n_customers), []
-    lines = Path(source).read_text(encoding="utf-8").split()
-    ids = list(dict.fromkeys(line for line in lines if line != "customer_id"))
+    path = Path(source)
+    with file_errors(path):
+        written = pq.read_table(path, columns=[CUSTOMER_ID])[0].to_pylist() if is_parquet(path) else _ids_in_text(path)
+    ids = list(dict.fromkeys(filter(None, (str(each).strip().lower() for each in written))))
     if not ids:
         raise ValueError(f"{source} has no customer id: write one a line")
     rows = recommender.customer_rows(ids)
     return rows[rows >= 0], [ids[i] for i in np.flatnonzero(rows < 0)]
+
+
+def _ids_in_text(path: Path) -> list[str]:
+    """The column ``customer_id`` of a CSV file, or else every word of a text."""
+    header = csv_header(path, path.stem)
+    with io.TextIOWrapper(open_csv(path, path.stem), encoding="utf-8-sig", newline="") as text:
+        if CUSTOMER_ID in header:
+            place = header.index(CUSTOMER_ID)
+            return [row[place] for row in list(csv.reader(text))[1:] if len(row) > place]
+        return text.read().split()
 
 
 def recommendation_table(recommender: Recommender, rows: Int64, articles: Int32, scores: Float32) -> pa.Table:

@@ -1,11 +1,34 @@
 """Writes are whole or absent, whatever fails."""
 
+import errno
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from hm_utils.files import atomic_replace, point_link
+from hm_utils.files import atomic_replace, follow, point_link, resolve
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hm_utils.files import atomic_replace
+with atomic_replace(Path(sys.argv[1])) as partial:
+    partial.write_text("left behind")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+MANY = """
+import sys
+from pathlib import Path
+from hm_utils.files import atomic_replace
+for number in range(50):
+    with atomic_replace(Path(sys.argv[1])) as partial:
+        partial.mkdir()
+        for name in "ab":
+            (partial / name).write_text(f"{sys.argv[2]} {number}")
+"""
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -24,9 +47,9 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_beside_it(tmp_pat
         write(partial, write(partial, "half"))
     read = path / "file" if folder else path
     assert read.read_text() == "old"
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
-    (tmp_path / f".made.{killed.pid}.partial").write_text("left by a process that was killed")
+    run = [sys.executable, "-c", KILLED, str(path)]
+    assert subprocess.run(run, check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
     with atomic_replace(path) as partial:
         write(partial, "new")
     assert read.read_text() == "new"
@@ -97,3 +120,35 @@ def test_a_link_moves_on_and_a_folder_of_its_name_is_kept(tmp_path):
         assert (tmp_path / "latest").resolve() == tmp_path / name
     (kept,) = tmp_path.glob("latest-before-*")
     assert (kept / "file").read_text() == "kept"
+
+
+def test_many_processes_replace_one_folder(tmp_path):
+    writers = [subprocess.Popen([sys.executable, "-c", MANY, str(tmp_path / "made"), name]) for name in "1234"]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+    assert (tmp_path / "made" / "a").read_text() == (tmp_path / "made" / "b").read_text()
+
+
+def test_a_folder_that_is_as_good_stays(tmp_path):
+    for text in ("first", "second"):
+        with atomic_replace(tmp_path / "made", keep=lambda partial: (tmp_path / "made").exists()) as partial:
+            partial.mkdir()
+            (partial / "file").write_text(text)
+    assert (tmp_path / "made" / "file").read_text() == "first"
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_file_system_without_symbolic_links(tmp_path, monkeypatch):
+    def none(self, target, target_is_directory=False):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(self))
+
+    monkeypatch.setattr(Path, "symlink_to", none)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        point_link(tmp_path / "latest", tmp_path / name)
+        assert follow(tmp_path / "latest") == resolve(tmp_path / "latest") == tmp_path / name
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["latest", "one", "two"]
+    monkeypatch.undo()
+    point_link(tmp_path / "latest", tmp_path / "one")
+    assert (tmp_path / "latest").is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["latest", "one", "two"]

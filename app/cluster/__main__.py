@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from app.cluster.replica import ENVIRONMENT, NAME, deployment
 from app.settings import Settings, SettingsError, model_folder, read_settings
+from hm_utils.files import follow
 from hm_utils.serving.bundle import BundleError, read_manifest
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def main() -> None:
         parser.error("--replicas must be 1 or more")
     try:
         settings = read_settings()
-        read_manifest(model_folder(settings).resolve())
+        read_manifest(follow(model_folder(settings)))
         start(settings, arguments.replicas, arguments.host, arguments.port)
     except SettingsError as error:
         sys.exit(f"wrong setting: {error}")

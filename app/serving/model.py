@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, HTTPException, Request, status
 
 from app.logs import logger
+from hm_utils.files import follow
 from hm_utils.serving.bundle import BundleError, read_manifest
 from hm_utils.serving.trial import try_model
 
@@ -39,7 +40,7 @@ class Serving:
 
 def load_recommender(path: Path, vector_store: str | None = None) -> Recommender:
     """Load, verify and warm up the model in ``path``. Torch is imported here: the app starts without it."""
-    path = path.resolve()  # once: the link may move on
+    path = follow(path)  # once: the link may move on
     read_manifest(path)  # without a model, do not wait for the import of torch
     try_model(path, vector_store)
     return_large_blocks()

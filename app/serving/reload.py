@@ -14,6 +14,7 @@ from starlette.datastructures import State
 
 from app.logs import logger
 from app.serving.model import Load, Serving, open_model
+from hm_utils.files import follow
 from hm_utils.serving.bundle import MANIFEST, versions
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ def newest_other(path: Path, load: Load) -> Serving | None:
 def fingerprint(path: Path) -> Fingerprint | None:
     """Identifies a published model without reading it; None where nothing is published."""
     try:
-        folder = path.resolve()
+        folder = follow(path)
         if not folder.is_dir():
             return None
     except (OSError, RuntimeError):  # an unreadable folder; a circle of links

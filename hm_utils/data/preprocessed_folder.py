@@ -23,7 +23,7 @@ class PreprocessedError(RuntimeError):
 
 @contextmanager
 def new_folder(directory: Path) -> Iterator[Path]:
-    """Yield an empty folder, which replaces ``directory`` when the block ends.
+    """Yield an empty folder, which replaces ``directory`` when the block ends, unless that holds the same.
 
     Raises:
         PreprocessedError: if ``directory`` holds files that are not preprocessed data.
@@ -32,7 +32,15 @@ def new_folder(directory: Path) -> Iterator[Path]:
         raise PreprocessedError(
             f"{directory} holds something else than preprocessed data: name another preprocessed_dir"
         )
-    with atomic_replace(directory) as partial:
+
+    def is_there(partial: Path) -> bool:
+        """Whether ``directory`` holds the same bytes, perhaps from another run with the same parameters."""
+        try:
+            return read_manifest(directory) == json.loads((partial / MANIFEST).read_text())
+        except PreprocessedError:
+            return False
+
+    with atomic_replace(directory, keep=is_there) as partial:
         partial.mkdir()
         yield partial
 

@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from hm_utils.files import atomic_replace, repository_root
+from hm_utils.files import atomic_replace, follow, repository_root
 from hm_utils.pipeline import notebook_runner, reports
 from hm_utils.pipeline.notebook_runner import CellFailed, Progress
 from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
@@ -157,7 +157,7 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
     """Run each notebook; update and save ``result`` after each."""
     began = time.monotonic()
     artifacts_dir = result.run_dir.parents[1]
-    model_before = (artifacts_dir / "model").resolve()
+    model_before = follow(artifacts_dir / "model")
     progress.line(f"run {result.run_id}: {len(paths)} notebooks, reports in {result.run_dir}")
     for number, (path, notebook) in enumerate(zip(paths, result.notebooks, strict=True), start=1):
         output = result.run_dir / path.name
@@ -189,7 +189,7 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
         result.save()
     else:
         result.status = "done"
-    model = (artifacts_dir / "model").resolve()
+    model = follow(artifacts_dir / "model")
     if model.exists() and model != model_before:
         result.published = os.path.relpath(model, artifacts_dir.resolve())
     result.ended = datetime.now(UTC).astimezone().isoformat(timespec="seconds")

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from hm_utils.files import file_entries, file_entry, point_link
+from hm_utils.files import file_entries, file_entry, follow, point_link
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class BundleError(Exception):
 def current(artifacts_dir: Path) -> Path | None:
     """The folder of the published version; None before the first."""
     link = artifacts_dir / "model"
-    return link.resolve() if link.exists() else None
+    return follow(link) if link.exists() else None
 
 
 def versions(artifacts_dir: Path) -> list[Path]:
@@ -86,7 +86,7 @@ def publish(
         The folder of the version now published.
 
     Raises:
-        BundleError: another publish is under way, or ``model`` is no link of ours.
+        BundleError: another publish is under way.
         Exception: any error of ``write`` or ``check``. The published model then stays as it was.
     """
     if keep < 1:
@@ -94,8 +94,6 @@ def publish(
     artifacts_dir = artifacts_dir.absolute()
     models, link = artifacts_dir / "models", artifacts_dir / "model"
     models.mkdir(parents=True, exist_ok=True)
-    if link.exists() and not link.is_symlink():
-        raise BundleError(link, "is not a link that publishing made: move it away, then publish again")
     with _only_publisher(models):
         created = datetime.now(UTC)
         stamp = created.strftime("%Y%m%dT%H%M%S.%fZ")
@@ -269,8 +267,10 @@ def _only_publisher(models: Path) -> Iterator[None]:
     with (models / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise BundleError(models, "another run is publishing here: wait for it, then publish again") from None
+        except OSError as error:
+            logger.warning("%s has no locks (%s): let only one run publish at a time", models, error.strerror)
         for leftover in models.glob(".*.partial"):
             logger.info("removing %s, left by a publish that was killed", leftover)
             shutil.rmtree(leftover, ignore_errors=True)

@@ -17,6 +17,7 @@ from typing import get_args
 
 import numpy as np
 
+from hm_utils.files import follow
 from hm_utils.retrieval import milvus
 from hm_utils.retrieval.index import load_exact
 from hm_utils.retrieval.index_tuning import TARGET, recall_at_k
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.keep < 1:
         parser.error(f"--keep must be 1 or more, not {options.keep}")
-    folder = options.model.resolve()
+    folder = follow(options.model)
     try:
         recall = load(folder, options.uri, options.index, options.keep)
     except (BundleError, VectorStoreError, ImportError) as error:

@@ -17,6 +17,7 @@ from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.data.histories import Purchases, visit
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import Segment, customers_by_segment
+from hm_utils.files import follow
 from hm_utils.model.encoding import encode_customers
 from hm_utils.model.repurchase import Relatives
 from hm_utils.model.scorer import Scorer
@@ -312,7 +313,7 @@ class Recommender:
             BundleError: a file is missing, altered or unreadable, the golden answer differs, or the store does not
                 have this version, or does not answer.
         """
-        folder = path.resolve()
+        folder = follow(path)
         manifest = verify(folder)
         try:
             content = ModelContent.open(folder, manifest, own_index=vector_store is None)

@@ -1,6 +1,8 @@
 """The split, and the preprocessed folder."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +129,37 @@ def test_another_format_is_an_error(folder):
     (folder / "manifest.json").write_text("{")
     with pytest.raises(PreprocessedError, match="damaged"):
         Preprocessed.load(folder)
+
+
+PREPROCESS = """
+import sys
+from pathlib import Path
+from hm_utils.data.preprocessing import preprocess
+from tests.helpers.data import raw_tables
+tables = raw_tables()
+for _ in range(4):
+    made = preprocess(tables, Path(sys.argv[1]), val_days=3, test_days=5, train_weeks=2)
+    assert len(made.log) == len(tables.transactions)
+"""
+
+
+def test_runs_with_the_same_parameters_at_once(tmp_path):
+    command = [sys.executable, "-c", PREPROCESS, str(tmp_path / "made")]
+    runs = [subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE) for _ in range(3)]
+    for run in runs:
+        _, said = run.communicate()
+        assert run.returncode == 0, said.decode()
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+
+
+def test_an_equal_folder_stays_and_an_altered_one_is_replaced(tables, folder):
+    before = folder.stat().st_ino
+    preprocess(tables, folder, val_days=3, test_days=5, train_weeks=2)
+    assert folder.stat().st_ino == before
+    (folder / "articles.parquet").write_bytes(b"altered")
+    preprocess(tables, folder, val_days=3, test_days=5, train_weeks=2)
+    assert folder.stat().st_ino != before
+    Preprocessed.load(folder)
 
 
 def test_a_folder_with_other_files_is_not_replaced(tables, tmp_path):

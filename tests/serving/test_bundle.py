@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hm_utils.files import follow
 from hm_utils.serving import bundle
 from hm_utils.serving.bundle import FORMAT, BundleError, current, publish, verify, versions
 from tests.helpers.files import write_over
@@ -205,11 +209,27 @@ def test_a_second_publisher_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "weights.bin").read_text() == "first"
 
 
-def test_a_foreign_folder_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    with pytest.raises(BundleError, match="move it away"):
-        publish(tmp_path, writer())
-    assert list(tmp_path.rglob("weights.bin")) == []
+def test_a_copy_without_links_can_be_published_to(tmp_path: Path) -> None:
+    """``cp -rL`` makes folders of links; a folder in the place of the link is kept beside it."""
+    publish(tmp_path / "original", writer("first"))
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")  # follows links
+    published = publish(tmp_path / "copy", writer("second"))
+    assert current(tmp_path / "copy") == published
+    (kept,) = (tmp_path / "copy").glob("model-before-*")
+    assert (kept / "weights.bin").read_text() == "first"
+
+
+def test_publishing_does_without_symbolic_links_and_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*arguments: Any) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(Path, "symlink_to", unsupported)
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    for text in ("first", "second"):
+        published = publish(tmp_path, writer(text))
+        assert current(tmp_path) == published
+        assert follow(tmp_path / "model") == published
+        assert verify(published)["version"] == published.name
 
 
 def alter(path: Path) -> None:

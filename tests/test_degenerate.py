@@ -102,8 +102,15 @@ def run_all(
 
 
 @pytest.mark.parametrize("make", LOGS.values(), ids=LOGS)
-def test_every_cell_runs(make: Callable[[], Tables], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_all(make(), tmp_path, monkeypatch) == []
+def test_every_cell_runs(
+    make: Callable[[], Tables],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tables = make()
+    assert run_all(tables, tmp_path, monkeypatch) == []
+    assert ("the loss is 0" in caplog.text) == (1 in (len(tables["customers"]), len(tables["articles"])))
 
 
 def test_a_run_goes_on_after_towers_that_collapsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

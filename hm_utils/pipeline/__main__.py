@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import io
 import json
 import logging
 import os
@@ -32,11 +33,12 @@ from typing import Any, Literal
 from hm_utils.files import atomic_replace, follow, repository_root
 from hm_utils.pipeline import notebook_runner, reports
 from hm_utils.pipeline.notebook_runner import CellFailed, Progress
-from hm_utils.pipeline.parameters import ParameterError, check, declared_parameters
+from hm_utils.pipeline.parameters import ParameterError, check, check_engine, declared_parameters
 
 logger = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "scann", "papermill")
+RESERVE, RESERVED = ".reserve", 1 << 20  # a file, and its bytes: given back when the outcome must be saved
 Status = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -122,7 +124,8 @@ def run(
         The run. ``status`` is ``done``, ``failed`` or ``interrupted``; ``error`` has the place and the message.
 
     Raises:
-        ParameterError: an unknown name or a value of the wrong type. Nothing has started then.
+        ParameterError: an unknown name, a value that cannot be, or an ``artifacts_dir`` that cannot be written. Nothing
+            has started then.
     """
     root = repository_root(Path(notebooks_dir)) if notebooks_dir else repository_root()
     folder = Path(notebooks_dir).resolve() if notebooks_dir else root / "notebooks"
@@ -147,14 +150,40 @@ def run(
         environment=_environment(root),
         effective=declared | {name: value for values in per_notebook.values() for name, value in values.items()},
     )
-    result.run_dir.mkdir(parents=True)
-    result.save()
+    check_engine(result.effective, given)
+    try:
+        result.run_dir.mkdir(parents=True)
+        (result.run_dir / RESERVE).write_bytes(bytes(RESERVED))
+        result.save()
+    except OSError as error:
+        folder = given["artifacts_dir"]
+        raise ParameterError(
+            f"artifacts_dir {folder} cannot be written ({error.strerror}: {error.filename}): name another"
+        ) from error
     _run_all(paths, result, progress or Progress())
     return result
 
 
 def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> None:
-    """Run each notebook; update and save ``result`` after each."""
+    """Run each notebook. Whatever happens, ``run.json`` has the outcome."""
+    try:
+        _run_each(paths, result, progress)
+    except (KeyboardInterrupt, OSError) as error:  # between two notebooks; a full disk
+        result.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        notebook = next((each for each in result.notebooks if each.status != "done"), result.notebooks[-1])
+        notebook.status = result.status
+        result.error = {"notebook": notebook.name, "message": str(error) or result.status}
+    finally:
+        (result.run_dir / RESERVE).unlink(missing_ok=True)
+        result.ended = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        try:
+            result.save()
+        except OSError as error:
+            logger.error("the outcome cannot be saved: %s", error)
+
+
+def _run_each(paths: Sequence[Path], result: RunResult, progress: Progress) -> None:
+    """Run the notebooks up to the first that fails; update and save ``result`` after each."""
     began = time.monotonic()
     artifacts_dir = result.run_dir.parents[1]
     model_before = follow(artifacts_dir / "model")
@@ -192,8 +221,6 @@ def _run_all(paths: Sequence[Path], result: RunResult, progress: Progress) -> No
     model = follow(artifacts_dir / "model")
     if model.exists() and model != model_before:
         result.published = os.path.relpath(model, artifacts_dir.resolve())
-    result.ended = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-    result.save()
 
 
 def _absolute(name: str, value: Any) -> Any:
@@ -243,14 +270,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may have signs that the terminal has not
     options = _parser().parse_args(arguments)
     names = [name for name, _ in options.parameters]
     names += [name for name in ("data_dir", "artifacts_dir") if getattr(options, name) is not None]
     try:
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ParameterError(f"given more than once: {', '.join(repeated)}")
-        # `kill` interrupts a run like Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # `kill` and a terminal that closes interrupt a run like Ctrl-C; `nohup` ignores the latter.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         result = run(
             dict(options.parameters), options.data_dir, options.artifacts_dir, options.notebooks_dir,
             start=options.start, only=options.only,
@@ -260,21 +292,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return _report(result)
+    code = {"done": 0, "interrupted": 130}.get(result.status, 1)
+    try:
+        _report(result)
+        sys.stdout.flush()
+    except OSError:  # its reader is gone: nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
-def _report(result: RunResult) -> int:
-    """Print the result of the run; returns the exit code."""
+def _report(result: RunResult) -> None:
+    """Print the result of the run."""
     if result.status == "done":
         print(f"done in {result.seconds:.0f} s; reports: {result.run_dir / 'index.html'}")
         print(
             f"published: {result.published}" if result.published else "no model published; the reports have the reason"
         )
-        return 0
+        return
     error = result.error or {}
     if result.status == "interrupted":
         print(f"\ninterrupted in {error.get('notebook')} after {result.seconds:.0f} s", file=sys.stderr)
-        code = 130
     else:
         place = f", code cell {error['cell']} (In [{error['execution_count']}])" if error.get("cell") else ""
         print(f"\nerror: {error.get('notebook')}{place} failed", file=sys.stderr)
@@ -283,11 +320,9 @@ def _report(result: RunResult) -> int:
         print(f"  error: {error.get('message')}", file=sys.stderr)
         if error.get("at"):
             print(f"  at:    {error['at']}", file=sys.stderr)
-        code = 1
     last = next(notebook for notebook in result.notebooks if notebook.status == result.status)
     if kept := last.html or last.notebook:
         print(f"  so far: {result.run_dir / kept}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

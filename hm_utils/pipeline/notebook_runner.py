@@ -50,7 +50,8 @@ class Progress:
     """Writes a line for each cell, and the cell's output below it.
 
     A progress bar rewrites its line with carriage returns. A terminal gets them all; a log file gets a line every
-    :data:`BAR_SECONDS`.
+    :data:`BAR_SECONDS`. A stream that cannot show a sign gets its escape, and nothing is written after a reader such as
+    ``head`` has gone: neither is a fault of the notebook.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -58,10 +59,11 @@ class Progress:
         self.began = time.monotonic()
         self._bar_shown = 0.0
         self._open = ""  # the start of an unfinished line
+        self._gone = False  # whether nobody reads the stream
 
     def line(self, text: str) -> None:
         self.flush()
-        print(f"{time.monotonic() - self.began:6.0f} s  {text}", file=self.stream, flush=True)
+        self._print(f"{time.monotonic() - self.began:6.0f} s  {text}\n")
 
     def output(self, text: str) -> None:
         """Output of a cell: lines, parts of lines, or updates of a progress bar."""
@@ -79,18 +81,29 @@ class Progress:
     def _show(self, line: str) -> None:
         erase = "\r\x1b[K" if self.stream.isatty() else ""
         if line.strip():
-            print(f"{erase}          | {line}", file=self.stream, flush=True)
+            self._print(f"{erase}          | {line}\n")
         elif erase:
-            print(erase, end="", file=self.stream, flush=True)
+            self._print(erase)
 
     def _show_bar(self, bar: str) -> None:
         if not bar.strip():
             return
         if self.stream.isatty():
-            print(f"\r\x1b[K          | {bar}", end="", file=self.stream, flush=True)
+            self._print(f"\r\x1b[K          | {bar}")
         elif time.monotonic() - self._bar_shown >= BAR_SECONDS:
             self._bar_shown = time.monotonic()
-            print(f"          | {bar}", file=self.stream, flush=True)
+            self._print(f"          | {bar}\n")
+
+    def _print(self, text: str) -> None:
+        if self._gone:
+            return
+        encoding = self.stream.encoding or "utf-8"
+        try:
+            self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self.stream.flush()
+        except (OSError, ValueError) as error:  # the reader is gone, or the disk of a log file is full
+            logger.warning("no more progress is shown: %s", error)
+            self._gone = True
 
 
 def execute(path: Path, output: Path, parameters: dict[str, Any], progress: Progress) -> None:

@@ -1,7 +1,7 @@
 """The parameters that the notebooks declare in their cell tagged ``parameters``, and a check of given values.
 
 papermill injects any name, so a misspelt one would silently change nothing. Therefore names and types are checked
-against the declarations before the first notebook starts::
+against the declarations before the first notebook starts, and so are ranges::
 
     num_epochs = 20  # epochs at most
     device: str | None = None  # an annotation, where the default's type is not enough
@@ -20,6 +20,14 @@ from typing import Any
 
 TAG = "parameters"
 ANY = ast.parse("Any", mode="eval").body
+
+
+# The least value by name; a batch of one example has no negative.
+LEAST = {"seed": 0, "batch_size": 2} | dict.fromkeys(
+    ("num_epochs", "steps_per_epoch", "patience", "history_length", "embedding_dim", "hidden_dims", "output_dim",
+     "ensemble_size", "val_days", "test_days", "train_weeks", "num_workers"), 1
+)  # fmt: skip
+LARGEST = 2**63 - 1  # a whole number for torch
 
 
 class ParameterError(ValueError):
@@ -48,8 +56,37 @@ class Parameter:
         candidates = _readings(value) if isinstance(value, str) else [value]
         for candidate in candidates:
             if _accepts(self.type, candidate):
+                self._check_range(candidate)
                 return float(candidate) if _is_float(self.type, candidate) else candidate
         raise ParameterError(f"{self.name} must be {self.type_name} (e.g. {self.default!r}), got {value!r}")
+
+    def _check_range(self, value: Any) -> None:
+        least = LEAST.get(self.name)
+        numbers = value if isinstance(value, list) else [value]
+        if least is not None and not all(number is None or least <= number <= LARGEST for number in numbers):
+            raise ParameterError(f"{self.name} must be {least} or more, got {value!r}")
+        if self.name == "learning_rate" and not value > 0:
+            raise ParameterError(f"{self.name} must be above 0, got {value!r}")
+        if self.name == "device" and value not in ("auto", "cpu"):
+            from hm_utils.training.loop import resolve_device  # imported here: torch takes seconds
+
+            try:
+                resolve_device(value)
+            except ValueError as error:
+                raise ParameterError(str(error)) from error
+
+
+def check_engine(effective: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise ParameterError if the given ``engine`` and ``num_workers`` cannot be used together, or not here."""
+    chosen = {name: effective[name] for name in ("engine", "num_workers") if name in effective}
+    if chosen.keys() & given.keys() and "engine" in chosen:
+        from hm_utils import engines  # imported here: torch takes seconds
+        from hm_utils.cluster import ClusterError
+
+        try:
+            engines.choose(**chosen)
+        except (ValueError, ClusterError) as error:
+            raise ParameterError(str(error)) from error
 
 
 def declared_parameters(path: Path) -> dict[str, Parameter]:

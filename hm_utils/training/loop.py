@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,11 @@ class TrainingSettings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "num_epochs", "patience", "history_length", "steps_per_epoch"):
+        if self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be 2 or more, as an example has no negative alone, not {self.batch_size}"
+            )
+        for name in ("num_epochs", "patience", "history_length", "steps_per_epoch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if not 0 < self.learning_rate < float("inf"):
@@ -126,10 +131,20 @@ class Workers(Protocol):
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" → "cuda" where there is one, else "cpu"; anything else is taken as it is."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """ "auto" → "cuda" where there is one, else "cpu".
+
+    Raises:
+        ValueError: an unknown device, or a GPU that this machine does not have.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if gpus else "cpu"
+    known = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if not known:
+        raise ValueError(f'device must be "auto", "cpu", "cuda" or "cuda:0", …, got {device!r}')
+    if device != "cpu" and int(known[1] or 0) >= gpus:
+        raise ValueError(f"device must be one of this machine, which has {gpus or 'no'} usable GPUs, got {device!r}")
+    return device
 
 
 def encode_batch(model: TwoTower, batch: Batch, inputs: TrainingInputs, device: str) -> tuple[Tensor, Tensor]:
@@ -230,6 +245,10 @@ def train(
             break
         progress = _run_epoch(model, averaged, inputs, optimizers, settings, device, epoch, workers)
         record: dict[str, float] = {"epoch": epoch, **progress}
+        if progress["train_loss"] == 0:
+            logger.warning(
+                "the loss is 0: no example had a negative (one customer, or one article); nothing is learned"
+            )
         if validate:
             record |= {name: float(value) for name, value in validate(kept).items()}
         result.history.append(record)

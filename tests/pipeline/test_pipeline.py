@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import io
 import json
@@ -234,7 +235,7 @@ class TestFailure:
         assert "kernel died" in result.error["message"]
         assert result.error["cell"] == 1
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_interrupted(self, number: signal.Signals, tmp_path: Path) -> None:
         folder = tmp_path / "notebooks"
         started = tmp_path / "started"
@@ -270,6 +271,59 @@ class TestFailure:
         with pytest.raises(ProcessLookupError):
             os.kill(kernel, 0)
 
+    def test_a_full_disk_is_a_failure_and_leaves_no_run_running(
+        self, notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        save = pipeline.RunResult.save
+
+        def fails_when_full(run: pipeline.RunResult) -> None:
+            if (run.run_dir / "01_prepare.html").exists() and (run.run_dir / pipeline.RESERVE).exists():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            save(run)
+
+        monkeypatch.setattr(pipeline.RunResult, "save", fails_when_full)
+        (tmp_path / "out").mkdir()
+        assert pipeline.main(["--artifacts-dir", str(tmp_path / "out"), "--notebooks-dir", str(notebooks)]) == 1
+        assert "No space left on device" in capsys.readouterr().err
+        (manifest,) = (tmp_path / "out" / "runs").glob("*/run.json")
+        assert json.loads(manifest.read_text())["status"] == "failed"
+        assert not (manifest.parent / pipeline.RESERVE).exists()
+
+    @pytest.mark.parametrize("folder", ["file", "file/below", "/proc/none"])
+    def test_an_artifacts_folder_that_cannot_be_written(
+        self, notebooks: Path, tmp_path: Path, folder: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        options = ["--artifacts-dir", str(tmp_path / folder), "--notebooks-dir", str(notebooks)]
+        assert pipeline.main(options) == 2
+        assert f"error: artifacts_dir {tmp_path / folder} cannot be written (" in capsys.readouterr().err
+
+    def run_in_a_shell(self, folder: Path, out: Path, after: str = "", **environment: str) -> tuple[int, str]:
+        write_notebook(folder, "01_first", "n = 1  # a number", "# Überschrift → 1", "print('Größe → 2')")
+        command = f"{sys.executable} -m hm_utils.pipeline --artifacts-dir {out} --notebooks-dir {folder}"
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{command} {after}"], capture_output=True, text=True, errors="replace",
+            env=os.environ | environment,
+        )  # fmt: skip
+        (manifest,) = (out / "runs").glob("*/run.json")
+        assert json.loads(manifest.read_text())["status"] == "done", done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+    def test_signs_that_the_output_does_not_have(self, encoding: str, tmp_path: Path) -> None:
+        code, said = self.run_in_a_shell(
+            tmp_path / "notebooks", tmp_path / "out", PYTHONIOENCODING=f"{encoding}:strict"
+        )
+        assert code == 0
+        assert "\\u2192 2" in said
+        assert "done in" in said
+
+    def test_a_reader_that_goes_away(self, tmp_path: Path) -> None:
+        code, said = self.run_in_a_shell(tmp_path / "notebooks", tmp_path / "out", after="| head -n 1")
+        assert code == 0
+        assert "Traceback" not in said
+        assert "Exception" not in said
+
 
 class TestParameters:
     def refuse(self, notebooks: Path, tmp_path: Path, *given: str) -> None:
@@ -292,6 +346,29 @@ class TestParameters:
         assert "01_prepare, 02_train: test_days must be int (e.g. 7), got '1.5'" in said
         assert "02_train: num_epochs must be int (e.g. 20), got 'many'" in said
         assert "unknown parameter nonsense" in said
+
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("batch_size", "1", "batch_size must be 2 or more, got 1"),
+            ("batch_size", "0", "batch_size must be 2 or more, got 0"),
+            ("seed", "-1", "seed must be 0 or more, got -1"),
+            ("val_days", "0", "val_days must be 1 or more, got 0"),
+            ("ensemble_size", "0", "ensemble_size must be 1 or more, got 0"),
+            ("learning_rate", "0", "learning_rate must be above 0, got 0"),
+            ("device", "gpu", 'device must be "auto", "cpu", "cuda"'),
+            ("device", "CPU", "got 'CPU'"),
+            ("device", "cuda:99", "device must be one of this machine, which has "),
+            ("engine", "dask", 'engine must be "local" (this machine) or "ray"'),
+            ("num_workers", "2", 'num_workers=2 needs engine="ray"'),
+        ],
+    )
+    def test_a_value_that_cannot_be_is_refused_before_the_first_notebook(
+        self, tmp_path: Path, name: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pipeline.main(["--artifacts-dir", str(tmp_path / "out"), "-p", name, value]) == 2
+        assert not (tmp_path / "out").exists(), "something was started"
+        assert words in capsys.readouterr().err
 
     def test_twice(self, notebooks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.refuse(notebooks, tmp_path, "num_epochs", "5", "num_epochs", "6")
@@ -320,7 +397,7 @@ class TestParameters:
             ("hidden_dims", "[128, 64]", [128, 64]),
             ("hidden_dims", "[]", []),
             ("device", "auto", "auto"),
-            ("device", "5", "5"),
+            ("device", "cpu", "cpu"),
             ("train_weeks", "None", None),
             ("train_weeks", "null", None),
             ("train_weeks", "8", 8),
@@ -349,6 +426,15 @@ class TestParameters:
             ("hidden_dims", '["a"]'),
             ("hidden_dims", "[1.5]"),
             ("device", 1),
+            ("device", "5"),
+            ("device", "gpu"),
+            ("device", "CPU"),
+            ("device", "cuda:99"),
+            ("num_epochs", "0"),
+            ("learning_rate", "0"),
+            ("learning_rate", "-1"),
+            ("hidden_dims", "[64, 0]"),
+            ("train_weeks", "0"),
             ("train_weeks", "some"),
         ],
     )

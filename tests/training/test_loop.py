@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(parts, tmp_p
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("batch_size", 0), ("num_epochs", 0), ("learning_rate", float("nan")), ("patience", 0), ("history_length", 0)],
+    [("batch_size", 1), ("num_epochs", 0), ("learning_rate", float("nan")), ("patience", 0), ("history_length", 0)],
 )
 def test_a_setting_out_of_range_is_named(name, value):
     with pytest.raises(ValueError, match=name):

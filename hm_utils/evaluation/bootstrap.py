@@ -14,11 +14,12 @@ MIN_CUSTOMERS = 30  # fewer customers give too narrow an interval; a single one 
 def resampled_means(values: Float64, seed: int, times: int = RESAMPLES) -> Float64:
     """``[times, ...]`` means of ``values`` (``[n, ...]``) over n rows drawn with replacement, ``times`` times.
 
-    The draws depend only on n and the seed, so all columns are resampled together.
+    The draws depend only on n and the seed, so all columns are resampled together. Equal columns get equal means: a
+    matrix product rounds a column by its place, so each column is there once.
     """
     n = len(values)
     rng = np.random.default_rng(seed)
-    flat = values.reshape(n, -1)
+    flat, place = np.unique(values.reshape(n, -1), axis=1, return_inverse=True)
     means = np.empty((times, flat.shape[1]))
     step = max(1, 4_000_000 // n)  # resamples at a time: about 100 MB
     for low in range(0, times, step):
@@ -28,7 +29,7 @@ def resampled_means(values: Float64, seed: int, times: int = RESAMPLES) -> Float
         drawn += np.arange(m, dtype=np.int32)[:, None] * n
         counts = np.bincount(drawn.ravel(), minlength=m * n).reshape(m, n)
         means[low : low + m] = counts.astype(np.float64) @ flat / n
-    return means.reshape(times, *values.shape[1:])
+    return means[:, place].reshape(times, *values.shape[1:])
 
 
 def interval(resampled: Float64) -> Float64:

@@ -153,6 +153,13 @@ def test_resamples_of_many_customers_come_in_steps():
     np.testing.assert_array_equal(resampled_means(np.ones((7, 3)), seed=0, times=5), np.ones((5, 3)))
 
 
+@pytest.mark.parametrize("columns", range(2, 40))
+def test_equal_columns_have_equal_intervals(columns):
+    column = np.random.default_rng(0).random(1_001)
+    means = resampled_means(np.tile(column[:, None], columns), seed=0, times=50)
+    np.testing.assert_array_equal(means, np.tile(means[:, :1], columns))
+
+
 def test_difference_is_paired(rankings, truth, log):
     base = rankings["repurchase, popularity"]
     worse = base.copy()

@@ -80,7 +80,7 @@ def _write_shards(tables: ShardedTables, folder: Path, parameters: dict[str, int
     n_examples = int(sum(shard.examples.sum() for shard in counts))
     if not n_examples:
         date = str(plan.first_date + plan.as_of)
-        raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=date))
+        raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=date, last=last))
     _write_training(tables, plan, counts, examples, folder)
     return split, last, int(tables.sizes.sum()), n_examples
 

@@ -31,8 +31,8 @@ from hm_utils.data.raw import RawTables
 logger = logging.getLogger(__name__)
 
 NO_EXAMPLES = (
-    "train_weeks={train_weeks} leaves no training example: no purchase in the {days} days before {date}; "
-    "raise train_weeks"
+    "train_weeks={train_weeks} leaves no training example: no purchase in the {days} days before {date}, as the log "
+    "ends on {last}. If that is a wrong date, remove its rows; else raise train_weeks"
 )
 NO_NEGATIVES = "no sampled negatives, use_in_batch_negatives=False will not train: %s"
 
@@ -145,7 +145,8 @@ def make_training_data(
     """
     examples = make_examples(log, first_example_day(as_of, train_weeks), as_of)
     if not len(examples):
-        raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, date=log.date(as_of)))
+        days = {"date": log.date(as_of), "last": log.date(log.last_day)}
+        raise ValueError(NO_EXAMPLES.format(train_weeks=train_weeks, days=7 * train_weeks, **days))
     with ThreadPoolExecutor(1) as pool:  # sorting and lookups release Python's lock
         drawing = pool.submit(_with_negatives, examples, log, as_of, negatives_per_positive, seed)
         prices = mean_prices(log, as_of)

@@ -32,7 +32,10 @@ def validation(
     as_of = data.split.train_end
     truth = data.log.baskets_between(as_of, data.split.val_end)
     if not len(truth):
-        raise ValueError(f"nobody bought anything in the {data.split.val_end - as_of} validation days: raise val_days")
+        raise ValueError(
+            f"nobody bought anything in the {data.split.val_end - as_of} validation days, as the log ends on "
+            f"{data.log.date(data.log.last_day)}. If that is a wrong date, remove its rows; else raise val_days"
+        )
     truth = truth.select(data.log.has_history(truth.customers, as_of)).sample(MAX_CUSTOMERS, seed=0)
     categories, attributes, catalogue = data.training.categories, data.training.attributes, state.as_of(as_of)
 

@@ -102,6 +102,13 @@ def test_weeks_without_a_purchase_are_an_error():
         make_training_data(article_table(), customer_table(), log.before(40), 60, 2)
 
 
+def test_one_row_of_a_distant_day_is_named(tmp_path):
+    tables = raw_tables()
+    tables.transactions.loc[7, "t_dat"] = pd.Timestamp("2050-01-01")
+    with pytest.raises(ValueError, match=r"the log ends on 2050-01-01\. If that is a wrong date, remove its rows"):
+        preprocess(tables, tmp_path / "made", val_days=3, test_days=5, train_weeks=2)
+
+
 def test_other_parameters_give_another_fingerprint(tables, folder, tmp_path):
     other = preprocess(tables, tmp_path / "other", val_days=3, test_days=4, train_weeks=2)
     assert other.fingerprint != Preprocessed.load(folder).fingerprint

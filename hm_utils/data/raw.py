@@ -145,7 +145,7 @@ def input_files(data_dir: Path) -> dict[str, Path]:
 
 def _in_another_form(folder: Path, stem: str) -> str:
     """A sentence about a folder of parts, or about archives that may hold the table."""
-    for parts in (folder / stem, folder / f"{stem}.parquet"):
+    for parts in (folder / f"{stem}{suffix}" for suffix in ("", *SUFFIXES)):
         if parts.is_dir():
             return f'{parts} is a folder: engine="ray" reads tables of many parts; else write one file. '
     archives = [path.name for path in sorted(folder.glob("*")) if path.suffix in (".zip", ".tar", ".gz", ".7z")]

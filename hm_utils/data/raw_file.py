@@ -118,7 +118,9 @@ def csv_header(path: Path, stem: str) -> list[str]:
         RawDataError: if the file is empty or no CSV.
     """
     with open_csv(path, stem) as stream:
-        head = stream.read(HEAD)
+        head = stream.read(HEAD).lstrip(b"\r\n")
+    if head and not head.strip(b"\0"):
+        raise RawDataError(f"{path} begins with nothing but zero bytes: a copy of it failed. Fetch it again")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:4]:
         raise RawDataError(UTF16.format(path=path, name=path.name))
     for start, what in OTHERS.items():

@@ -98,6 +98,7 @@ READ: dict[str, Change] = {
     "Parquet named .csv": parquet(ARTICLES, ARTICLES),
     "CR line ends": as_text(LOG, lambda text: text.replace("\n", "\r")),
     "CRLF line ends": as_bytes(CUSTOMERS, lambda text: text.replace(b"\n", b"\r\n")),
+    "an empty first line": as_text(LOG, lambda text: "\n" + text),
     "empty lines": as_text(LOG, lambda text: text.replace("\n", "\n\n")),
     "every value quoted": as_text(LOG, lambda text: '"' + text[:-1].replace(",", '","').replace("\n", '"\n"') + '"\n'),
     "no line break at the end": as_text(CUSTOMERS, lambda text: text[:-1]),
@@ -182,6 +183,7 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "UTF-16": (as_bytes(ARTICLES, lambda text: text.decode().encode("utf-16")), ("UTF-16", "iconv -f utf-16")),
     "UTF-16 without a mark": (as_bytes(ARTICLES, lambda text: text.decode().encode("utf-16-be")), ("UTF-16",)),
     "latin-1": (as_bytes(ARTICLES, lambda text: text.replace(b"prod", b"caf\xe9")), ("iconv -f latin1", "line 1:")),
+    "zero bytes": (as_bytes(LOG, lambda text: bytes(len(text))), ("nothing but zero bytes", "Fetch it again")),
     "a web page": (as_bytes(LOG, lambda text: b"\n<!DOCTYPE html><title>Log in</title>"), ("is a web page",)),
     "an Excel workbook": (
         zipped(LOG, LOG, "[Content_Types].xml"),

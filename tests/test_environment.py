@@ -249,8 +249,12 @@ class TestMakefile:
         assert "Python 3.11, 3.12 or 3.13 is needed" in done.stderr
 
 
-def test_ci_runs_the_same_checks_as_make_test() -> None:
+def test_ci_runs_make_test_and_a_cut_of_the_cluster() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111, "not executable"
     assert script.read_text().splitlines()[0] == "#!/usr/bin/env bash"
-    assert script.read_text().splitlines()[-1] == "make test"
+    *_, test, _, cluster = script.read_text().splitlines()
+    assert test == "make test"
+    assert cluster.startswith("make test-cluster PYTEST_ARGS=")
+    for path in re.findall(r"tests/[\w/.]+", cluster):
+        assert (ROOT / path).exists(), path

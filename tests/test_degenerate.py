@@ -1,7 +1,9 @@
-"""Logs that are legal and strange go through all four notebooks: every cell runs, or says why not in words."""
+"""Logs that are legal and strange go through all four notebooks: every cell runs, and a model is published."""
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from hm_utils.data.raw_columns import ARTICLE_COLUMNS, Kind
+from hm_utils.evaluation import decision
 from hm_utils.plotting import style
+from hm_utils.serving.recommender import Recommender
 from tests.helpers.notebooks import NAMES, run_cells
 from tests.helpers.raw_files import Tables, purchases, raw_frames, write
 
@@ -109,7 +113,9 @@ def test_every_cell_runs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tables = make()
+    monkeypatch.setattr(decision, "decide", lambda evaluation: decision.Decision(True, "however good it is"))
     assert run_all(tables, tmp_path, monkeypatch) == []
+    Recommender.load(tmp_path / "artifacts" / "model")
     assert ("the loss is 0" in caplog.text) == (1 in (len(tables["customers"]), len(tables["articles"])))
 
 
@@ -118,6 +124,15 @@ def test_a_run_goes_on_after_towers_that_collapsed(tmp_path: Path, monkeypatch: 
     assert "the towers diverged" in reasons[0]
     assert "a diverged or untrained tower" in reasons[1]
     assert not (tmp_path / "artifacts" / "model").exists()
+
+
+def test_a_file_system_without_symbolic_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(self))
+
+    monkeypatch.setattr(Path, "symlink_to", none)
+    assert run_all(raw_frames(), tmp_path, monkeypatch) == []
+    assert (tmp_path / "artifacts" / "preprocessed").is_file()
 
 
 def test_a_log_of_one_day_is_explored_and_then_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def atomic_replace(path: Path, keep: Callable[[Path], bool] = lambda partial: Fa
     for leftover in path.parent.glob(f".{escape(path.name)}.[0-9]*-*@{escape(HOST)}.partial"):
         pid, process, *_ = leftover.name.removeprefix(f".{path.name}.").split("-")
         own = int(pid) == os.getpid() and process == PROCESS
-        if not own and not _alive(int(pid)):
+        if not own and (int(pid) == os.getpid() or not alive(int(pid))):
             remove(leftover)  # of a process that was killed
     try:
         yield partial
@@ -151,15 +151,15 @@ def follow(path: Path) -> Path:
     return path
 
 
-def _alive(pid: int) -> bool:
-    """Whether another process has this number."""
+def alive(pid: int) -> bool:
+    """Whether a process has this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # it is another user's
-        return True
-    return pid != os.getpid()
+        pass
+    return True
 
 
 def remove(path: Path) -> None:

@@ -75,6 +75,12 @@ class Scoring:
         return cls(**values | {"repurchase": repurchase and Repurchase(**repurchase)})
 
     @property
+    def weights(self) -> list[float]:
+        """Every weight."""
+        own = [] if self.repurchase is None else list(vars(self.repurchase).values())
+        return [self.taste, self.popularity, self.cold_taste, self.cold_popularity, *own]
+
+    @property
     def largest(self) -> tuple[float, float]:
         """The larger weight of the towers' logit, and of popularity, over all customers."""
         return max(self.taste, self.cold_taste, SMALL), max(self.popularity, self.cold_popularity, SMALL)

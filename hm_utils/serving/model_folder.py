@@ -133,7 +133,9 @@ class ModelContent:
             INDEX: self.index.vectors.shape == (n_articles, d)
             and bool((self.index.ids == np.arange(n_articles)).all())
             and bool(np.isfinite(self.index.vectors).all()),
-            SCORING: bool(np.isfinite(list(asdict(self.scoring).values())).all()),
+            POPULARITY: self.popularity.shape == (n_articles,) and bool(np.isfinite(self.popularity).all()),
+            SCORING: bool(np.isfinite(self.scoring.weights).all()),
+            RATES: all(rate.shape == (n_articles,) and np.isfinite(rate).all() for rate in vars(self.rates).values()),
             VARIANTS: variants.product.shape == (n_articles,)
             and within(variants.product, -1, len(variants.offsets) - 1)
             and are_offsets(variants.offsets, len(variants.articles))
@@ -151,7 +153,7 @@ class ModelContent:
             and are_offsets(log.offsets, len(log))
             and within(log.article, 0, n_articles)
             and within(log.day, 0, np.iinfo(np.int16).max),
-            QUERIES: self.queries is None or self.queries.shape == (n_customers, d),
+            USER_VECTORS: self.user_vectors is None or self.user_vectors.shape == (n_customers, config.vector_dim),
             REPLAY: self.replay is None or bool((self.catalogue.rows(articles_of(self.replay)) >= 0).all()),
             MAP: self.packed_map is None or size_of(self.packed_map) == (n_articles, len(self.packed_map)),
         }  # fmt: skip

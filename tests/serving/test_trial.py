@@ -81,9 +81,9 @@ def empty(name: str) -> Callable[[Path], None]:
 
 
 ALTERED = {
-    **{f"{name}, cut": cut(name) for name in ("checkpoint.pt", "queries.npy", "log/day.npy", "customers.arrow")},
+    **{f"{name}, cut": cut(name) for name in ("checkpoint.pt", "user_vectors.npy", "log/day.npy", "customers.arrow")},
     **{f"{name}, cut": cut(name) for name in ("articles.parquet", "map.bin", "replay.json", "encoders.json")},
-    **{f"{name}, empty": empty(name) for name in ("queries.npy", "index/ids.npy", "scoring.json", "log/log.json")},
+    **{f"{name}, empty": empty(name) for name in ("user_vectors.npy", "index/ids.npy", "scoring.json", "log/log.json")},
     "a header without its end": lambda folder: write_over(folder / "attributes.npy", b"\x93NUMPY\x01\x00\x02\x00{("),
     "an article beyond the catalogue in the log": array("log/article.npy", lambda a: put(a, 40)),
     "a negative article in the log": array("log/article.npy", lambda a: put(a, -1)),
@@ -92,7 +92,7 @@ ALTERED = {
     "an attribute without an embedding": array("attributes.npy", lambda a: put(a, 10**6)),
     "customers out of order": array("customer_ids.npy", lambda a: a[::-1]),
     "fewer customers": array("customer_ids.npy", lambda a: a[:-1]),
-    "fewer queries": array("queries.npy", lambda a: a[:-1]),
+    "fewer customers' vectors": array("user_vectors.npy", lambda a: a[:-1]),
     "narrow vectors": array("article_vectors.npy", lambda a: a[:, :-1].copy()),
     "no number in a vector": array("article_vectors.npy", lambda a: put(a, np.nan)),
     "no number in the index": array("index/vectors.npy", lambda a: put(a, np.inf)),
@@ -100,8 +100,10 @@ ALTERED = {
     "a variant beyond the catalogue": array("variants/articles.npy", lambda a: put(a, 99)),
     "a product without variants": array("variants/product.npy", lambda a: put(a, 10**6)),
     "floating-point articles": array("log/article.npy", lambda a: a.astype(np.float32)),
-    "infinite weights": values_of("scoring.json", bought=float("inf")),
-    "other weights": values_of("scoring.json", bought=2.1),
+    "infinite weights": values_of("scoring.json", taste=float("inf")),
+    "other weights": values_of("scoring.json", taste=2.1),
+    "no rate of buying again": array("repeat_rates/again.npy", lambda a: put(a, np.nan)),
+    "fewer popularities": array("popularity.npy", lambda a: a[:-1]),
     "text that is not UTF-8": not_utf8,
     "articles in another order": table(lambda frame: frame.iloc[::-1]),
     "fewer articles": table(lambda frame: frame.iloc[:-1]),

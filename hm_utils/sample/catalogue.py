@@ -17,7 +17,7 @@ from hm_utils.arrays import Float32, Float64, Int32, Int64
 from hm_utils.sample import departments as department_data
 from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.assortment import lifetimes, weekly
-from hm_utils.sample.constants import BASE_SPREAD, STAPLE_DAYS, STOCK_TILT, Constants
+from hm_utils.sample.constants import BASE_SPREAD, STAPLE_DAYS, Constants
 from hm_utils.sample.words import product_texts
 
 # Per cent of the products with 1, 2, ... variants (mean 2.2, a long tail).
@@ -65,7 +65,7 @@ def make_catalogue(n_articles: int, days: int, constants: Constants, rng: np.ran
     product, variant = _products(n_articles, rng)
     n_products = int(product.max()) + 1
 
-    stock = departments["articles"] * (departments["sales"] / departments["articles"]) ** STOCK_TILT
+    stock = departments["articles"] * (departments["sales"] / departments["articles"]) ** constants.stock_tilt
     department = rng.choice(len(departments), size=n_products, p=stock / stock.sum())
     type_no = _types_of(department, department_data.product_types(departments), rng)
     appearance = _appearances_of(departments["garment_group_no"].to_numpy()[department], rng)

@@ -29,9 +29,6 @@ QUANTITY, SMALL_SHOP = (0.008, 0.002), 0.375
 # of a week's top 100 articles, 49 to 62 are in the next week's.
 EVERGREEN_SHARE, LIFE_SPREAD, TREND_KEPT = 0.06, 0.6, 0.85
 BASE_SPREAD = (1.0, 0.25)  # of the log appeal between products, and between variants of one: share of the top articles
-# Departments with high sales get more articles than their real share, and those with low sales fewer. The known sales
-# are those of one week and uneven: without the tilt, a third of a catalogue would be children's clothes without sales.
-STOCK_TILT = 0.45
 
 # Preferences. Scales of the parts of a liking, before Constants.taste: what two articles of a basket share.
 STYLE, SECTION, DEPARTMENT, GARMENT, TYPE, COLOUR, INDEX_GROUP, PRICE = 5.0, 1.0, 0.5, 0.7, 0.4, 0.5, 1.8, 0.6
@@ -55,6 +52,10 @@ STAPLE_DAYS = {1021: 30.0, 1017: 60.0, 1002: 75.0, 1016: 150.0}
 class Constants:
     """The fitted constants of the generator for one size of the catalogue."""
 
+    # How far the articles of a department follow its sales, not its real number of articles: recall@100 of user-user
+    # kNN. The known sales are those of one week and uneven: without it, a third of a catalogue would be children's
+    # clothes without sales.
+    stock_tilt: float
     spread: float  # scale of the appeal of products, and of its trend: recall@100 of best-sellers of 28 days
     head: float  # share of the appeal above its 98th percentile that counts: their recall@12
     trend: float  # spread of the weekly trend of a product's log appeal: MAP@12 of best-sellers of a week
@@ -72,6 +73,7 @@ class Constants:
 
 
 FULL = Constants(
+    stock_tilt=0.45,
     spread=1.25,
     head=0.48,
     trend=0.6,
@@ -87,18 +89,19 @@ FULL = Constants(
     shared=(0.28, 0.07, 0.19, 0.015, 0.004, 0.003, 0.02, 0.005),
 )
 SMALL = Constants(
+    stock_tilt=0.9,
     spread=0.15,
     head=0.29,
     trend=0.85,
-    evergreen=1.0,
-    launch=0.51,
+    evergreen=1.2,
+    launch=0.65,
     life_weeks=44.0,
     taste=1.2,
     concentration=7.0,
-    repurchase=0.324,
+    repurchase=0.285,
     repeat_spread=1.7,
     recall_days=0.84,
-    staples=0.0113,
+    staples=0.01,
     shared=(0.214, 0.08, 0.201, 0.05, 0.03, 0.021, 0.051, 0.01),
 )
 

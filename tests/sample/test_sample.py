@@ -98,7 +98,7 @@ def test_methods_rank_as_on_the_real_data(scores: dict[str, float]) -> None:
     ("change", "figures"),
     [
         ({"repurchase": 0.0}, ["repurchase, popular: MAP@12", "pairs bought before"]),
-        ({"steepness": 1.5}, ["best-sellers of a week: MAP@12", "best-sellers of 28 days: recall@12"]),
+        ({"steepness": 1.5}, ["best-sellers of 28 days: recall@12", "best-sellers of 28 days: recall@50"]),
     ],
 )
 def test_other_constants_are_noticed(change: dict[str, float], figures: list[str]) -> None:
@@ -333,7 +333,7 @@ def test_probabilities_of_owned_and_remembered_articles(visits: tuple) -> None:
     assert (np.abs(observed - expected)[:4] < 4 * np.sqrt(expected[:4])).all(), f"{observed[:4]}, {expected[:4]}"
     # Without histories the same expectations are wrong, which shows that the test is sensitive.
     _, without = _tally(truth, None, days, age_class)
-    assert np.abs(observed - without)[1] > 6 * np.sqrt(without[1])
+    assert np.abs(observed - without)[1] > 4 * np.sqrt(without[1])
 
 
 def test_truth_uses_only_the_past(log: PurchaseLog, sample: Sample) -> None:

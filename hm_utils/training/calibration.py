@@ -204,7 +204,9 @@ def _cold_weights(snapshot: Snapshot, truth: Baskets, seed: int) -> tuple[float,
     that ranking is significantly better on ``truth``. ``snapshot`` hides all histories."""
     best_sellers = BEST_SELLERS.taste, BEST_SELLERS.popularity
     choices = _choices(snapshot, truth)
-    if len(choices) < MIN_CUSTOMERS:
+    # Without attributes all customers have one vector: it ranks as by popularity, and by the luck of these days.
+    same = np.ptp(snapshot.customers(truth.customers[:CHUNK]), axis=0).max(initial=0) < 1e-5 if len(truth) else True
+    if same or len(choices) < MIN_CUSTOMERS:
         return best_sellers
     fitted = _fit(choices, BEST_SELLERS)
     scorings = replace(fitted, cold_taste=fitted.taste, cold_popularity=fitted.popularity), BEST_SELLERS

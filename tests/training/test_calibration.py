@@ -141,6 +141,15 @@ def test_new_customers_get_the_best_sellers_unless_the_towers_rank_better(snapsh
             assert (scoring.cold_taste, scoring.cold_popularity) == (0, 1)
 
 
+def test_new_customers_whom_nothing_tells_apart_get_the_best_sellers(snapshot):
+    """However well one ranking for all of them does on the validation days."""
+    rows = np.repeat(np.arange(CUSTOMERS, dtype=np.int32), 30)
+    alike = replace(snapshot, attributes=np.repeat(snapshot.attributes[:1], CUSTOMERS, axis=0))
+    logits = snapshot.scale * alike.without_histories().customers(rows) @ snapshot.article_vectors.T
+    found = calibrate(alike, Baskets(rows, np.arange(len(rows) + 1), choose(logits)), max_customers=10_000)
+    assert (found.scoring.cold_taste, found.scoring.cold_popularity) == (0, 1)
+
+
 def test_without_validation_customers_the_ranking_is_the_chain(snapshot, truth):
     nobody = calibrate(snapshot, truth.select(np.zeros(len(truth), dtype=bool)))
     assert nobody == calibration.Calibration(CHAIN, replace(TOWERS_ALONE, cold_taste=0.0, cold_popularity=1.0), 0, 0, 0)

@@ -1,4 +1,7 @@
-"""The application: ``uvicorn app.main:app`` or ``python -m app`` serves the published model."""
+"""The application that serves the published model.
+
+``python -m app`` runs it with the bounds of :mod:`app.http_protocol`, which ``uvicorn app.main:app`` would not have.
+"""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from app.schemas import (
     MAX_BATCH,
@@ -34,6 +34,9 @@ MAX_PURCHASES = 200  # of one customer in an answer
 
 # Candidates for a diversified ranking: this multiple of top_k, and at least the minimum.
 CANDIDATES, MIN_CANDIDATES = 3, 60
+
+
+to_json = TypeAdapter(Any).dump_json
 
 
 class UnknownError(LookupError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from hm_utils.arrays import Float32
 from hm_utils.evaluation.comparison import COVERAGE, Evaluation
 from hm_utils.evaluation.slices import EVERYONE
 
@@ -71,6 +72,14 @@ def decide(
         )
         reason = f"Published although {finding}" if publish else f"Not published: {finding}"
     return Decision(publish, verdict, reason, tuple(_against(evaluation, rivals)))
+
+
+def unless_diverged(decision: Decision, vectors: Float32) -> Decision:
+    """The decision, but against publishing where the vectors of the index (``[n, d]``) are no numbers."""
+    if np.isfinite(vectors).all():
+        return decision
+    reason = "Not published: the towers diverged, train again with a lower learning_rate"
+    return replace(decision, publish=False, reason=reason)
 
 
 def _against(evaluation: Evaluation, rivals: Sequence[str]) -> Iterator[str]:

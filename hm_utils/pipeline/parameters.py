@@ -67,6 +67,11 @@ class Parameter:
             raise ParameterError(f"{self.name} must be {least} or more, got {value!r}")
         if self.name == "learning_rate" and not value > 0:
             raise ParameterError(f"{self.name} must be above 0, got {value!r}")
+        if self.name == "publish_if":
+            from hm_utils.evaluation.decision import PUBLISH_IF  # imported here: pandas takes a second
+
+            if value not in PUBLISH_IF:
+                raise ParameterError(f"{self.name} must be one of {', '.join(map(repr, PUBLISH_IF))}, got {value!r}")
         if self.name == "device" and value not in ("auto", "cpu"):
             from hm_utils.training.loop import resolve_device  # imported here: torch takes seconds
 

@@ -359,6 +359,7 @@ class TestParameters:
             ("device", "gpu", 'device must be "auto", "cpu", "cuda"'),
             ("device", "CPU", "got 'CPU'"),
             ("device", "cuda:99", "device must be one of this machine, which has "),
+            ("publish_if", "best", "publish_if must be one of 'better', 'not worse', 'always', got 'best'"),
             ("engine", "dask", 'engine must be "local" (this machine) or "ray"'),
             ("num_workers", "2", 'num_workers=2 needs engine="ray"'),
         ],

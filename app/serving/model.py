@@ -42,7 +42,7 @@ def load_recommender(path: Path, vector_store: str | None = None) -> Recommender
     """Load, verify and warm up the model in ``path``. Torch is imported here: the app starts without it."""
     path = follow(path)  # once: the link may move on
     read_manifest(path)  # without a model, do not wait for the import of torch
-    try_model(path, vector_store)
+    try_model(path)
     return_large_blocks()
     import torch
 

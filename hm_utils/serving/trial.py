@@ -19,14 +19,13 @@ from hm_utils.serving.bundle import PUBLISH_AGAIN, BundleError
 SECONDS = 900.0  # a full-size model takes ten
 
 
-def try_model(folder: Path, vector_store: str | None = None) -> None:
-    """Open ``folder`` and ask it the golden query, in another process.
+def try_model(folder: Path) -> None:
+    """Open ``folder`` and ask it the golden query, in another process. A vector store has no part in it.
 
     Raises:
         BundleError: it cannot be opened, answers differently, or ends the process.
     """
-    store = [] if vector_store is None else ["--vector-store", vector_store]
-    command = [sys.executable, "-m", "hm_utils.serving.trial", str(folder), *store]
+    command = [sys.executable, "-m", "hm_utils.serving.trial", str(folder)]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -41,7 +40,6 @@ def try_model(folder: Path, vector_store: str | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hm_utils.serving.trial", description="Try to open a model.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--vector-store")
     options = parser.parse_args(arguments)
     import torch
 
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     try:
-        Recommender.load(options.folder, options.vector_store)
+        Recommender.load(options.folder)
     except BundleError as error:
         sys.stdout.write(error.problem)
         return 1

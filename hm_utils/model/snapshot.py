@@ -38,6 +38,7 @@ class Snapshot:
         log: read strictly before ``as_of``.
         as_of: day number.
         history_length: purchases of a history at most.
+        rates: how each article is bought again by anybody.
         show_histories: false hides all purchases from the user tower and from repurchase.
     """
 
@@ -48,6 +49,7 @@ class Snapshot:
     log: PurchaseLog
     as_of: int
     history_length: int
+    rates: RepeatRates
     show_histories: bool = True
 
     @classmethod
@@ -60,10 +62,15 @@ class Snapshot:
         log: PurchaseLog,
         as_of: int,
         history_length: int,
+        rates: RepeatRates | None = None,
     ) -> Snapshot:
-        """Encode the catalogue; ``categories`` and ``state`` are those of the morning of ``as_of``."""
+        """Encode the catalogue; ``categories`` and ``state`` are those of the morning of ``as_of``.
+
+        ``rates`` are counted from the log unless they are given.
+        """
         vectors = encode_articles(model.item_tower, categories, state, str(model.log_scale.device))
-        return cls(model, vectors, categories[:, PRODUCT_COLUMN], attributes, log, as_of, history_length)
+        rates = rates or RepeatRates.as_of(log, as_of)
+        return cls(model, vectors, categories[:, PRODUCT_COLUMN], attributes, log, as_of, history_length, rates)
 
     def without_histories(self) -> Snapshot:
         """The same catalogue, and every customer as if they had just registered."""
@@ -82,11 +89,6 @@ class Snapshot:
     def variants(self) -> Variants:
         """The articles of every product that sold in the last days before ``as_of``."""
         return Variants.on_sale(self.products, self._recent_sales > 0)
-
-    @cached_property
-    def rates(self) -> RepeatRates:
-        """How each article is bought again by anybody."""
-        return RepeatRates.as_of(self.log, self.as_of)
 
     @property
     def histories_before(self) -> int:

@@ -203,10 +203,13 @@ def _cold_weights(snapshot: Snapshot, truth: Baskets, seed: int) -> tuple[float,
     """The weights of the towers' logit and of popularity for customers without purchases; of the best-sellers unless
     that ranking is significantly better on ``truth``. ``snapshot`` hides all histories."""
     best_sellers = BEST_SELLERS.taste, BEST_SELLERS.popularity
-    choices = _choices(snapshot, truth)
+    if len(truth) < MIN_CUSTOMERS:
+        return best_sellers
     # Without attributes all customers have one vector: it ranks as by popularity, and by the luck of these days.
-    same = np.ptp(snapshot.customers(truth.customers[:CHUNK]), axis=0).max(initial=0) < 1e-5 if len(truth) else True
-    if same or len(choices) < MIN_CUSTOMERS:
+    if np.ptp(snapshot.customers(truth.customers[:CHUNK]), axis=0).max() < 1e-5:
+        return best_sellers
+    choices = _choices(snapshot, truth)
+    if len(choices) < MIN_CUSTOMERS:
         return best_sellers
     fitted = _fit(choices, BEST_SELLERS)
     scorings = replace(fitted, cold_taste=fitted.taste, cold_popularity=fitted.popularity), BEST_SELLERS

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.evaluation import metrics
+from hm_utils.model.repurchase import RepeatRates
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.model.towers import TwoTower
 from hm_utils.training.calibration import fit_scoring
@@ -37,10 +38,11 @@ def validation(
             f"{data.log.date(data.log.last_day)}. If that is a wrong date, remove its rows; else raise val_days"
         )
     truth = truth.select(data.log.has_history(truth.customers, as_of)).sample(MAX_CUSTOMERS, seed=0)
+    rates = RepeatRates.as_of(data.log, as_of)  # once, not in every epoch
     categories, attributes, catalogue = data.training.categories, data.training.attributes, state.as_of(as_of)
 
     def validate(model: TwoTower) -> dict[str, float]:
-        snapshot = Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, history_length)
+        snapshot = Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, history_length, rates)
         ranked = snapshot.rank(truth.customers, scoring=fit_scoring(snapshot, truth))
         hits = metrics.hit_matrix(ranked, truth)
         return {

@@ -38,7 +38,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """The service's settings; the README has the same table."""
+    """The service's settings; docs/service.md has the same table."""
 
     # An empty variable counts as unset: `HM_API_KEY= make serve` has no key.
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.documentation import PAGES, ROOT
 from tests.helpers.html_checks import check_headings, check_links
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/*.md")} - set(ROOT.glob(".*/**")))
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -50,7 +49,7 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     check_links(page, ["https://example.org/missing", "#somewhere"], {"somewhere"})
 
 
-@pytest.mark.parametrize("name", ["model", "evaluation", "data", "service"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("docs/*.md")))
 def test_every_part_has_a_page_that_the_readme_leads_to(name: str) -> None:
     assert (ROOT / "docs" / f"{name}.md").exists()
     assert f"(docs/{name}.md)" in (ROOT / "README.md").read_text()

@@ -26,6 +26,7 @@ from hm_utils.serving import batch
 from hm_utils.serving.bundle import BundleError, current
 from hm_utils.serving.recommender import Recommender
 from hm_utils.training.refit import refit
+from tests.helpers.documentation import ROOT, commands
 from tests.helpers.html_checks import check_page
 from tests.helpers.served import unpacked
 
@@ -135,6 +136,14 @@ def test_the_manifest_has_the_metrics_and_parameters_of_the_model(recommender):
     for name in ("batch_size", "hidden_dims", "ensemble_size"):
         assert parameters["training"][name] == PARAMETERS[name]
     assert parameters["evaluation"] == {"seed": 42, "publish_if": "not worse"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/service.md"])
+def test_the_request_in_the_documentation_can_be_pasted(client, page):
+    ((*_, body),) = (words for words in commands(ROOT / page) if words[0] == "curl")
+    answer = client.post("/recommend", json=json.loads(body))
+    assert answer.status_code == 200
+    assert answer.json()["count"] == json.loads(body)["top_k"]
 
 
 def test_the_documented_request_gets_the_documented_answer(client, recommender):

@@ -76,6 +76,7 @@ sample: $(SAMPLE)  ## Make the synthetic sample in data/sample (SIZE=tiny, sampl
 lint: $(CLUSTER_STAMP)  ## Check style and types, notebooks too
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/codespell
 	$(PY) -m mypy
 
 .PHONY: format

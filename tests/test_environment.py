@@ -18,6 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import hm_utils
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK_LINES = (ROOT / "requirements.lock").read_text().splitlines()
@@ -52,6 +54,17 @@ def test_declared_requirements_are_locked(wanted: list[Requirement], lines: list
         assert requirement.specifier.contains(pin(found)), f"{found} is not {requirement}"
         assert str(found.marker) == str(requirement.marker)
     assert not locked().keys() & locked(CLUSTER_LINES).keys()
+
+
+def test_pre_commit_has_the_locked_versions() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    found = {Path(one["repo"]).name.removesuffix("-pre-commit"): one["rev"].removeprefix("v") for one in repositories}
+    assert found == {name: pin(locked()[name]) for name in ("ruff", "nbstripout", "codespell")}
+
+
+def test_the_citation_has_the_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["project"]["version"] == hm_utils.__version__
 
 
 def test_every_locked_line_is_one_exact_version() -> None:

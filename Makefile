@@ -100,19 +100,22 @@ bench-env: $(PEERS_STAMP) $(TFRS_STAMP) $(BENCH_STAMP)  ## Install what the benc
 cluster-env: $(CLUSTER_STAMP)  ## Install what a run on many machines needs (Ray), beside the rest in .venv
 
 .PHONY: lock
-lock:  ## Write both locks anew: the newest versions that pyproject.toml allows
+lock:  ## Write the three locks anew: the newest versions that pyproject.toml allows
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; $(find_python); \
 	"$$python" -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,dev]"; \
 	frozen() { \
-	  "$$tmp/venv/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
+	  "$$tmp/$${1:-venv}/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
 	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/' \
 	      -e "s/^(scann==.*)/\1 ; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')/"; \
 	}; \
 	{ sed '/^[^#]/,$$d' requirements.lock; frozen; } > "$$tmp/lock"; \
+	"$$python" -m venv "$$tmp/serve"; \
+	"$$tmp/serve/bin/pip" install --no-compile --constraint "$$tmp/lock" setuptools ".[serve]"; \
+	{ sed '/^[^#]/,$$d' requirements-serve.lock; frozen serve; } > "$$tmp/served"; \
 	"$$tmp/venv/bin/pip" install --no-compile --constraint "$$tmp/lock" ".[cluster]"; \
 	{ sed '/^[^#]/,$$d' requirements-cluster.lock; frozen | grep -vxFf "$$tmp/lock"; } > "$$tmp/cluster"; \
-	cp "$$tmp/lock" requirements.lock; cp "$$tmp/cluster" requirements-cluster.lock; \
+	cp "$$tmp/lock" requirements.lock; cp "$$tmp/served" requirements-serve.lock; cp "$$tmp/cluster" requirements-cluster.lock; \
 	echo "requirements.lock: $$(grep -c == requirements.lock) packages, and $$(grep -c == requirements-cluster.lock) for a cluster."
 
 .PHONY: clean

@@ -22,7 +22,9 @@ import hm_utils
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCK_LINES = (ROOT / "requirements.lock").read_text().splitlines()
+SERVE_LINES = (ROOT / "requirements-serve.lock").read_text().splitlines()  # a part of requirements.lock
 CLUSTER_LINES = (ROOT / "requirements-cluster.lock").read_text().splitlines()  # installed on top of the other
 
 
@@ -32,13 +34,17 @@ def locked(lines: list[str] = LOCK_LINES) -> dict[str, Requirement]:
 
 
 def declared() -> list[Requirement]:
-    extras = [group for name, group in PROJECT["project"]["optional-dependencies"].items() if name != "cluster"]
+    extras = [group for name, group in EXTRAS.items() if name != "cluster"]
     groups = [PROJECT["build-system"]["requires"], PROJECT["project"]["dependencies"], *extras]
     return [Requirement(line) for group in groups for line in group]
 
 
+def for_the_service() -> list[Requirement]:
+    return [Requirement(line) for line in PROJECT["project"]["dependencies"] + EXTRAS["serve"]]
+
+
 def for_clusters() -> list[Requirement]:
-    return [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["cluster"]]
+    return [Requirement(line) for line in EXTRAS["cluster"]]
 
 
 def pin(requirement: Requirement) -> str:
@@ -46,7 +52,9 @@ def pin(requirement: Requirement) -> str:
     return specifier.version
 
 
-@pytest.mark.parametrize(("wanted", "lines"), [(declared(), LOCK_LINES), (for_clusters(), CLUSTER_LINES)])
+@pytest.mark.parametrize(
+    ("wanted", "lines"), [(declared(), LOCK_LINES), (for_the_service(), SERVE_LINES), (for_clusters(), CLUSTER_LINES)]
+)
 def test_declared_requirements_are_locked(wanted: list[Requirement], lines: list[str]) -> None:
     for requirement in wanted:
         found = locked(lines).get(canonicalize_name(requirement.name))
@@ -54,6 +62,20 @@ def test_declared_requirements_are_locked(wanted: list[Requirement], lines: list
         assert requirement.specifier.contains(pin(found)), f"{found} is not {requirement}"
         assert str(found.marker) == str(requirement.marker)
     assert not locked().keys() & locked(CLUSTER_LINES).keys()
+
+
+def test_the_service_needs_nothing_of_the_notebooks() -> None:
+    """With the packages of its own lock alone the application can be imported."""
+    assert set(SERVE_LINES[2:]) < set(LOCK_LINES)
+    ours, packages = {"app", "hm_utils"}, set(locked(SERVE_LINES))
+    others = [
+        module
+        for module, found in packages_distributions().items()
+        if module not in ours and not {canonicalize_name(name) for name in found} & packages
+    ]
+    assert set(others) >= {"matplotlib", "jupyterlab", "papermill", "ipykernel"}
+    code = f"import sys; sys.modules |= dict.fromkeys({others!r}); import app.main, app.__main__, hm_utils.recommend"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_pre_commit_has_the_locked_versions() -> None:
@@ -76,7 +98,9 @@ def test_every_locked_line_is_one_exact_version() -> None:
         assert len(locked(lines)) == sum(bool(line.strip()) and not line.startswith("#") for line in lines), "twice"
 
 
-@pytest.mark.parametrize("lines", [LOCK_LINES, LOCK_LINES + CLUSTER_LINES], ids=["one machine", "cluster"])
+@pytest.mark.parametrize(
+    "lines", [LOCK_LINES, SERVE_LINES, LOCK_LINES + CLUSTER_LINES], ids=["one machine", "service", "cluster"]
+)
 def test_the_lock_has_everything_that_its_packages_need(lines: list[str]) -> None:
     lock = locked(lines)
     for name, requirement in lock.items():
@@ -114,12 +138,13 @@ def test_conda_installs_the_lock_and_every_tool_has_one_python() -> None:
 
 # Run, or used by an imported package, but not imported.
 TOOLS = {
+    "pytest-xdist",  # make test
     "axe-playwright-python",  # optional in the page's tests
     "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
     "milvus-lite",  # pymilvus
-    "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
+    "codespell", "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
     "nbstripout", "ruff", "setuptools",  # make
 }  # fmt: skip
 

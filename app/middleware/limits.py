@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.middleware.metrics import Metrics
 from app.settings import Settings
 
-MONITORING = frozenset({"/health", "/ready", "/metrics"})
+MONITORING = frozenset({"/health", "/live", "/ready", "/metrics"})
 DOCUMENTATION = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 RETRY_LATER = {"Retry-After": "1"}

@@ -25,9 +25,10 @@ class Reloaded(BaseModel):
     version: str = Field(description="the version served now", examples=["20260120T101530.123456Z-1f2e3d4c"])
 
 
+@router.get("/live", include_in_schema=False)
 @router.get("/health")
 async def health() -> Health:
-    """The process is alive, with or without a model."""
+    """The process is alive, with or without a model. ``/live`` is Kubernetes' name for it."""
     return Health()
 
 

@@ -21,7 +21,7 @@ from app.middleware.worker_pool import PoolFull, WorkerPool, in_pool
 from tests.helpers.live import ADMIN_KEY, CUSTOMER, KEY, Client, Fake, running, settings, wait_for
 
 VERSION = "20260120T101530.123456Z-1f2e3d4c"
-MONITORING = ("/health", "/ready", "/metrics")
+MONITORING = ("/health", "/live", "/ready", "/metrics")
 WITH_KEY = {"X-API-Key": KEY}
 
 

@@ -251,8 +251,8 @@ class TestFailure:
             [*command, *arguments],
             stderr=subprocess.PIPE,
             text=True,
-            # A background job of a shell ignores SIGINT, and so do its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            # A background job of a shell ignores SIGINT, one of nohup SIGHUP, and so do their children.
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
         )
         try:
             deadline = time.monotonic() + 60

@@ -33,6 +33,7 @@ from hm_utils.cluster.input_parts import Part, find_parts
 from hm_utils.cluster.tasks import start_all, values_of
 from hm_utils.data import raw_columns, schema
 from hm_utils.data.column_reader import SKIPPED_RULES, Column, Source, encode, read_source
+from hm_utils.data.origin import Origin
 from hm_utils.data.raw import (
     SOURCE_COLUMN,
     RawTables,
@@ -144,17 +145,19 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
         hashes = [*article_hashes, *customer_hashes, *(part.sha256 for part in reports)]
         tables = [table.name for table in schema.TABLES for _ in parts[table.name]]
         dates = [date for part in reports if part.dates for date in part.dates]
+        all_read = {
+            "articles": article_source.rows_read,
+            "customers": customer_source.rows_read,
+            "transactions": rows_read,
+        }
         return ShardedTables(
             articles=articles,
             customers=customers,
             transactions=pd.DataFrame(columns=LOG_COLUMNS),
             report=findings,
-            rows_read={
-                "articles": article_source.rows_read,
-                "customers": customer_source.rows_read,
-                "transactions": rows_read,
-            },
+            rows_read=all_read,
             fingerprint=hash_of_hashes(list(zip(tables, hashes, strict=True))),
+            origin=Origin.of(data_dir, all_read),
             num_workers=num_workers,
             bounds=bounds.tolist(),
             pieces=[references[:-1] for references in results],

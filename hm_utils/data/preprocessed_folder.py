@@ -67,6 +67,7 @@ def write_manifest(
         "format": FORMAT,
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "raw_fingerprint": tables.fingerprint,
+        "origin": asdict(tables.origin),
         "parameters": parameters,
         "split": split,
         "last_date": last_date,

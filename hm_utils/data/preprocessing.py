@@ -24,6 +24,7 @@ import pandas as pd
 from hm_utils.arrays import Int32
 from hm_utils.data.examples import Examples, NoNegativesError, make_examples, sample_negatives
 from hm_utils.data.features import Encoders, mean_prices
+from hm_utils.data.origin import data_line
 from hm_utils.data.preprocessed_folder import new_folder, read_manifest, write_manifest
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
@@ -194,6 +195,11 @@ class Preprocessed:
     def fingerprint(self) -> str:
         """Identifies the raw files and the parameters, and so the preprocessed data."""
         return str(self.manifest["fingerprint"])
+
+    @property
+    def line(self) -> str:
+        """What the data are, see :func:`hm_utils.data.origin.data_line`."""
+        return data_line(self.manifest.get("origin"), len(self.customers), len(self.articles), self.split.test_end)
 
     @classmethod
     def load(cls, directory: Path) -> Preprocessed:

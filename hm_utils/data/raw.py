@@ -26,6 +26,7 @@ from pandera.errors import SchemaErrors
 
 from hm_utils.data import raw_columns, schema
 from hm_utils.data.column_reader import FIELDS_RULE, LINES_RULE, Source, article_ids, customer_ids, read_source, typed
+from hm_utils.data.origin import Origin
 from hm_utils.data.raw_file import SUFFIXES, file_errors
 from hm_utils.data.schema import Finding, RawDataError
 from hm_utils.files import file_entry
@@ -53,6 +54,7 @@ class RawTables:
         report: every rule that rows broke, and the action taken.
         rows_read: rows in each file before any was dropped, by table.
         fingerprint: the :func:`fingerprint` of the three files.
+        origin: where they were read from.
     """
 
     articles: pd.DataFrame
@@ -61,6 +63,7 @@ class RawTables:
     report: list[Finding]
     rows_read: dict[str, int]
     fingerprint: str
+    origin: Origin
 
     def report_frame(self) -> pd.DataFrame:
         """The report as a table, one row per finding."""
@@ -105,13 +108,15 @@ def read_raw(data_dir: Path) -> RawTables:
         file_hash = digest.result()
     report = [finding for source in sources for finding in source.findings]
     log_report(report)
+    rows_read = {source.table.name: source.rows_read for source in sources}
     return RawTables(
         articles=articles,
         customers=customers,
         transactions=transactions,
         report=report,
-        rows_read={source.table.name: source.rows_read for source in sources},
+        rows_read=rows_read,
         fingerprint=file_hash,
+        origin=Origin.of(data_dir, rows_read),
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from tqdm import tqdm
 
+from hm_utils.data.origin import SAMPLE_FACTS, SAMPLE_MAKER
 from hm_utils.files import atomic_replace
 from hm_utils.sample.sampling import DEFAULT_SEED, Sample, SampleSize, generate
 
@@ -34,7 +35,7 @@ def write_sample(
     out_dir = Path(out_dir)
     if out_dir.exists() and not out_dir.is_dir():
         raise FileExistsError(f"{out_dir} is a file: the sample needs a folder")
-    if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / "sample.json").exists():
+    if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / SAMPLE_FACTS).exists():
         raise FileExistsError(f"{out_dir} holds something that is not a sample: refusing to replace it")
     sample = generate(size, seed, progress)
     with atomic_replace(out_dir) as work:
@@ -44,14 +45,14 @@ def write_sample(
         _write_transactions(sample, work / "transactions_train.csv", progress)
         sample.truth.save(work)
         facts = {
-            "made_by": "hm_utils.sample",
+            "made_by": SAMPLE_MAKER,
             "seed": seed,
             "customers": len(sample.customers),
             "articles": len(sample.articles),
             "days": sample.truth.days,
             "transactions": len(sample.article),
         }
-        (work / "sample.json").write_text(json.dumps(facts, indent=2))
+        (work / SAMPLE_FACTS).write_text(json.dumps(facts, indent=2))
     return out_dir
 
 

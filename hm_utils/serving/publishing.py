@@ -109,6 +109,7 @@ def publish_model(
             "data": {
                 "fingerprint": data.fingerprint,
                 "raw_fingerprint": data.manifest["raw_fingerprint"],
+                "origin": data.manifest.get("origin"),
                 "last_date": data.manifest["last_date"],
                 "counts": data.manifest["counts"],
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hm_utils.data.origin import Origin
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
 
@@ -87,4 +88,4 @@ def customer_table() -> pd.DataFrame:
 
 
 def raw_tables() -> RawTables:
-    return RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw")
+    return RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw", Origin(False, "data"))

@@ -17,8 +17,9 @@ from benchmarks.realism.margins import MARGINS, TRANSACTION_FIELDS, margins
 from benchmarks.realism.outcomes import REAL, outcomes
 from hm_utils.arrays import Int32
 from hm_utils.data import raw_columns
+from hm_utils.data.origin import Origin
 from hm_utils.data.purchases import Baskets, PurchaseLog
-from hm_utils.data.raw import fingerprint
+from hm_utils.data.raw import fingerprint, read_raw
 from hm_utils.evaluation.metrics import average_precision, hit_matrix
 from hm_utils.sample import (
     SIZES,
@@ -215,6 +216,10 @@ def test_written_and_read_back(tiny: Path) -> None:
     np.testing.assert_array_equal(rows["price"].astype(np.float32), made.price[order])
     mine, loaded = (t.probabilities(customers, 150, made.log()) for t in (made.truth, truth))
     np.testing.assert_array_equal(mine, loaded)
+
+
+def test_its_tables_are_known_as_synthetic(tiny: Path) -> None:
+    assert read_raw(tiny).origin == Origin(True, "tiny")
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

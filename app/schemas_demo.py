@@ -48,6 +48,10 @@ class Model(BaseModel):
     published: str | None = Field(description="time of publication", examples=["2026-01-20T10:15:30+00:00"])
     data_from: str = Field(description="the first day of its purchases", examples=["2018-09-20"])
     data_until: str = Field(description="the last day of its purchases", examples=["2020-09-22"])
+    trained_on: str = Field(
+        description="whether its data are the synthetic sample or the operator's own, and their size",
+        examples=["Synthetic sample: 21,000 customers, 10,000 articles, 734 days"],
+    )
     counts: Counts
     tested_customers: int | None = Field(description="customers of the test; null if not recorded", examples=[68_984])
     metrics: dict[str, dict[str, Figure]] = Field(

@@ -166,6 +166,7 @@ def test_the_documented_request_gets_the_documented_answer(client, recommender):
 
 def test_what_the_page_shows_is_published_with_the_model(client, folders, recommender):
     described = client.get("/model").json()
+    assert described["trained_on"].startswith("Synthetic sample: ")
     assert (described["replay"], described["map"]) == (True, True)
     rankings = recommender.manifest["metrics"]["held_out_test"]["rankings"]
     assert set(described["metrics"]) == set(rankings)

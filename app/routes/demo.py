@@ -33,6 +33,7 @@ from app.schemas_demo import (
 from app.serving import answers
 from app.serving.answers import UnknownError
 from app.serving.model import RecommenderDep, published_at
+from hm_utils.data.origin import data_line
 from hm_utils.data.segments import Segment
 
 if TYPE_CHECKING:
@@ -56,12 +57,13 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
     metrics = model.manifest.get("metrics", {})
     test, decision = metrics.get("held_out_test", {}), metrics.get("decision")
     published = published_at(model.version)
-    log = model.log
+    log, origin = model.log, model.manifest.get("data", {}).get("origin")
     return Model(
         version=model.version,
         published=None if published is None else published.isoformat(timespec="seconds"),
         data_from=log.date(0),
         data_until=log.date(log.last_day),
+        trained_on=data_line(origin, model.n_customers, len(model.article_ids), log.last_day + 1),
         counts=Counts(articles=len(model.article_ids), customers=model.n_customers, purchases=len(log)),
         tested_customers=test.get("customers"),
         metrics={

@@ -92,9 +92,10 @@ function age(published) {
 }
 
 function about() {
-  const { version, published, data_until, counts } = store.model;
+  const { version, published, data_until, counts, trained_on } = store.model;
+  byId("trained-on").textContent = trained_on;
   byId("about").replaceChildren(
-    ...[`Data until ${day(data_until)}`, age(published), `${count(counts.purchases)} purchases`, `${count(counts.customers)} customers`, `${count(counts.articles)} articles`]
+    ...[`Data until ${day(data_until)}`, age(published), `${count(counts.purchases)} purchases`]
       .filter(Boolean)
       .map((text) => h("span", {}, text)),
     h("span", { class: "version", title: version }, version.split("-").pop()),

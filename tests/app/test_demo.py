@@ -25,6 +25,7 @@ IDS = customer_table()["customer_id"].tolist()
 
 
 MANIFEST = {
+    "data": {"origin": {"synthetic": False, "folder": "<b>logs"}},
     "version": "20260120T101530.123456Z-1f2e3d4c",
     "metrics": {
         "held_out_test": {
@@ -60,6 +61,7 @@ def test_the_model_reports_its_age_data_and_metrics(client: TestClient, monkeypa
         "published": "2026-01-20T10:15:30+00:00",
         "data_from": log.date(0),
         "data_until": log.date(log.last_day),
+        "trained_on": f"Your data in <b>logs: {CUSTOMERS} customers, {ARTICLES} articles, {log.last_day + 1} days",
         "counts": {"articles": ARTICLES, "customers": CUSTOMERS, "purchases": len(log)},
         "tested_customers": 57,
         "metrics": {"popularity": {"MAP@12": {"mean": 0.1, "low": 0.05, "high": None}}},

@@ -133,6 +133,14 @@ def test_a_customer_is_found_with_ten_articles_and_their_reasons(show: Open, rec
     assert page.locator("#wire-line").inner_text().startswith("POST /recommend 200")
 
 
+def test_the_header_says_what_the_data_are(show: Open, recommender: Recommender, monkeypatch: Any) -> None:
+    size = f"{CUSTOMERS} customers, {ARTICLES} articles, {recommender.log.last_day + 1} days"
+    for synthetic, name in ((True, "Synthetic sample"), (False, "Your data in <b>logs</b>")):
+        origin = {"synthetic": synthetic, "folder": "<b>logs</b>"}
+        monkeypatch.setitem(recommender.manifest, "data", {"origin": origin})
+        show("#visitor").get_by_text(f"{name}: {size}", exact=True).wait_for()
+
+
 def test_articles_new_in_the_shop_are_marked(show: Open, recommender: Recommender) -> None:
     found, _ = recommender.recommend(recommender.customers(np.arange(CUSTOMERS)), 10)
     customer = IDS[int(np.flatnonzero((found == NEW).any(axis=1))[0])]

@@ -18,6 +18,7 @@ from hm_utils import recommend
 from hm_utils.data.features import CatalogueState, mean_prices
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import read_raw
+from hm_utils.evaluation.decision import PUBLISHED
 from hm_utils.model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.pipeline import __main__ as pipeline
@@ -162,6 +163,17 @@ def test_the_documented_request_gets_the_documented_answer(client, recommender):
         assert item["article_id"] in set(recommender.article_ids)
         assert len(item["article_id"]) == 10
     assert client.get("/ready").json()["version"] == recommender.version
+
+
+def test_the_model_card_has_the_numbers_of_the_report(client, recommender):
+    card = client.get("/model/card")
+    assert card.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert (recommender.folder / "MODEL_CARD.md").read_text() == card.text
+    for name, figures in recommender.manifest["metrics"]["held_out_test"]["rankings"].items():
+        cells = [figures[column] for column in ("MAP@12", "recall@100")]
+        texts = [f"{cell['mean']:.4f} [{cell['low']:.4f}, {cell['high']:.4f}]" for cell in cells]
+        assert f"{name.strip('*')}{'**' if name == PUBLISHED else ''} | {' | '.join(texts)} |" in card.text
+    assert "Synthetic sample" in card.text
 
 
 def test_what_the_page_shows_is_published_with_the_model(client, folders, recommender):

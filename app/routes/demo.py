@@ -48,6 +48,7 @@ MAP: Responses = {
     status.HTTP_200_OK: {"content": {"application/octet-stream": {}}},
     status.HTTP_304_NOT_MODIFIED: {"description": "The client's copy is current"},
 }
+CARD: Responses = {status.HTTP_200_OK: {"content": {"text/markdown": {}}}}
 PHOTO: Responses = {status.HTTP_200_OK: {"content": {"image/jpeg": {}}}}
 
 
@@ -75,6 +76,14 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
         map=model.packed_map is not None,
         images=request.app.state.images is not None,
     )
+
+
+@router.get("/model/card", response_class=Response, responses=CARD | not_found("card") | UNAVAILABLE)
+async def get_card(model: RecommenderDep) -> Response:
+    """The model card in Markdown: purpose, data, quality, for whom, limits."""
+    if model.card is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "this model was published without a card")
+    return Response(model.card, media_type="text/markdown; charset=utf-8")
 
 
 @router.get("/customers", responses=INVALID | UNAVAILABLE)

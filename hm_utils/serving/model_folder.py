@@ -43,6 +43,7 @@ ATTRIBUTES = "attributes.npy"  # codes of the customers' attributes
 LOG = "log"  # every purchase up to the model's day
 USER_VECTORS = "user_vectors.npy"  # the user tower's vector of every customer, see hm_utils.serving.stored_vectors
 REPLAY = "replay.json"  # rankings of the evaluation beside the purchases that followed
+CARD = "MODEL_CARD.md"  # see hm_utils.serving.model_card
 MAP = "map.bin"  # the articles' places in the plane, see hm_utils.serving.article_map
 # The vocabularies are in encoders.json, which Encoders writes.
 
@@ -59,7 +60,7 @@ class ModelContent:
         customer_table: a row a customer.
         attributes: ``[n_customers, columns]``.
         user_vectors: None while a model is being published.
-        replay, packed_map: None for a model without.
+        replay, packed_map, card: None for a model without.
         folder: where it was opened.
     """
 
@@ -81,6 +82,7 @@ class ModelContent:
     user_vectors: StoredVectors | None = None
     replay: dict[str, Any] | None = None
     packed_map: bytes | None = None
+    card: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     folder: Path = Path()
 
@@ -110,6 +112,7 @@ class ModelContent:
             user_vectors=StoredVectors(vectors) if vectors.exists() else None,
             replay=json.loads((folder / REPLAY).read_text()),
             packed_map=(folder / MAP).read_bytes(),
+            card=(folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else None,
             manifest=manifest or {},
             folder=folder,
         )
@@ -202,7 +205,7 @@ def write_model(
     replay: Mapping[str, Any],
     packed_map: bytes,
 ) -> None:
-    """Write a model into an empty ``folder``: all files but :data:`USER_VECTORS` and the manifest.
+    """Write a model into an empty ``folder``: all files but :data:`USER_VECTORS`, :data:`CARD` and the manifest.
 
     Args:
         checkpoint_path: of the snapshot's towers.

@@ -20,7 +20,8 @@ from hm_utils.retrieval.index import Index, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import Choice, choose_leaves
 from hm_utils.serving import bundle
 from hm_utils.serving.article_map import layout, pack
-from hm_utils.serving.model_folder import write_model
+from hm_utils.serving.model_card import model_card
+from hm_utils.serving.model_folder import CARD, write_model
 from hm_utils.serving.recommender import Recommender
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def publish_model(
     replay: Mapping[str, Any],
     metrics: Mapping[str, Any],
     parameters: Mapping[str, Any],
+    ranking: str,
 ) -> Path:
     """Write the model beside the served one, check it, and swap it in. See :func:`hm_utils.serving.bundle.publish`.
 
@@ -76,8 +78,9 @@ def publish_model(
         index: of the vectors of ``snapshot.scorer(scoring)``.
         scoring: the weights of a score.
         replay: rankings of the evaluation beside the purchases that followed.
-        metrics: for the manifest, plain values.
+        metrics: for the manifest, plain values: ``held_out_test``, ``decision`` and ``index``.
         parameters: those of the evaluation; preprocessing's and training's are in ``data`` and in the checkpoint.
+        ranking: the name of the published ranking in ``held_out_test``.
 
     Returns:
         The folder of the published version.
@@ -105,7 +108,7 @@ def publish_model(
         )
         checkpoint = read_checkpoint(checkpoint_path)
         sizes = {name: checkpoint["tower_config"][name] for name in TOWER_SIZES}
-        return {
+        facts = {
             "data": {
                 "fingerprint": data.fingerprint,
                 "raw_fingerprint": data.manifest["raw_fingerprint"],
@@ -122,5 +125,7 @@ def publish_model(
             "metrics": metrics,
             "golden": recommender.golden(sorted(rows.tolist())),
         }
+        (folder / CARD).write_text(model_card(facts, ranking, data.split.test_end), encoding="utf-8")
+        return facts
 
     return bundle.publish(artifacts_dir, write, check=lambda folder: Recommender.load(folder))

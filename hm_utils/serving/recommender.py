@@ -85,6 +85,11 @@ class Recommender:
         return self._content.replay
 
     @property
+    def card(self) -> str | None:
+        """The model card, in Markdown."""
+        return self._content.card
+
+    @property
     def packed_map(self) -> bytes | None:
         return self._content.packed_map
 

@@ -9,6 +9,7 @@ SIZE ?= sample#           of the synthetic sample: tiny, sample, full (hm_utils.
 DATA_DIR ?=#              folder of the raw tables; empty: data/raw if it has any, else the sample
 ARTIFACTS_DIR ?= artifacts#  everything a run writes
 PARAMS ?=#                for the pipeline, e.g. "-p num_epochs 5 -p test_days 7"
+EPOCHS ?= 0#              of training in `make update`
 MODEL ?= $(ARTIFACTS_DIR)/model#  what `make serve` serves
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -64,6 +65,10 @@ test-cluster: $(CLUSTER_STAMP)  ## Run the tests that start Ray (PYTEST_ARGS=)
 serve: $(STAMP)  ## Serve the published model on http://localhost:8000 (ARTIFACTS_DIR= or MODEL=, HOST=, PORT=, WORKERS=)
 	@test -e "$(MODEL)" || { echo "There is no model at $(MODEL): publish one with \`make run\`, or say where it is with MODEL=…" >&2; exit 1; }
 	HM_MODEL="$(MODEL)" $(PY) -m app --host $(HOST) --port $(PORT) --workers $(WORKERS)
+
+.PHONY: update
+update: $(STAMP)  ## Publish the model again with newer purchases, without training (DATA_DIR=, ARTIFACTS_DIR=, EPOCHS=)
+	$(PY) -m hm_utils.update --data-dir "$(DATA)" --artifacts-dir "$(ARTIFACTS_DIR)" --epochs $(EPOCHS)
 
 .PHONY: lab
 lab: $(STAMP)  ## Open the notebooks in JupyterLab

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from benchmarks import recommending, search, soak, usual_service
-from hm_utils import recommend
+from hm_utils import recommend, update
 from hm_utils.data.features import CatalogueState, mean_prices
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import read_raw
@@ -291,6 +291,63 @@ def test_filters_reasons_diversity_visits_and_search_of_a_shop(client, recommend
     assert 0 < found["count"] <= 3
     assert client.get("/articles/0000000000").status_code == 404
     assert "Dress" in client.get("/filters").json()["filters"]["product_type"]
+
+
+def newer_tables(data: Path, folder: Path) -> Path:
+    """The tables a day later: a new customer buys a new article and an old one."""
+    folder.mkdir()
+    articles = pd.read_csv(data / "articles.csv", dtype=str, keep_default_na=False)
+    customers = pd.read_csv(data / "customers.csv", dtype=str, keep_default_na=False)
+    log = pd.read_csv(data / "transactions_train.csv", dtype=str)
+    new_article = articles.iloc[[0]].assign(article_id="0999999001", product_code="0999999", prod_name="New")
+    new_customer = customers.iloc[[0]].assign(customer_id="f" * 64)
+    day = str(np.datetime64(log["t_dat"].max()) + 1)
+    bought = log.iloc[:2].assign(t_dat=day, customer_id="f" * 64, article_id=["0999999001", log["article_id"][0]])
+    for name, table in {
+        "articles": pd.concat([articles, new_article]),
+        "customers": pd.concat([customers, new_customer]),
+        "transactions_train": pd.concat([log, bought]),
+    }.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def test_newer_purchases_enter_the_published_model_without_a_training(folders, tmp_path, capsys):
+    data, artifacts = folders[0], tmp_path / "artifacts"
+    shutil.copytree(folders[1], artifacts, symlinks=True)
+    old = Recommender.load(artifacts / "model")
+    newer = newer_tables(data, tmp_path / "newer")
+    assert update.main(["--data-dir", str(newer), "--artifacts-dir", str(artifacts)]) == 0
+    new = Recommender.load(artifacts / "model")
+    assert new.folder.name != new.manifest["data"]["parent"] == old.folder.name
+    assert (new.folder / "checkpoint.pt").read_bytes() == (old.folder / "checkpoint.pt").read_bytes()
+    assert old.folder.name in (new.folder / "MODEL_CARD.md").read_text()
+    whole = preprocess(read_raw(newer), tmp_path / "whole").log
+    for name in ("offsets", "article", "day", "price", "channel"):
+        assert (getattr(new.log, name) == getattr(whole, name)).all(), name
+    assert (new.n_customers, len(new.article_ids)) == (old.n_customers + 1, len(old.article_ids) + 1)
+    (row,) = new.customer_rows(["f" * 64])
+    ranked, _ = new.recommend(new.customers(np.array([row])), 100)
+    assert new.catalogue.rows(["0999999001"])[0] in ranked
+    # An older log, and one without articles of before, are refused, and the published model stays.
+    assert update.main(["--data-dir", str(data), "--artifacts-dir", str(artifacts)]) == 1
+    articles = pd.read_csv(newer / "articles.csv", dtype=str, keep_default_na=False)
+    articles.iloc[len(articles) // 2 :].to_csv(newer / "articles.csv", index=False)
+    assert update.main(["--data-dir", str(newer), "--artifacts-dir", str(artifacts)]) == 1
+    assert current(artifacts) == new.folder
+    assert "newer purchases" in capsys.readouterr().err
+
+
+def test_an_update_may_train_from_the_published_weights(folders, tmp_path):
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(folders[1], artifacts, symlinks=True)
+    old = load_checkpoint(artifacts / "model" / "checkpoint.pt").state_dict()
+    newer = newer_tables(folders[0], tmp_path / "newer")
+    assert update.main(["--data-dir", str(newer), "--artifacts-dir", str(artifacts), "--epochs", "1"]) == 0
+    new = load_checkpoint(artifacts / "model" / "checkpoint.pt").state_dict()
+    name = "item_tower.towers.0.skip.weight"
+    moved = (new[name] - old[name]).norm() / old[name].norm()
+    assert 0 < moved < 0.5, "from random weights it would be about the square root of 2"
 
 
 def test_the_submission_has_every_customer_and_twelve_articles(recommender, folders, tmp_path, monkeypatch):

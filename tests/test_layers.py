@@ -22,6 +22,7 @@ LAYERS = (
     {"cluster", "analysis", "plotting"},
     {"engines"},
     {"pipeline", "recommend"},
+    {"update"},
 )
 OF_THE_SERVICE = {"arrays", "files", "data", "model", "retrieval", "serving"}
 

@@ -19,17 +19,16 @@ AGES = ("aged ", "age unknown")  # how the names of slices by age begin
 FOOTER = "This card is computed from the manifest of the model when it is published."
 
 
-def model_card(facts: Mapping[str, Any], published: str, days: int) -> str:
+def model_card(facts: Mapping[str, Any], days: int) -> str:
     """The card as Markdown.
 
     Args:
         facts: ``data``, ``parameters`` and ``metrics`` of the manifest, see :func:`hm_utils.serving.publishing`.
-        published: the name of the published ranking in ``metrics``.
         days: length of the log.
     """
     data, metrics, parameters = facts["data"], facts["metrics"], facts["parameters"]
     test, decision = metrics["held_out_test"], metrics["decision"]
-    counts = data["counts"]
+    counts, published = data["counts"], metrics["ranking"]
     held_out = parameters["preprocessing"]["test_days"]
     line = data_line(data["origin"], counts["customers"], counts["articles"], days)
     sections = {
@@ -56,7 +55,12 @@ def model_card(facts: Mapping[str, Any], published: str, days: int) -> str:
                     for name, row in test["rankings"].items()
                 ],
             ),
-            "The published model was trained again on all days. These numbers are the estimate of its quality.",
+            "These numbers are the estimate of the published model's quality, which no days are left to measure. "
+            + (
+                "It was trained again on all days."
+                if data["parent"] is None
+                else f"Its towers are those of version `{data['parent']}`, with newer purchases."
+            ),
         ],
         "For whom": [
             _table(

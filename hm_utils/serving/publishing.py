@@ -66,7 +66,7 @@ def publish_model(
     replay: Mapping[str, Any],
     metrics: Mapping[str, Any],
     parameters: Mapping[str, Any],
-    ranking: str,
+    parent: str | None = None,
 ) -> Path:
     """Write the model beside the served one, check it, and swap it in. See :func:`hm_utils.serving.bundle.publish`.
 
@@ -78,9 +78,10 @@ def publish_model(
         index: of the vectors of ``snapshot.scorer(scoring)``.
         scoring: the weights of a score.
         replay: rankings of the evaluation beside the purchases that followed.
-        metrics: for the manifest, plain values: ``held_out_test``, ``decision`` and ``index``.
+        metrics: for the manifest, plain values: ``held_out_test``, ``ranking`` (the published one of these),
+            ``decision`` and ``index``.
         parameters: those of the evaluation; preprocessing's and training's are in ``data`` and in the checkpoint.
-        ranking: the name of the published ranking in ``held_out_test``.
+        parent: the version whose towers these are, if they were not trained for this one.
 
     Returns:
         The folder of the published version.
@@ -115,6 +116,7 @@ def publish_model(
                 "origin": data.manifest.get("origin"),
                 "last_date": data.manifest["last_date"],
                 "counts": data.manifest["counts"],
+                "parent": parent,
             },
             # Apart: one name can mean different things, such as the seed of the weights and that of the bootstrap.
             "parameters": {
@@ -125,7 +127,7 @@ def publish_model(
             "metrics": metrics,
             "golden": recommender.golden(sorted(rows.tolist())),
         }
-        (folder / CARD).write_text(model_card(facts, ranking, data.split.test_end), encoding="utf-8")
+        (folder / CARD).write_text(model_card(facts, data.split.test_end), encoding="utf-8")
         return facts
 
     return bundle.publish(artifacts_dir, write, check=lambda folder: Recommender.load(folder))

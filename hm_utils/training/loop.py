@@ -197,6 +197,7 @@ def train(
     monitor: str = "MAP@12",
     workers: Workers | None = None,
     run_files: Callable[[Path, dict[str, Any]], RunFiles] = RunFiles,
+    start: TwoTower | None = None,
 ) -> TrainingResult:
     """Train the towers and leave the best epoch's weights at ``checkpoint_path``.
 
@@ -213,6 +214,7 @@ def train(
         monitor: the metric whose mean over the last ``EPOCHS_AVERAGED`` epochs early stopping maximises.
         workers: the exchange with the other processes of a distributed training; None trains alone.
         run_files: class that reads and writes the run's files.
+        start: towers of the same sizes to start from, instead of random ones.
 
     Raises:
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
@@ -220,6 +222,8 @@ def train(
     device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
     model = TwoTower(tower_config).to(device)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     averaged = averaged_model(model)
     kept: TwoTower = averaged.module  # type: ignore[assignment]
     optimizers = Optimizers(model, settings.learning_rate)

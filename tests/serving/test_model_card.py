@@ -28,6 +28,7 @@ def facts() -> dict[str, Any]:
         "data": {
             "origin": {"synthetic": False, "folder": "<b>shop</b>|`x`"},
             "raw_fingerprint": "0123456789abcdef" * 4,
+            "parent": None,
             "last_date": "2020-09-22",
             "counts": {"articles": 10, "customers": 20, "purchases": 3_000},
         },
@@ -37,6 +38,7 @@ def facts() -> dict[str, Any]:
             "evaluation": {"seed": 42, "publish_if": "not worse"},
         },
         "metrics": {
+            "ranking": RANKINGS[0],
             "index": {"kind": "scann", "recall@100": 0.9931},
             "held_out_test": {
                 "customers": 1_234,
@@ -60,7 +62,7 @@ def rows(card: str) -> dict[str, list[str]]:
 
 
 def test_every_number_is_the_manifest_s(facts: dict[str, Any]) -> None:
-    card = model_card(facts, RANKINGS[0], days=734)
+    card = model_card(facts, days=734)
     found = rows(card)
     test = facts["metrics"]["held_out_test"]
     for name in RANKINGS:
@@ -86,17 +88,17 @@ def test_every_number_is_the_manifest_s(facts: dict[str, Any]) -> None:
 
 def test_ages_that_are_served_worse_are_named(facts: dict[str, Any]) -> None:
     assert "no age is significantly below everybody's 0.0500. The lowest is “aged 25–34” with 0.0450" in model_card(
-        facts, RANKINGS[0], days=734
+        facts, days=734
     )
     worse = copy.deepcopy(facts)
     worse["metrics"]["held_out_test"]["slices"]["aged 25–34"] = part(0.03)
-    assert "significantly below everybody's 0.0500: “aged 25–34” (0.0300)" in model_card(worse, RANKINGS[0], days=734)
+    assert "significantly below everybody's 0.0500: “aged 25–34” (0.0300)" in model_card(worse, days=734)
     for name in ("aged under 25", "aged 25–34"):
         del worse["metrics"]["held_out_test"]["slices"][name]
-    assert "Ages are unknown" in model_card(worse, RANKINGS[0], days=734)
+    assert "Ages are unknown" in model_card(worse, days=734)
 
 
 def test_the_name_of_a_folder_stays_text(facts: dict[str, Any]) -> None:
-    card = model_card(facts, RANKINGS[0], days=734)
+    card = model_card(facts, days=734)
     (line,) = (line for line in card.splitlines() if line.startswith("Your data in"))
     assert not re.search(r"[<>|]|`x", line)

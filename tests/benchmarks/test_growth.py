@@ -13,11 +13,9 @@ def test_exponents_of_known_growth():
     assert np.isnan(growth.exponent(rows[:1], [2.0]))
 
 
-def test_every_stage_is_measured_at_every_size():
-    first, second = (growth.measure(rows, articles=400, days=150, steps=2) for rows in (0.002, 0.004))
-    assert first["rows"] < second["rows"]
-    assert first["customers"] < second["customers"]
-    for run in (first, second):
-        assert set(run["seconds"]) == set(growth.STAGES)
-        assert all(seconds > 0 for seconds in run["seconds"].values())
-        assert all(gib > 0.05 for gib in run["peak GiB"].values())
+def test_every_stage_is_measured():
+    run = growth.measure(0.002, articles=400, days=150, steps=2)
+    assert run["rows"] > 0 < run["customers"]
+    assert set(run["seconds"]) == set(growth.STAGES)
+    assert all(seconds > 0 for seconds in run["seconds"].values())
+    assert all(gib > 0.05 for gib in run["peak GiB"].values())

@@ -71,6 +71,8 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         version="1",
         lifespan=lifespan,
         max_body_size=MAX_BODY,
+        docs_url=None,  # FastAPI's own pages load their scripts from another host
+        redoc_url=None,
         redirect_slashes=False,  # the redirect would lead to whatever host the request names
         strict_content_type=False,  # a body without Content-Type is read as JSON
     )

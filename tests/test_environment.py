@@ -140,6 +140,7 @@ def test_conda_installs_the_lock_and_every_tool_has_one_python() -> None:
 TOOLS = {
     "pytest-xdist",  # make test
     "axe-playwright-python",  # optional in the page's tests
+    "fastapi-swagger",  # app: its files
     "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel

@@ -1,15 +1,19 @@
-"""The demo page: a fixed set of files, read once at import. No build step, and nothing from another host."""
+"""The demo page and the documentation: fixed files, read once at import. No build step, nothing from another host."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response, status
 
 FOLDER = Path(__file__).parents[1] / "static"
-INDEX = "index.html"
+INDEX, DOCS = "index.html", "docs.html"
+SWAGGER = ("swagger-ui-bundle.js", "swagger-ui.css")  # its distribution, as fastapi-swagger packages it
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -31,20 +35,21 @@ class File:
     etag: str
 
 
-def read_files() -> dict[str, File]:
-    """Every file of the page by its name."""
-    files = {}
-    for path in sorted(FOLDER.iterdir()):
-        if path.suffix in TYPES:
-            content = path.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-            files[path.name] = File(content, TYPES[path.suffix], etag)
-    return files
+def read_files(paths: Iterable[Traversable]) -> dict[str, File]:
+    """The files by their name."""
+    found = {}
+    for path in paths:
+        content = path.read_bytes()
+        etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        found[path.name] = File(content, TYPES[Path(path.name).suffix], etag)
+    return found
 
 
-FILES = read_files()
+FILES = read_files(path for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES)
+SWAGGER_FILES = read_files(files("fastapi_swagger") / "resources" / name for name in SWAGGER)
+STATIC = {name: file for name, file in (FILES | SWAGGER_FILES).items() if name not in (INDEX, DOCS)}
 # These need no key, since the files contain no data, and are exempt from the limits.
-PATHS = frozenset({"/", *(f"/static/{name}" for name in FILES if name != INDEX)})
+PATHS = frozenset({"/", "/docs", *(f"/static/{name}" for name in STATIC)})
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,12 +60,18 @@ async def page(request: Request) -> Response:
     return file_response(request, FILES[INDEX])
 
 
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """Swagger UI."""
+    return file_response(request, FILES[DOCS])
+
+
 @router.get("/static/{name}")
 async def static(request: Request, name: str) -> Response:
-    """One of the page's files. It is found by name in a dict, so no request path reaches the disk."""
-    if name == INDEX or name not in FILES:
+    """One of these files. It is found by name in a dict, so no request path reaches the disk."""
+    if name not in STATIC:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "the page has no such file")
-    return file_response(request, FILES[name])
+    return file_response(request, STATIC[name])
 
 
 def file_response(request: Request, file: File) -> Response:

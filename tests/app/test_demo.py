@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.routes.page import FILES, POLICY
+from app.routes.page import DOCS, FILES, INDEX, POLICY, STATIC
 from hm_utils.data.segments import Segment
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_log
@@ -163,7 +163,7 @@ def test_the_demo_endpoints_need_the_key_and_the_page_does_not(recommender: Reco
         for path in ("/model", "/customers", "/replay", "/replay/0", "/map", "/images/0108775015"):
             assert client.get(path).status_code == 401
             assert client.get(path, headers={"X-API-Key": KEY}).status_code in (200, 404)
-        for path in ("/", *(f"/static/{name}" for name in FILES if name != "index.html")):
+        for path in ("/", "/docs", *(f"/static/{name}" for name in STATIC)):
             assert client.get(path).status_code == 200
 
 
@@ -219,8 +219,8 @@ def test_a_photo_that_is_replaced_while_it_is_served_is_whole(recommender: Recom
 
 def test_every_file_of_the_page_has_the_content_security_policy(client: TestClient) -> None:
     media_types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-    for name, file in FILES.items():
-        path = "/" if name == "index.html" else f"/static/{name}"
+    for name, file in (FILES | STATIC).items():
+        path = {INDEX: "/", DOCS: "/docs"}.get(name, f"/static/{name}")
         answer = client.get(path)
         assert answer.content == file.content
         assert answer.headers["content-type"].startswith(media_types[name.rpartition(".")[2]])
@@ -256,6 +256,6 @@ def test_the_page_is_light_and_whole() -> None:
         assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     assert "style=" not in index
     assert index.count("<script") == index.count("<script src=") + index.count('<script type="module" src=')
-    modules = {name for name in FILES if name.endswith(".js") and name not in ("main.js", "theme.js")}
+    modules = {name for name in FILES if name.endswith(".js") and name not in ("main.js", "theme.js", "docs.js")}
     lazy = {"map.js", "mapdraw.js", "similar.js"}
     assert modules - lazy == {name for name in modules if f'modulepreload" href="/static/{name}' in index}

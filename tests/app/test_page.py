@@ -430,9 +430,21 @@ def test_no_request_goes_to_another_host(show: Open, browser: Any, port: int) ->
     for view in VIEWS:
         page.locator(f"#tab-{view}").click()
         page.wait_for_load_state("networkidle")
+    page.goto(f"http://127.0.0.1:{port}/docs")
+    page.locator(".opblock").first.wait_for()
+    page.wait_for_load_state("networkidle")
     context.close()
     assert len(requested) > 20
     assert {re.sub(r"^http://127\.0\.0\.1:\d+/.*", "", url) for url in requested} == {""}
+
+
+def test_the_documentation_is_served_from_here_and_sends_requests(show: Open) -> None:
+    page = show("docs", expect="status of 404")
+    page.locator(".opblock-post .opblock-summary-control").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    page.locator(".live-responses-table").get_by_text("unknown customer").wait_for()  # the example's id
+    assert page.locator(".opblock").count() > 15
 
 
 def test_the_page_recovers_after_the_service_was_down(show: Open) -> None:

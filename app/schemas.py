@@ -145,10 +145,17 @@ class RecommendRequest(Body):
         description="0 ranks by score alone, 1 avoids articles similar to better ones (maximal marginal relevance)",
         examples=[0.3],
     )
-    include: list[Literal["details", "reasons"]] = Field(
+    ranking: Literal["published", "two-tower", "best-sellers"] = Field(
+        default="published",
+        description="to compare with: `two-tower` has the towers' scores as they were trained, without buying again; "
+        "`best-sellers` those of the last days, the same for everybody",
+        examples=["published"],
+    )
+    include: list[Literal["details", "reasons", "total"]] = Field(
         default=[],
-        max_length=2,
-        description="`details`: name, type, colour, price; `reasons`: the history's articles that raise the score most",
+        max_length=3,
+        description="`details`: name, type, colour, price; `reasons`: the history's articles that raise the score "
+        "most; `total`: the number of articles that were ranked",
         examples=[["details", "reasons"]],
     )
 
@@ -261,6 +268,11 @@ class RecommendResponse(BaseModel):
     customer_id: str | None = Field(description="as requested; null without one", examples=[CUSTOMER])
     recommendations: list[Recommendation]
     count: int = Field(description="the length of recommendations", examples=[1])
+    total: int | None = Field(
+        default=None,
+        description="if requested by include: the articles that pass the filters and are not excluded",
+        examples=[105_542],
+    )
 
 
 class BatchResponse(BaseModel):

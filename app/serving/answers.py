@@ -25,6 +25,7 @@ from app.schemas import (
     SimilarArticles,
 )
 from hm_utils.arrays import Float32, Int32
+from hm_utils.model.scoring import BEST_SELLERS, TOWERS_ALONE
 
 if TYPE_CHECKING:
     from hm_utils.serving.recommender import Recommender
@@ -35,6 +36,7 @@ MAX_PURCHASES = 200  # of one customer in an answer
 # Candidates for a diversified ranking: this multiple of top_k, and at least the minimum.
 CANDIDATES, MIN_CANDIDATES = 3, 60
 
+ALTERNATIVES = {"two-tower": TOWERS_ALONE, "best-sellers": BEST_SELLERS}
 
 to_json = TypeAdapter(Any).dump_json
 
@@ -46,7 +48,7 @@ class UnknownError(LookupError):
 def is_batchable(request: RecommendRequest) -> bool:
     """Whether it asks for nothing but a short ranking, which is the start of any longer one."""
     more = request.filters or request.diversity or request.exclude_purchased or request.include
-    return not more and ranking_depth(request) <= MAX_TOP_K
+    return not more and request.ranking == "published" and ranking_depth(request) <= MAX_TOP_K
 
 
 def ranking_depth(request: RecommendRequest) -> int:
@@ -86,7 +88,8 @@ def recommend(model: Recommender, request: RecommendRequest) -> RecommendRespons
         price = request.filters.price
         allowed = model.catalogue.matching(values, *(() if price is None else (price.min, price.max)))
     depth = max(CANDIDATES * request.top_k, MIN_CANDIDATES) if request.diversity else request.top_k
-    rankings, their_scores = model.recommend(user, depth, np.unique(np.array(excluded, dtype=np.int32)), allowed)
+    left_out, scoring = np.unique(np.array(excluded, dtype=np.int32)), ALTERNATIVES.get(request.ranking)
+    rankings, their_scores = model.recommend(user, depth, left_out, allowed, scoring)
     found = rankings[0] >= 0
     articles, scores = rankings[0][found], their_scores[0][found]
     if request.diversity:
@@ -96,8 +99,11 @@ def recommend(model: Recommender, request: RecommendRequest) -> RecommendRespons
         for item, article in zip(answer.recommendations, articles.tolist(), strict=True):
             item.details = ArticleDetails(**model.catalogue.details(article))
     if "reasons" in request.include:
-        for item, reasons in zip(answer.recommendations, model.reasons(user, articles), strict=True):
+        for item, reasons in zip(answer.recommendations, model.reasons(user, articles, scoring=scoring), strict=True):
             item.reasons = model.article_ids[reasons].tolist()
+    if "total" in request.include:
+        ranked = np.arange(len(model.article_ids)) if allowed is None else allowed
+        answer.total = len(np.setdiff1d(ranked, left_out))
     return answer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,8 @@ class Scorer:
         variants: the articles of every product on sale.
         rates: how each article is bought again by anybody.
         scale: the learned scale of the cosine.
+        folded: the weights that ``vectors`` were folded with, of the towers and of popularity; None for those of
+            ``scoring``.
     """
 
     scoring: Scoring
@@ -45,6 +47,7 @@ class Scorer:
     variants: Variants
     rates: RepeatRates
     scale: float
+    folded: tuple[float, float] | None = None
 
     @classmethod
     def build(
@@ -61,10 +64,18 @@ class Scorer:
         vectors = fold_articles(article_vectors, np.float32(weight) * popularity, taste * scale)
         return cls(scoring, vectors, article_vectors, popularity, variants, rates, scale)
 
+    def with_weights(self, scoring: Scoring) -> Scorer:
+        """The scores of other weights over the same vectors: a query can carry any weights."""
+        return replace(self, scoring=scoring, folded=self._folded)
+
+    @property
+    def _folded(self) -> tuple[float, float]:
+        return self.folded or self.scoring.largest
+
     @cached_property
     def factor(self) -> float:
         """The factor that turns a dot product into a score."""
-        return factor(self.vectors, self.scoring.largest[0] * self.scale)
+        return factor(self.vectors, self._folded[0] * self.scale)
 
     def relatives(self, purchases: Purchases) -> Relatives:
         """The articles that each customer bought before, and the variants of these."""
@@ -78,7 +89,7 @@ class Scorer:
             returning: ``[n]`` whether the customer bought anything.
         """
         taste, popularity = self._weights(returning)
-        largest_taste, largest_popularity = self.scoring.largest
+        largest_taste, largest_popularity = self._folded
         weighted = users * (taste / largest_taste).astype(np.float32)[:, None]
         return fold_customers(weighted, (popularity / largest_popularity).astype(np.float32))
 

@@ -21,6 +21,7 @@ from hm_utils.files import follow
 from hm_utils.model.encoding import encode_customers
 from hm_utils.model.repurchase import Relatives
 from hm_utils.model.scorer import Scorer
+from hm_utils.model.scoring import Scoring
 from hm_utils.retrieval.index import ExactIndex, Searchable
 from hm_utils.retrieval.index_tuning import recall_at_k
 from hm_utils.retrieval.milvus import StoreIndex, VectorStoreError
@@ -219,6 +220,7 @@ class Recommender:
         top_k: int,
         excluded: npt.NDArray[np.integer] = NOTHING,
         allowed: Int32 | None = None,
+        scoring: Scoring | None = None,
     ) -> tuple[Int32, Float32]:
         """The best articles of the whole catalogue for each user.
 
@@ -227,6 +229,7 @@ class Recommender:
             top_k: number of articles; far above 100 the index searches exactly, which takes longer.
             excluded: rows of articles to exclude; the next best take their place.
             allowed: rows, ascending, of the only articles to choose from, by exact search; None for all.
+            scoring: other weights than the published ones, such as ``BEST_SELLERS``, by exact search.
 
         Returns:
             ``articles [n, top_k]`` int32 article rows, best first and padded with -1, and ``scores [n, top_k]``
@@ -238,17 +241,20 @@ class Recommender:
             return np.full((len(users), top_k), -1, np.int32), np.full((len(users), top_k), -np.inf, np.float32)
         vectors, related = self.vectors(users), self._relatives(users)
         index: Searchable = self._index
+        scorer = self._weighted(scoring)
         if allowed is not None:
             index = ExactIndex(self._index.vectors[allowed], allowed)
             related = related.among(allowed)
-        found, scores = self._scorer.rank(index.search, vectors, related, top_k)
+        elif scoring is not None:  # the index was tuned to the published weights
+            index = ExactIndex(self._index.vectors, self._index.ids)
+        found, scores = scorer.rank(index.search, vectors, related, top_k)
         if allowed is not None or not len(excluded):
             return found, scores
         out = np.isin(found, excluded)
         deeper = 0
         while int(out.sum(axis=1).max()) > deeper:  # no deeper than needed: a deep search is an exact one
             deeper = int(out.sum(axis=1).max())
-            found, scores = self._scorer.rank(index.search, vectors, related, top_k + deeper)
+            found, scores = scorer.rank(index.search, vectors, related, top_k + deeper)
             out = np.isin(found, excluded)
         if deeper:
             # A stable sort by "is excluded" moves the others to the front, in order.
@@ -262,7 +268,12 @@ class Recommender:
         places = maximal_marginal_relevance(scores, self._content.article_vectors[articles], diversity, top_k)
         return articles[places], scores[places]
 
-    def reasons(self, user: UserContext, articles: Int32, most: int = 3) -> list[list[int]]:
+    def _weighted(self, scoring: Scoring | None) -> Scorer:
+        return self._scorer if scoring is None else self._scorer.with_weights(scoring)
+
+    def reasons(
+        self, user: UserContext, articles: Int32, most: int = 3, scoring: Scoring | None = None
+    ) -> list[list[int]]:
         """For each of the ``articles`` recommended to one user, the articles of their history that lift it most.
 
         The lift is the score's loss when the other article is removed from the history. Only losses count.
@@ -271,14 +282,15 @@ class Recommender:
         history = np.unique(newest.articles[newest.mask]).astype(np.int32)
         if not len(history):
             return [[] for _ in articles]
-        lost = self._scores(user, articles) - self._scores(user.without(history), articles)
+        scorer = self._weighted(scoring)
+        lost = self._scores(scorer, user, articles) - self._scores(scorer, user.without(history), articles)
         order = np.argsort(-lost, axis=0, kind="stable")[:most]
         return [history[order[:, j]][lost[order[:, j], j] > 0].tolist() for j in range(len(articles))]
 
-    def _scores(self, users: UserContext, articles: Int32) -> Float32:
+    def _scores(self, scorer: Scorer, users: UserContext, articles: Int32) -> Float32:
         """``[n, len(articles)]`` scores of the same articles for every user."""
         wanted = np.broadcast_to(articles, (len(users), len(articles)))
-        return self._scorer.scores(self.vectors(users), self._relatives(users), wanted)
+        return scorer.scores(self.vectors(users), self._relatives(users), wanted)
 
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles with the closest embeddings to one article's, best first, and their cosines."""

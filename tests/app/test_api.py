@@ -50,7 +50,7 @@ class FakeRecommender:
     def customers(self, rows: Any) -> Any:
         return rows
 
-    def recommend(self, users: Any, top_k: int, excluded: Any = (), allowed: Any = None) -> tuple[Any, Any]:
+    def recommend(self, users: Any, top_k: int, excluded: Any = (), *_: Any) -> tuple[Any, Any]:
         kept = np.setdiff1d(np.arange(150), excluded)
         articles = np.full((len(users), top_k), -1, np.int32)
         scores = np.full((len(users), top_k), -np.inf, np.float32)

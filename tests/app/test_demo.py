@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.routes.page import DOCS, FILES, INDEX, POLICY, STATIC
+from hm_utils.data.popularity import popularity_as_of, recent_sales
 from hm_utils.data.segments import Segment
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_log
@@ -70,6 +72,45 @@ def test_the_model_reports_its_age_data_and_metrics(client: TestClient, monkeypa
         "map": True,
         "images": False,
     }
+
+
+def test_other_rankings_are_served_to_compare_with(client: TestClient, recommender: Recommender) -> None:
+    customer, other = IDS[4], IDS[9]
+
+    def ranked(customer_id: str, **fields: Any) -> list[str]:
+        answer = client.post("/recommend", json={"customer_id": customer_id, **fields}).json()
+        return [item["article_id"] for item in answer["recommendations"]]
+
+    best_sellers = ranked(customer, ranking="best-sellers")
+    assert best_sellers == ranked(other, ranking="best-sellers")
+    assert best_sellers == recommender.article_ids[np.argsort(-popularity_of(recommender), kind="stable")[:10]].tolist()
+    assert ranked(customer, ranking="published") == ranked(customer)
+    assert len({tuple(ranked(customer, ranking=name)) for name in ("published", "two-tower", "best-sellers")}) == 3
+    assert client.post("/recommend", json={"customer_id": customer, "ranking": "other"}).status_code == 422
+
+
+def popularity_of(recommender: Recommender) -> Any:
+    log = recommender.log
+    return popularity_as_of(log, recommender.as_of, recent_sales(log, recommender.as_of))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"filters": {"colour_group": ["Black"]}},
+        {"filters": {"colour_group": ["none of these"]}},
+        {"exclude_purchased": True},
+        {"filters": {"colour_group": ["Black"]}, "exclude_purchased": True, "exclude_items": ["0000000000"]},
+    ],
+    ids=str,
+)
+def test_the_total_is_the_number_of_articles_that_were_ranked(client: TestClient, fields: dict[str, Any]) -> None:
+    request = {"customer_id": IDS[4], "top_k": ARTICLES, "include": ["total"], **fields}
+    answer = client.post("/recommend", json=request).json()
+    assert answer["total"] == answer["count"] == len(answer["recommendations"])
+    assert (answer["total"] < ARTICLES) is bool(fields)
+    assert "total" not in client.post("/recommend", json=request | {"include": ["details"]}).json()
 
 
 def test_customers_are_found_by_a_prefix_of_their_id(client: TestClient) -> None:

@@ -45,7 +45,7 @@ class Fake:
         return rows
 
     def recommend(
-        self, rows: npt.NDArray[np.int64], top_k: int, excluded: object = None, allowed: object = None
+        self, rows: npt.NDArray[np.int64], top_k: int, excluded: object = None, *_: object
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         assert (rows == self.number).all()
         articles = np.tile(np.arange(top_k, dtype=np.int32), (len(rows), 1))

@@ -10,7 +10,7 @@ import pytest
 
 from hm_utils.data.histories import histories_as_of, purchases_as_of
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.model.scoring import CHAIN, Scoring
+from hm_utils.model.scoring import BEST_SELLERS, CHAIN, TOWERS_ALONE, Scoring
 from hm_utils.serving.recommender import Recommender
 from hm_utils.serving.user_context import UserContext
 from tests.helpers.data import ARTICLES, CUSTOMERS, customer_table, random_transactions
@@ -101,6 +101,17 @@ def test_allowed_and_not_excluded_articles_keep_the_order_of_the_whole_ranking(s
         assert found[row].tolist() == [*expected.tolist(), *[-1] * (9 - len(expected))]
         assert scores[row][: len(expected)].tolist() == their_scores[row][fits][:9].tolist()
         assert np.isneginf(scores[row][len(expected) :]).all()
+
+
+@pytest.mark.parametrize("published", [SCORING, Scoring(), CHAIN], ids=str)
+@pytest.mark.parametrize("scoring", [TOWERS_ALONE, BEST_SELLERS, SCORING], ids=str)
+def test_other_weights_give_the_ranking_of_a_model_published_with_them(published, scoring):
+    users, excluded = with_scoring(published).customers(EVERYBODY), np.array([0, 3, 17], dtype=np.int32)
+    for allowed in (None, np.arange(1, ARTICLES, 2, dtype=np.int32)):
+        _, expected = with_scoring(scoring).recommend(users, 12, excluded, allowed)
+        found, scores = with_scoring(published).recommend(users, 12, excluded, allowed, scoring)
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
+        assert not np.isin(found, excluded).any()
 
 
 def test_reasons_are_the_purchases_whose_removal_lowers_the_score_most(recommender):

@@ -198,10 +198,15 @@ class Article(ArticleDetails):
 
 
 class Articles(BaseModel):
-    """Articles found by words, best-selling first."""
+    """Articles found by words."""
 
     articles: list[Article]
     count: int = Field(description="the length of articles", examples=[1])
+    match: Literal["words", "meaning"] = Field(
+        description="`words`: they have every word, best-selling first; `meaning`: no article has, and these answer "
+        "some of the words, or words that mean the same, best answers first",
+        examples=["words"],
+    )
 
 
 class SimilarArticle(Article):

@@ -36,7 +36,10 @@ async def find_articles(
     ],
     limit: Limit = 20,
 ) -> Articles:
-    """The best-selling articles that have every word in their name, type, colour, department or section."""
+    """The best-selling articles that have every word in their name, type, colour, department or section.
+
+    If no article has, those that answer some of the words by their meaning, descriptions included.
+    """
     return await in_pool(request, answers.search, model, q, limit)
 
 

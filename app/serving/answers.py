@@ -204,8 +204,17 @@ def article(model: Recommender, row: int) -> Article:
 
 
 def search(model: Recommender, words: str, limit: int) -> Articles:
-    articles = [article(model, row) for row in model.catalogue.search(words, limit).tolist()]
-    return Articles(articles=articles, count=len(articles))
+    """Articles with every word; if there are none, the best answers to some, and then what is similar to the first."""
+    catalogue = model.catalogue
+    rows = catalogue.search(words, limit).tolist()
+    by_words = bool(rows)
+    if not by_words:
+        rows = catalogue.search_by_meaning(words, limit).tolist()
+        if 0 < len(rows) < limit:
+            close, _ = model.similar(rows[0], limit)
+            rows = list(dict.fromkeys([*rows, *close.tolist()]))[:limit]
+    articles = [article(model, row) for row in rows]
+    return Articles(articles=articles, count=len(articles), match="words" if by_words else "meaning")
 
 
 def similar(model: Recommender, article_id: str, top_k: int) -> SimilarArticles:

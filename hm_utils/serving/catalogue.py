@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hm_utils.data.features import mean_prices
 from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import new_in_shop
+from hm_utils.serving.word_search import WordIndex, words_of
 
 # Public names of filters and details, and the columns of the table.
 FILTERS = {
@@ -37,7 +39,9 @@ DETAILS = {
     "price": "price",
     "new_in_shop": "new_in_shop",
 }
+TEXTS = [name for name in DETAILS.values() if name not in ("price", "new_in_shop")]
 SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name")
+VARIANTS = 10  # a name has fewer colours, mostly
 ARTICLE_ID = re.compile(r"[0-9]{10}")
 COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recent_sales"]))
 
@@ -64,9 +68,7 @@ class Catalogue:
         self.price: npt.NDArray[np.float32] = table["price"].to_numpy()
         # The order of search results: best-sellers first, then by row.
         self._rank = np.argsort(np.argsort(-table["recent_sales"].to_numpy(), kind="stable"))
-        parts = [pc.coalesce(pc.cast(table[name], pa.string()), "") for name in SEARCHED]
-        # Every word follows a blank, so " dre" finds dresses and not address labels.
-        self._text = pc.utf8_lower(pc.binary_join_element_wise("", *parts, " ")).combine_chunks()
+        self._text = pc.utf8_lower(self._joined(SEARCHED))
         numbers = self.ids.astype(np.int64)  # faster to compare than texts
         self._order = np.argsort(numbers)
         self._numbers = numbers[self._order]
@@ -128,6 +130,26 @@ class Catalogue:
             found &= pc.match_substring(self._text, f" {word}").to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(found)
         return rows[np.argsort(self._rank[rows], kind="stable")][:limit].astype(np.int32)
+
+    def search_by_meaning(self, words: str, limit: int) -> Int32:
+        """The articles that answer some of the words, one of a name, best answers first, then best-selling.
+
+        See :mod:`hm_utils.serving.word_search`.
+        """
+        scores = self._words.scores(words_of(words))
+        rows = np.flatnonzero(scores > 0)
+        rows = rows[np.lexsort((self._rank[rows], -scores[rows]))][: VARIANTS * limit]
+        again = self._table["prod_name"].take(rows).to_pandas().duplicated().to_numpy()
+        return rows[np.argsort(again, kind="stable")][:limit].astype(np.int32)
+
+    @cached_property
+    def _words(self) -> WordIndex:
+        return WordIndex(self._joined(TEXTS))
+
+    def _joined(self, columns: Sequence[str]) -> pa.Array:
+        """``[n]`` the texts of some columns. A blank is before every word, so " dre" finds dresses, not addresses."""
+        parts = [pc.coalesce(pc.cast(self._table[name], pa.string()), "") for name in columns]
+        return pc.binary_join_element_wise("", *parts, " ").combine_chunks()
 
     def _dictionary(self, name: str) -> pa.DictionaryArray:
         (column,) = self._table[FILTERS[name]].chunks

@@ -94,6 +94,26 @@ def popularity_of(recommender: Recommender) -> Any:
     return popularity_as_of(log, recommender.as_of, recent_sales(log, recommender.as_of))
 
 
+def test_a_search_finds_words_and_else_their_meaning(client: TestClient, recommender: Recommender) -> None:
+    def found(words: str, limit: int = 8) -> tuple[str, list[dict[str, Any]]]:
+        answer = client.get("/articles", params={"q": words, "limit": limit}).json()
+        assert answer["count"] == len(answer["articles"])
+        return answer["match"], answer["articles"]
+
+    match, articles = found("boots")
+    assert match == "words"
+    assert {article["product_type"] for article in articles} == {"Boots"}
+    match, articles = found("warm footwear for the winter", limit=20)
+    assert match == "meaning"
+    assert articles[0]["product_type"] == "Boots"
+    match, articles = found("qwertz boots", limit=ARTICLES)
+    boots = [article["article_id"] for article in articles if article["product_type"] == "Boots"]
+    close, _ = recommender.similar(int(recommender.catalogue.rows(boots[:1])[0]), ARTICLES)
+    neighbours = [found for found in recommender.article_ids[close].tolist() if found not in boots]
+    assert [article["article_id"] for article in articles] == [*boots, *neighbours]
+    assert found("qwertz") == ("meaning", [])
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -81,6 +81,20 @@ export function card(article, { rank, figures = [], marks = [], because = [], ac
   );
 }
 
+/** Names of articles with their colours, each name once.
+ * @param {Article[]} articles
+ */
+function namesOf(articles) {
+  /** @type {Map<string, Set<string>>} */
+  const colours = new Map();
+  for (const article of articles) {
+    const name = nameOf(article);
+    const known = colours.get(name) ?? new Set();
+    colours.set(name, article.colour_group ? known.add(article.colour_group) : known);
+  }
+  return [...colours].map(([name, known]) => (known.size ? `${name} in ${[...known].join(" and ")}` : name));
+}
+
 /** A recommendation of an answer, with its reasons.
  * @param {any} item with details and reasons
  * @param {Map<string, Article>} known the articles that may be reasons
@@ -91,7 +105,7 @@ export const recommendationCard = (item, known, { marks = [], move } = {}) =>
     rank: item.rank,
     figures: [["score", item.score.toFixed(2)]],
     marks: item.details.new_in_shop ? [...marks, ["fresh", "New in shop"]] : marks,
-    because: item.reasons.map((/** @type {string} */ id) => known.get(id)).filter(Boolean).map(nameOf),
+    because: namesOf(item.reasons.map((/** @type {string} */ id) => known.get(id)).filter(Boolean)),
     move,
   });
 

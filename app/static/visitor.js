@@ -58,7 +58,7 @@ async function search() {
   const words = byId("article-search").value.trim();
   if (!words) return place.replaceChildren();
   try {
-    const { articles } = await get(`/articles?q=${encodeURIComponent(words)}&limit=8`, { signal: nextSearch() });
+    const { articles, match } = await get(`/articles?q=${encodeURIComponent(words)}&limit=8`, { signal: nextSearch() });
     const entries = articles.map((/** @type {import("./store.js").Article} */ article) =>
       h("li", {},
         h(
@@ -72,7 +72,9 @@ async function search() {
         ),
       ),
     );
-    place.replaceChildren(...(entries.length ? entries : [h("li", { class: "hint" }, "No article has these words.")]));
+    if (!entries.length) entries.push(h("li", { class: "hint" }, "No article has these words, or others that mean the same."));
+    else if (match === "meaning") entries.unshift(h("li", { class: "hint" }, "No article has all these words. These come closest in meaning:"));
+    place.replaceChildren(...entries);
     announce(plural(articles.length, "article found", "articles found"));
   } catch (error) {
     if (!isAbort(error)) showProblem(place, error, search);

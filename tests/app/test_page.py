@@ -19,6 +19,7 @@ import pytest
 from app.main import create_app
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.serving.bundle import BundleError
+from hm_utils.serving.catalogue import Catalogue
 from hm_utils.serving.recommender import Recommender
 from tests.helpers import served
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_transactions
@@ -141,6 +142,24 @@ def test_the_header_says_what_the_data_are(show: Open, recommender: Recommender,
         show("#visitor").get_by_text(f"{name}: {size}", exact=True).wait_for()
 
 
+def test_reasons_have_colours_and_no_name_twice(show: Open, recommender: Recommender, monkeypatch: Any) -> None:
+    row = int(recommender.customer_rows([BUYER])[0])
+    bought = np.unique(recommender.log.article[slice(*recommender.log.offsets[row : row + 2])])[:4].tolist()
+    looks = dict(zip(bought, [("Tee", "Black"), ("Tee", "White"), ("Tee", "Black"), ("Hat", None)], strict=True))
+    own = Catalogue.details
+
+    def details(self: Catalogue, article: int) -> dict[str, Any]:
+        name, colour = looks.get(article, ("Another", "Red"))
+        return own(self, article) | {"name": name, "colour_group": colour}
+
+    monkeypatch.setattr(Catalogue, "details", details)
+    monkeypatch.setattr(Recommender, "reasons", lambda self, user, articles, **_: [bought] * len(articles))
+    page = show(f"#customer={BUYER}")
+    cards(page, "customer")
+    texts = page.locator("#customer-list .because").all_inner_texts()
+    assert set(texts) == {"because of Tee in Black and White, Hat"}
+
+
 def test_articles_new_in_the_shop_are_marked(show: Open, recommender: Recommender) -> None:
     found, _ = recommender.recommend(recommender.customers(np.arange(CUSTOMERS)), 10)
     customer = IDS[int(np.flatnonzero((found == NEW).any(axis=1))[0])]
@@ -183,6 +202,16 @@ def test_the_recommendations_follow_the_basket(show: Open, recommender: Recommen
     for _ in range(2):
         page.locator("#basket button").first.click()
     until(page, lambda: cards(page, "visitor") == empty)
+
+
+def test_a_search_without_hits_finds_what_is_meant(show: Open) -> None:
+    page = show("#visitor")
+    cards(page, "visitor")
+    page.get_by_label("Put articles into the basket").fill("warm footwear for the winter")
+    page.get_by_text("These come closest in meaning").wait_for()
+    assert "Boots" in page.locator("#article-found button").first.inner_text()
+    page.get_by_label("Put articles into the basket").fill("qwertz")
+    page.get_by_text("No article has these words").wait_for()
 
 
 def test_filters_and_diversity_change_the_recommendations(show: Open, recommender: Recommender) -> None:

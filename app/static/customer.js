@@ -2,12 +2,12 @@
 
 import { get, newest, post } from "./api.js";
 import { articleOf, label, recommendationCard, showCards, skeletons } from "./cards.js";
-import { announce, byId, count, day, h, later, plural, s } from "./dom.js";
+import { announce, byId, day, h, later, plural, s } from "./dom.js";
 import { recommendationControls } from "./filters.js";
+import { FIRST, listLength } from "./length.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { store } from "./store.js";
 
-const SHOWN = 10;
 const SEGMENTS = { frequent: "Frequent", dormant: "Dormant", young: "Young", never_bought: "Never bought", any: "Surprise me" };
 const ATTRIBUTES = { age: "Age", club_member_status: "Club", fashion_news_frequency: "Fashion news", FN: "Gets news", Active: "Active" };
 
@@ -19,10 +19,11 @@ const nextSearch = newest();
 let customer = null;
 /** @type {ReturnType<typeof recommendationControls>} */
 let controls;
+const length = listLength(() => recommend());
 
 /** @param {(id: string) => void} go opens the address of a customer */
 export function mountCustomer(go) {
-  controls = recommendationControls("customer", () => customer && recommend(), true);
+  controls = recommendationControls("customer", () => customer && recommendAnew(), true);
   const input = h("input", {
     type: "search", id: "customer-search", autocomplete: "off", spellcheck: "false", maxlength: 64,
     placeholder: "Id begins with, e.g. 00a", "aria-describedby": "customer-search-help", oninput: later(() => search(go), 200),
@@ -43,7 +44,8 @@ export function mountCustomer(go) {
     h("div", { class: "stage" },
       h("div", { class: "stage-head" }, h("h2", {}, "What they would buy next"), h("p", { id: "customer-count", class: "hint" })),
       controls.element,
-      h("div", { id: "customer-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(SHOWN))),
+      h("div", { id: "customer-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
+      length.element,
     ),
   );
   byId("customer-about").replaceChildren(placeholder());
@@ -91,6 +93,7 @@ async function search(go) {
 export async function showCustomer(id) {
   const about = byId("customer-about");
   store.customerId = id;
+  length.wanted = FIRST;
   customer = null;
   about.setAttribute("aria-busy", "true");
   panel().classList.add("loading");
@@ -116,11 +119,17 @@ export async function showCustomer(id) {
 /** @param {import("./store.js").Article[]} articles */
 const unique = (articles) => [...new Map(articles.map((article) => [article.article_id, article])).values()];
 
+function recommendAnew() {
+  length.wanted = FIRST;
+  return recommend();
+}
+
 /** @param {boolean} [shown] whether to show the answer, too */
 async function recommend(shown = true) {
-  const body = { customer_id: store.customerId, top_k: SHOWN, ...controls.fields(), include: ["details", "reasons"] };
+  const body = { customer_id: store.customerId, top_k: length.wanted, ...controls.fields(), include: ["details", "reasons", "total"] };
   try {
     const answer = await post("/recommend", body, nextList());
+    answer.filtered = "filters" in body || "exclude_purchased" in body;
     if (shown) show(answer);
     return answer;
   } catch (error) {
@@ -143,7 +152,7 @@ function show(answer) {
   });
   store.recommended = answer.recommendations.map(articleOf);
   showCards(place, cards);
-  byId("customer-count").textContent = cards.length ? `The first ${cards.length} of ${count(store.model?.counts.articles ?? 0)} articles` : "";
+  byId("customer-count").textContent = length.tell(cards.length, answer.total, answer.filtered);
   announce(plural(cards.length, "recommendation"));
 }
 

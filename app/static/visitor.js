@@ -4,20 +4,21 @@ import { get, newest, post } from "./api.js";
 import { articleOf, kindOf, label, nameOf, recommendationCard, showCards, skeletons } from "./cards.js";
 import { announce, byId, h, icon, later, plural } from "./dom.js";
 import { recommendationControls } from "./filters.js";
+import { FIRST, listLength } from "./length.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { MAX_BASKET, changes, store, toggle } from "./store.js";
 
-const SHOWN = 10;
 const nextList = newest();
 const nextSearch = newest();
 /** @type {Map<string, number>} rank by article in the previous recommendations */
 let previous = new Map();
 /** @type {ReturnType<typeof recommendationControls>} */
 let controls;
+const length = listLength(() => recommend());
 let opened = false;
 
 export function mountVisitor() {
-  controls = recommendationControls("visitor", () => recommend());
+  controls = recommendationControls("visitor", recommendAnew);
   byId("view-visitor").replaceChildren(
     h("div", {},
       h("form", { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(); } },
@@ -25,21 +26,28 @@ export function mountVisitor() {
         h("input", { type: "search", id: "article-search", autocomplete: "off", maxlength: 100, placeholder: "Words, e.g. black dress", oninput: later(search, 200) }),
         h("ul", { id: "article-found", class: "found", "aria-label": "Articles found" }),
       ),
-      h("div", { class: "age" }, h("label", { for: "visitor-age" }, "Their age, optional"), h("input", { type: "number", id: "visitor-age", min: 16, max: 99, inputmode: "numeric", placeholder: "–", oninput: later(() => recommend(), 300) })),
+      h("div", { class: "age" }, h("label", { for: "visitor-age" }, "Their age, optional"), h("input", { type: "number", id: "visitor-age", min: 16, max: 99, inputmode: "numeric", placeholder: "–", oninput: later(recommendAnew, 300) })),
       h("h2", { class: "who" }, "The basket"),
       h("div", { id: "basket" }),
     ),
     h("div", { class: "stage" },
-      h("div", { class: "stage-head" }, h("h2", {}, "Recommendations now"), h("p", { class: "hint" }, "No customer id: the user tower reads only the basket.")),
+      h("div", { class: "stage-head" }, h("h2", {}, "Recommendations now"), h("p", { id: "visitor-count", class: "hint" })),
+      h("p", { class: "note" }, "No customer id: the user tower reads only the basket."),
       controls.element,
-      h("div", { id: "visitor-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(SHOWN))),
+      h("div", { id: "visitor-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
+      length.element,
     ),
   );
   changes.addEventListener("basket", () => {
     if (!opened) return;
     showBasket();
-    recommend();
+    recommendAnew();
   });
+}
+
+function recommendAnew() {
+  length.wanted = FIRST;
+  return recommend();
 }
 
 /** @param {string} ids of articles, from the page's address */
@@ -101,13 +109,14 @@ async function recommend() {
   const body = {
     history: [...store.basket.keys()],
     ...(age.value && age.checkValidity() ? { customer: { age: age.valueAsNumber } } : {}),
-    top_k: SHOWN,
+    top_k: length.wanted,
     ...controls.fields(),
-    include: ["details", "reasons"],
+    include: ["details", "reasons", "total"],
   };
   try {
-    const { recommendations } = await post("/recommend", body, nextList());
+    const { recommendations, total } = await post("/recommend", body, nextList());
     show(recommendations);
+    byId("visitor-count").textContent = length.tell(recommendations.length, total, "filters" in body);
   } catch (error) {
     if (!isAbort(error)) showProblem(place, error, recommend);
   }

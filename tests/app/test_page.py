@@ -237,6 +237,26 @@ def test_filters_and_diversity_change_the_recommendations(show: Open, recommende
     until(page, lambda: page.locator("#customer-list .mark.again").count() == 0)
 
 
+def test_more_are_shown_on_request_and_counted(show: Open, recommender: Recommender) -> None:
+    page = show(f"#customer={BUYER}")
+    count, more = page.locator("#customer-count"), page.locator("#view-customer .more button")
+    first = cards(page, "customer")
+    assert count.inner_text() == f"The first 10 of {ARTICLES} articles"
+    for shown in (30, ARTICLES):
+        more.click()
+        until(page, lambda: len(cards(page, "customer")) == shown)  # noqa: B023 - called at once
+    assert cards(page, "customer")[:10] == first
+    assert count.inner_text() == f"All {ARTICLES} articles"
+    assert more.is_hidden()
+    page.locator("#customer-colour_group").select_option("Black")
+    fit = len(recommender.catalogue.matching({"colour_group": ["Black"]}))
+    until(page, lambda: count.inner_text() == f"The first 10 of {fit} articles that fit")
+    assert len(cards(page, "customer")) == 10
+    page.locator("#tab-visitor").click()
+    cards(page, "visitor")
+    assert page.locator("#visitor-count").inner_text() == f"The first 10 of {ARTICLES} articles"
+
+
 def test_similar_articles_open_in_a_dialog_that_returns_the_focus(show: Open, recommender: Recommender) -> None:
     page = show(f"#customer={BUYER}")
     first = cards(page, "customer")[0]

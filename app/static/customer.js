@@ -1,14 +1,19 @@
 // The customer view: attributes, purchases, and recommendations.
 
 import { get, newest, post } from "./api.js";
-import { articleOf, label, recommendationCard, showCards, skeletons } from "./cards.js";
-import { announce, byId, day, h, later, plural, s } from "./dom.js";
+import { articleOf, card, label, recommendationCard, showCards, skeletons } from "./cards.js";
+import { announce, byId, count, day, h, later, plural, s } from "./dom.js";
 import { recommendationControls } from "./filters.js";
 import { FIRST, listLength } from "./length.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { store } from "./store.js";
 
 const SEGMENTS = { frequent: "Frequent", dormant: "Dormant", young: "Young", never_bought: "Never bought", any: "Surprise me" };
+/** @type {Record<string, [string, string, string]>} by ranking: name, heading, and what it is */
+const OTHERS = {
+  "best-sellers": ["Best-sellers", "Best-sellers of the last days", "the same for everybody"],
+  "two-tower": ["Two-tower alone", "The two-tower alone", "as it was trained, without buying again"],
+};
 const ATTRIBUTES = { age: "Age", club_member_status: "Club", fashion_news_frequency: "Fashion news", FN: "Gets news", Active: "Active" };
 
 const panel = () => byId("view-customer");
@@ -20,6 +25,8 @@ let customer = null;
 /** @type {ReturnType<typeof recommendationControls>} */
 let controls;
 const length = listLength(() => recommend());
+/** @type {string | null} the ranking of OTHERS to compare with */
+let beside = null;
 
 /** @param {(id: string) => void} go opens the address of a customer */
 export function mountCustomer(go) {
@@ -44,6 +51,12 @@ export function mountCustomer(go) {
     h("div", { class: "stage" },
       h("div", { class: "stage-head" }, h("h2", {}, "What they would buy next"), h("p", { id: "customer-count", class: "hint" })),
       controls.element,
+      h("div", { class: "chips compare", role: "group", "aria-labelledby": "compare-title" },
+        h("span", { id: "compare-title", class: "hint" }, "Compare with"),
+        ...Object.entries(OTHERS).map(([ranking, [title]]) =>
+          h("button", { type: "button", class: "chip", "data-ranking": ranking, "aria-pressed": "false", onclick: () => compare(ranking) }, title),
+        ),
+      ),
       h("div", { id: "customer-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
       length.element,
     ),
@@ -124,11 +137,25 @@ function recommendAnew() {
   return recommend();
 }
 
+/** Shows another ranking beside the published one, or no longer. @param {string} ranking of OTHERS */
+function compare(ranking) {
+  beside = beside === ranking ? null : ranking;
+  for (const chip of panel().querySelectorAll("[data-ranking]")) {
+    chip.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (chip).dataset.ranking === beside));
+  }
+  if (customer) recommend();
+}
+
 /** @param {boolean} [shown] whether to show the answer, too */
 async function recommend(shown = true) {
   const body = { customer_id: store.customerId, top_k: length.wanted, ...controls.fields(), include: ["details", "reasons", "total"] };
   try {
-    const answer = await post("/recommend", body, nextList());
+    const signal = nextList();
+    const [answer, other] = await Promise.all([
+      post("/recommend", body, signal),
+      beside && post("/recommend", { ...body, ranking: beside, include: ["details"] }, signal),
+    ]);
+    answer.other = other;
     answer.filtered = "filters" in body || "exclude_purchased" in body;
     if (shown) show(answer);
     return answer;
@@ -151,9 +178,36 @@ function show(answer) {
     return recommendationCard(item, bought, { marks: [/** @type {[string, string]} */ (mark)] });
   });
   store.recommended = answer.recommendations.map(articleOf);
-  showCards(place, cards);
+  if (answer.other && cards.length) place.replaceChildren(pair(answer, bought));
+  else showCards(place, cards);
   byId("customer-count").textContent = length.tell(cards.length, answer.total, answer.filtered);
   announce(plural(cards.length, "recommendation"));
+}
+
+/** Both rankings, side by side.
+ * @param {any} answer with the other one
+ * @param {Map<string, any>} bought
+ */
+function pair({ recommendations, other }, bought) {
+  const [, title, text] = OTHERS[/** @type {string} */ (beside)];
+  const ids = (/** @type {any[]} */ items) => new Set(items.map(({ article_id: id }) => id));
+  const column = (/** @type {any[]} */ items, /** @type {Set<string>} */ others, /** @type {string} */ heading, /** @type {string} */ hint) =>
+    h("section", { class: "column ranking" },
+      h("h3", {}, heading),
+      h("p", { class: "hint" }, hint),
+      h("ol", { class: "cards tiny" },
+        ...items.map((item) => {
+          const marks = /** @type {[string, string][]} */ ([bought.has(item.article_id) && ["again", "Bought before"], others.has(item.article_id) && ["hit", "In both"]].filter(Boolean));
+          return card(articleOf(item), { rank: item.rank, marks, actions: false });
+        }),
+      ),
+    );
+  const [ours, theirs] = [ids(recommendations), ids(other.recommendations)];
+  const shared = [...ours].filter((id) => theirs.has(id)).length;
+  return h("div", { class: "replay pair" },
+    column(recommendations, theirs, "The published model", `${shared ? count(shared) : "None"} of ${plural(ours.size, "article")} in both lists`),
+    column(other.recommendations, ours, title, text),
+  );
 }
 
 /** Attributes and purchases. */

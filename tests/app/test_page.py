@@ -18,6 +18,7 @@ import pytest
 
 from app.main import create_app
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.model.scoring import BEST_SELLERS, TOWERS_ALONE
 from hm_utils.serving.bundle import BundleError
 from hm_utils.serving.catalogue import Catalogue
 from hm_utils.serving.recommender import Recommender
@@ -255,6 +256,29 @@ def test_more_are_shown_on_request_and_counted(show: Open, recommender: Recommen
     page.locator("#tab-visitor").click()
     cards(page, "visitor")
     assert page.locator("#visitor-count").inner_text() == f"The first 10 of {ARTICLES} articles"
+
+
+def test_other_rankings_are_shown_beside_the_published_one(show: Open, recommender: Recommender) -> None:
+    page = show(f"#customer={BUYER}")
+    published = cards(page, "customer")
+    user = recommender.customers(recommender.customer_rows([BUYER]))
+    for name, scoring in (("Best-sellers", BEST_SELLERS), ("Two-tower alone", TOWERS_ALONE)):
+        found, _ = recommender.recommend(user, 10, scoring=scoring)
+        other = recommender.article_ids[found[0]].tolist()
+        page.get_by_role("button", name=name).click()
+        until(page, lambda: cards(page, "customer") == [*published, *other])  # noqa: B023 - called at once
+        both = len(set(published) & set(other))
+        assert page.locator(".pair .mark.hit").count() == 2 * both
+        assert f"{both or 'None'} of 10 articles in both" in page.locator(".pair").inner_text()
+    page.locator("#customer-colour_group").select_option("Black")
+    until(page, lambda: {colour_of(recommender, a) for a in cards(page, "customer")} == {"Black"})
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name=name).click()
+    until(page, lambda: cards(page, "customer") == published)
+
+
+def colour_of(recommender: Recommender, article_id: str) -> Any:
+    return recommender.catalogue.details(int(recommender.catalogue.rows([article_id])[0]))["colour_group"]
 
 
 def test_similar_articles_open_in_a_dialog_that_returns_the_focus(show: Open, recommender: Recommender) -> None:

@@ -31,7 +31,7 @@ export async function showReplay() {
     if (!store.model.replay) return body().replaceChildren(empty("This model has no replay", "Publish a new model with “make run”."));
     replay = await get("/replay");
     frame();
-    await choose("all");
+    await choose(members("differ").length ? "differ" : "all");
   } catch (error) {
     showProblem(body(), error, showReplay);
   }
@@ -43,6 +43,7 @@ const names = () => replay.rankings;
 /** @type {Record<string, [string, (model: number, popular: number) => boolean]>} by the hits of both rankings */
 const GROUPS = {
   all: ["Everyone drawn", () => true],
+  differ: ["Different hits", (model, popular) => model !== popular],
   model: ["The model hit", (model) => model > 0],
   only: ["Only the model", (model, popular) => model > 0 && !popular],
   popular: ["Only best-sellers", (model, popular) => !model && popular > 0],
@@ -70,9 +71,21 @@ function frame() {
         h("button", { type: "button", class: "chip", "data-group": key, "aria-pressed": "false", onclick: () => choose(key) }, title, h("b", {}, count(members(key).length))),
       ),
     ),
-    h("div", { class: "leaf" }, turn(-1, "left", "Previous customer"), h("p", { id: "replay-who", "aria-live": "polite" }), turn(1, "right", "Next customer")),
-    h("div", { id: "replay-one" }),
+    h("div", { class: "leaf" },
+      turn(-1, "left", "Previous customer"), h("p", { id: "replay-who", "aria-live": "polite" }), turn(1, "right", "Next customer"),
+      h("p", { id: "replay-totals", class: "hint" }, totals()),
+    ),
+    h("div", { id: "replay-one", tabindex: -1 }),
   );
+}
+
+/** The hits of both rankings over all customers drawn. */
+function totals() {
+  const [model, popular] = names().map((/** @type {string} */ name) => {
+    const hits = replay.customers.map((/** @type {any} */ customer) => customer.hits[name]);
+    return `${plural(hits.reduce((/** @type {number} */ sum, /** @type {number} */ n) => sum + n, 0), "hit")} at ${plural(hits.filter(Boolean).length, "customer")}`;
+  });
+  return `All ${count(replay.count)} drawn: the model ${model}, best-sellers ${popular}`;
 }
 
 /** @param {number} by @param {"left" | "right"} arrow @param {string} title */

@@ -306,7 +306,17 @@ def test_the_replay_shows_the_stored_rankings_and_explains_them(show: Open, reco
     assert "Published although it is new." in text
     assert "It finds few." in text
     replay: Any = recommender.replay
-    model = replay["rankings"][0]
+    model, popular = replay["rankings"]
+    hits_of = {
+        name: [len(set(customer["lists"][name]) & set(customer["bought"])) for customer in replay["customers"]]
+        for name in (model, popular)
+    }
+    # It opens where one list has more hits, with the totals beside it.
+    differ = [ours != theirs for ours, theirs in zip(hits_of[model], hits_of[popular], strict=True)]
+    assert f"1 of {sum(differ)} " in text
+    assert f"customer {replay['customers'][differ.index(True)]['customer_id'][:10]}" in text
+    totals = [f"{sum(hits):,} hits at {np.count_nonzero(hits)} customers" for hits in hits_of.values()]
+    assert f"All {len(differ)} drawn: the model {totals[0]}, best-sellers {totals[1]}" in text
     page.get_by_role("button", name="The model hit").click()
     hits = [customer for customer in replay["customers"] if set(customer["lists"][model]) & set(customer["bought"])]
     hit = hits[0]

@@ -6,6 +6,7 @@ Both engines give the same results. Ray is imported when a cluster is asked for.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,9 +37,11 @@ class Local:
         """The place of the training, in words."""
         return resolve_device(device)
 
-    def read_raw(self, data_dir: str | Path) -> RawTables:
+    def read_raw(
+        self, data_dir: str | Path, article_columns: Sequence[str] = (), customer_columns: Sequence[str] = ()
+    ) -> RawTables:
         """:func:`hm_utils.data.raw.read_raw`; a relative folder is taken from the repository's root."""
-        return raw.read_raw(resolve(data_dir))
+        return raw.read_raw(resolve(data_dir), article_columns, customer_columns)
 
     def preprocess(self, tables: RawTables, directory: Path, **parameters: Any) -> Preprocessed:
         """:func:`hm_utils.data.preprocessing.preprocess`."""
@@ -100,11 +103,13 @@ class OnRay(Local):
     def device(self, device: str) -> str:
         return f"{self.num_workers} workers of Ray"
 
-    def read_raw(self, data_dir: str | Path) -> RawTables:
+    def read_raw(
+        self, data_dir: str | Path, article_columns: Sequence[str] = (), customer_columns: Sequence[str] = ()
+    ) -> RawTables:
         """:func:`hm_utils.cluster.reading.read_raw`: each table may be many parts, in a folder or an object store."""
         from hm_utils.cluster.reading import read_raw
 
-        return read_raw(data_dir, self.num_workers)
+        return read_raw(data_dir, self.num_workers, article_columns=article_columns, customer_columns=customer_columns)
 
     def fingerprint(self, data_dir: str | Path) -> str:
         from hm_utils.cluster.reading import fingerprint

@@ -22,7 +22,7 @@ from hm_utils.training.batches import Batch
 from hm_utils.training.fit import training_inputs
 from hm_utils.training.loop import PRICE_COLUMN, TrainingInputs, TrainingSettings, batch_loss
 from hm_utils.training.negatives import InBatchNegatives
-from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions
+from tests.helpers.data import ARTICLES, CUSTOMERS, DAYS, article_table, customer_table, random_transactions, vocabulary
 from tests.helpers.snapshots import HISTORY_LENGTH, random_snapshot, random_towers
 
 CUT = 36  # inside a week-long block, so that the last block is cut too
@@ -195,7 +195,7 @@ def test_a_moved_purchase_adds_only_its_article_and_customer_to_the_vocabularies
 def decoded(training: TrainingData, column: int) -> np.ndarray:
     """``[n_articles]`` the values of a column's codes: "" is missing, "?" is unknown."""
     name = ARTICLE_COLUMNS[column]
-    values = np.array(["", "?", *training.encoders.article[name].values])  # noqa: PD011
+    values = np.array(["", "?", *vocabulary(training.encoders.article[name])])
     return values[training.categories[:, column]]
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from hm_utils.analysis.data_tables import EMPTY
-from hm_utils.data.features import ARTICLE_COLUMNS
 from hm_utils.data.preprocessing import Split, TrainingData
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.raw_columns import name_column
 
 IDEAL_PURCHASES = 12  # few enough to show, enough for a history
 
@@ -62,23 +62,14 @@ def timeline(log: PurchaseLog, articles: pd.DataFrame, customer: int, as_of: int
 
 def encoded_article(articles: pd.DataFrame, training: TrainingData, article: int) -> pd.DataFrame:
     """One article in the catalogue and in the model's codes, a row for each encoded column."""
-    columns = [*ARTICLE_COLUMNS, "price"]
+    columns = training.encoders.article_columns
     row = articles.loc[article].astype("str").fillna(EMPTY)
     return pd.DataFrame(
         {
-            "in the catalogue": [*row[list(ARTICLE_COLUMNS)], "mean paid before"],
-            "in words": [row.get(_name_column(column), "") for column in columns],
+            "in the catalogue": [row.get(column, "mean before the day") for column in columns],
+            "in words": [row.get(name_column(column), "") for column in columns],
             "code": training.categories[article],
             "of codes": training.encoders.article_sizes,
         },
         index=columns,
     )
-
-
-def _name_column(column: str) -> str:
-    """The column with the name that belongs to a column of numbers."""
-    if column == "product_code":
-        return "prod_name"
-    for ending in ("_no", "_code", "_id"):
-        column = column.removesuffix(ending)
-    return f"{column}_name"

@@ -48,14 +48,15 @@ class Part:
 
 
 def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) -> dict[str, list[Part]]:
-    """The parts of each table, by table name. A single file is preferred to parts, and the first of ``SUFFIXES``.
+    """The parts of each table that is there, by name. A single file is preferred to parts, and the first of SUFFIXES.
 
     Args:
         data_dir: a folder, or a URI that ``pyarrow.fs`` knows (``s3://bucket/folder``, ``gs://…``, ``hdfs://…``).
         filesystem: reads ``data_dir``, where a URI is not enough (keys, an endpoint).
 
     Raises:
-        RawDataError: if the folder or a table is missing, or ``pyarrow.fs`` cannot reach it.
+        RawDataError: if the folder or the log is missing, another table is there in a form that is not read, or
+            ``pyarrow.fs`` cannot reach the folder.
     """
     try:
         if filesystem is None and "://" in str(data_dir):
@@ -72,13 +73,15 @@ def find_parts(data_dir: str | Path, filesystem: fs.FileSystem | None = None) ->
     parts = {}
     for table in schema.TABLES:
         names = _names_of(table.stem, list(files))
-        if not names:
+        similar = any(name.parts[0].lower().startswith(table.stem) for name in files)
+        if not names and (similar or table.name == schema.TRANSACTIONS.name):
             wanted = ", ".join(table.stem + suffix for suffix in SUFFIXES)
             raise RawDataError(
                 f"{data_dir} has none of {wanted}, and no such parts in {table.stem}/ or as {table.stem}-*. "
                 + HOW_TO_GET.format(folder=data_dir)
             )
-        parts[table.name] = [Part(filesystem, files[name].path, files[name].size) for name in sorted(names)]
+        if names:
+            parts[table.name] = [Part(filesystem, files[name].path, files[name].size) for name in sorted(names)]
     return parts
 
 

@@ -37,16 +37,19 @@ from hm_utils.data.origin import Origin
 from hm_utils.data.raw import (
     SOURCE_COLUMN,
     RawTables,
+    distinct_ids,
     hash_file,
     hash_of_hashes,
+    log_has_hm_ids,
     log_report,
     master_table,
     refuse_if_broken,
+    source_from_log,
     transactions_of,
     without_broken,
 )
 from hm_utils.data.raw_file import file_errors
-from hm_utils.data.schema import Finding, Table
+from hm_utils.data.schema import Finding, RawDataError, Table
 
 LOG_COLUMNS = list(schema.TRANSACTIONS.schema.columns)
 SHARD_BYTES = 256 << 20  # of raw files for each shard, at most; a task holds several copies of a shard
@@ -94,6 +97,7 @@ class PartReport:
         sizes: rows for each shard; () for a master table, as are the fields below.
         bytes_kept: memory of these rows.
         dates: first and last ISO date of these rows; None if none is left.
+        absent: the columns that the part lacks.
     """
 
     sha256: str
@@ -102,48 +106,57 @@ class PartReport:
     sizes: tuple[int, ...] = ()
     bytes_kept: int = 0
     dates: tuple[str, str] | None = None
+    absent: list[str] = field(default_factory=list)
 
 
-def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem | None = None) -> ShardedTables:
+def read_raw(
+    data_dir: str | Path,
+    num_workers: int,
+    filesystem: fs.FileSystem | None = None,
+    article_columns: Sequence[str] = (),
+    customer_columns: Sequence[str] = (),
+) -> ShardedTables:
     """Read and check the tables, as :func:`hm_utils.data.raw.read_raw` does, ``num_workers`` parts at a time.
 
     Ray stays connected until ``preprocess`` has used the tables.
 
     Args:
         data_dir, filesystem: see :func:`hm_utils.cluster.input_parts.find_parts`.
+        article_columns, customer_columns: see :func:`hm_utils.data.raw.read_raw`.
 
     Raises:
         ClusterError: if Ray cannot be used.
         RawDataError: as :func:`hm_utils.data.raw.read_raw`.
     """
     parts = find_parts(data_dir, filesystem)
+    log_parts = parts[schema.TRANSACTIONS.name]
+    with log_parts[0].local() as path:
+        hm_ids = log_has_hm_ids(path)
+    tables = schema.tables_of(hm_ids, article_columns, customer_columns)
     with ExitStack() as connection:
         connection.enter_context(connected(num_workers))
         import ray
 
-        articles, article_source, article_hashes = _read_master_table(
-            schema.ARTICLES, raw_columns.ARTICLE_ID, parts, num_workers
+        (article_source, article_hashes), (customer_source, customer_hashes) = (
+            _read_master_source(table, parts, tables[-1], num_workers) for table in tables[:2]
         )
-        customers, customer_source, customer_hashes = _read_master_table(
-            schema.CUSTOMERS, raw_columns.CUSTOMER_ID, parts, num_workers
-        )
-        log_parts = parts[schema.TRANSACTIONS.name]
+        articles, customers = master_table(article_source), master_table(customer_source)
         shards = max(num_workers, sum(part.bytes for part in log_parts) // SHARD_BYTES)
         bounds = np.linspace(0, len(customers), min(shards, max(1, len(customers))) + 1).astype(int)
         shared = [
             ray.put(each) for each in (articles[[raw_columns.ARTICLE_ID]], customers[[raw_columns.CUSTOMER_ID]], bounds)
         ]
-        calls = [(part, *shared) for part in log_parts]
+        calls = [(part, tables[-1], *shared) for part in log_parts]
         results = start_all(read_transactions, calls, num_workers, returns=len(bounds))
         reports: list[PartReport] = values_of([references[-1] for references in results])
-        findings = merged_findings(schema.TRANSACTIONS, reports)
+        findings = merged_findings(tables[-1], reports)
         rows_read = sum(part.rows_read for part in reports)
         sizes = np.array([part.sizes for part in reports])
         refuse_if_broken(_table_path(log_parts), rows_read, int(sizes.sum()), findings)
         findings = [*article_source.findings, *customer_source.findings, *findings]
         log_report(findings)
         hashes = [*article_hashes, *customer_hashes, *(part.sha256 for part in reports)]
-        tables = [table.name for table in schema.TABLES for _ in parts[table.name]]
+        names = [table.name for table in tables for _ in parts.get(table.name, ())]
         dates = [date for part in reports if part.dates for date in part.dates]
         all_read = {
             "articles": article_source.rows_read,
@@ -156,8 +169,14 @@ def read_raw(data_dir: str | Path, num_workers: int, filesystem: fs.FileSystem |
             transactions=pd.DataFrame(columns=LOG_COLUMNS),
             report=findings,
             rows_read=all_read,
-            fingerprint=hash_of_hashes(list(zip(tables, hashes, strict=True))),
+            fingerprint=hash_of_hashes(list(zip(names, hashes, strict=True))),
             origin=Origin.of(data_dir, all_read),
+            hm_ids=hm_ids,
+            absent={
+                "articles": article_source.absent,
+                "customers": customer_source.absent,
+                "transactions": reports[0].absent,
+            },
             num_workers=num_workers,
             bounds=bounds.tolist(),
             pieces=[references[:-1] for references in results],
@@ -178,18 +197,25 @@ def fingerprint(data_dir: str | Path, filesystem: fs.FileSystem | None = None) -
     return hash_of_hashes(hashes)
 
 
-def _read_master_table(
-    table: Table, key: str, parts: dict[str, list[Part]], num_workers: int
-) -> tuple[pd.DataFrame, Source, list[str]]:
-    """The articles or the customers of all parts, checked together, and the SHA-256 of each part."""
-    table_parts = parts[table.name]
-    results = values_of(start_all(_read_columns, [(part, table.name) for part in table_parts], num_workers))
+def _read_master_source(
+    table: Table, parts: dict[str, list[Part]], log: Table, num_workers: int
+) -> tuple[Source, list[str]]:
+    """The articles or the customers of all parts together, and the SHA-256 of each part."""
+    table_parts = parts.get(table.name)
+    if table_parts is None:
+        log_parts = parts[log.name]
+        ids = values_of(start_all(_read_ids, [(part, log, table.key) for part in log_parts], num_workers))
+        return source_from_log(table, _table_path(log_parts), ids), []
+    results = values_of(start_all(_read_columns, [(part, table) for part in table_parts], num_workers))
     reports: list[PartReport] = [report for _, report in results]
     source = Source(table, _table_path(table_parts), findings=merged_findings(table, reports))
+    names = results[0][0].keys()
+    if any(columns.keys() != names for columns, _ in results):
+        raise RawDataError(f"the parts of {source.path} have different columns: write them again with the same ones")
     with file_errors(source.path):
-        source.columns = {name: _concatenated([columns[name] for columns, _ in results]) for name in table.columns}
+        source.columns = {name: _concatenated([columns[name] for columns, _ in results]) for name in names}
     source.skipped = sum(map(_skipped, reports))
-    return master_table(source, key), source, [report.sha256 for report in reports]
+    return source, [report.sha256 for report in reports]
 
 
 def _table_path(parts: Sequence[Part]) -> Path:
@@ -206,19 +232,27 @@ def _concatenated(columns: Sequence[Column]) -> Column:
     return encode(pa.chunked_array(chunks))
 
 
-def _read_columns(part: Part, table_name: str) -> tuple[dict[str, Column], PartReport]:
+def _read_columns(part: Part, table: Table) -> tuple[dict[str, Column], PartReport]:
     """A task: the columns of one part of a master table."""
-    (table,) = (table for table in schema.TABLES if table.name == table_name)
     with part.local() as path:
         source, digest = read_source(table, path), hash_file(path)
     return source.columns, PartReport(digest, source.rows_read, source.findings)
 
 
-def read_transactions(part: Part, articles: pd.DataFrame, customers: pd.DataFrame, bounds: np.ndarray) -> list:
+def _read_ids(part: Part, log: Table, key: str) -> pa.Array:
+    """A task: the distinct ids in a column of one part of the log."""
+    only = replace(log, columns={key: log.columns[key]}, needed=(key,))
+    with part.local() as path:
+        return distinct_ids(read_source(only, path), key)
+
+
+def read_transactions(
+    part: Part, log: Table, articles: pd.DataFrame, customers: pd.DataFrame, bounds: np.ndarray
+) -> list:
     """A task: the valid rows of one part of the log, a frame for each shard, then the part's report."""
     pa.set_cpu_count(1)  # a task is one core's work
     with part.local() as path:
-        source, digest = read_source(schema.TRANSACTIONS, path), hash_file(path)
+        source, digest = read_source(log, path), hash_file(path)
     frame = without_broken(source, transactions_of(source, articles, customers))
     shard = np.searchsorted(bounds, frame[raw_columns.CUSTOMER].to_numpy(), side="right") - 1
     frame = frame.iloc[np.argsort(shard.astype(np.uint16), kind="stable")]  # keeps the order of rows within a shard
@@ -233,6 +267,7 @@ def read_transactions(part: Part, articles: pd.DataFrame, customers: pd.DataFram
         sizes=tuple(sizes),
         bytes_kept=int(frame.memory_usage(index=False).sum()),
         dates=(str(dates.min()), str(dates.max())) if len(dates) else None,
+        absent=source.absent,
     )
     return [*pieces, report]
 

@@ -42,6 +42,7 @@ FIELDS_RULE = "has as many fields as the header"
 NO_TIME = "has no time of day (it is cut off)"
 HOUR, DAY = 3_600, 86_400  # seconds
 LINES_RULE = "is one line (a quote can join several)"
+ABSENT_RULE = "has every documented column (without one, its feature is off)"
 SKIPPED_RULES = (FIELDS_RULE, LINES_RULE)  # of rows that are lost while reading, and have no number
 
 
@@ -77,6 +78,11 @@ class Source:
         """Rows in the file, including those that could not be read."""
         return len(next(iter(self.columns.values())).codes) + self.skipped
 
+    @property
+    def absent(self) -> list[str]:
+        """The table's columns that the file lacks."""
+        return [name for name in self.table.columns if name not in self.columns]
+
     def found(self, column: str, rule: str, rows: npt.NDArray, action: str) -> None:
         self.findings.append(
             Finding(self.table.name, column, rule, len(rows), action, self.columns[column].examples(rows))
@@ -92,29 +98,30 @@ def read_source(table: Table, path: Path) -> Source:
     with file_errors(path):
         stream = None if is_parquet(path) else CsvStream(path, table.stem)
         present = csv_header(path, table.stem) if stream else list(pyarrow.parquet.read_schema(path).names)
-        _check_columns(source, present)
-        arrow = _read_csv(source, stream) if stream else _read_parquet(source)
+        names = _columns_to_read(source, present)
+        arrow = _read_csv(source, stream, names) if stream else _read_parquet(source, names)
         if arrow.num_rows == 0:
             raise RawDataError(_no_rows(source))
-        columns = [arrow.column(name) for name in table.columns]
+        columns = [arrow.column(name) for name in names]
         del arrow  # so that each column is freed as soon as it is converted
         with ThreadPoolExecutor(pa.cpu_count()) as pool:  # a cluster task sets this to 1
             encoded = pool.map(encode, columns)
             columns.clear()
-            source.columns = dict(zip(table.columns, encoded, strict=True))
+            source.columns = dict(zip(names, encoded, strict=True))
         if stream:
             _check_lines(source, stream, len(present))
     logger.info("read %s rows of %s in %.1f s", f"{source.rows_read:,}", path.name, time.perf_counter() - started)
     return source
 
 
-def _check_columns(source: Source, present: list[str]) -> None:
+def _columns_to_read(source: Source, present: list[str]) -> list[str]:
+    """The table's columns that a file has. Those that it lacks, and others that it has, are noted."""
     wanted, path = source.table.columns, source.path
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in source.table.needed if name not in present]
     if missing:
         raise RawDataError(
             f"{path} has no column {', '.join(missing)}. Its columns are {', '.join(map(repr, present))[:500]}; "
-            f"needed are {', '.join(wanted)}, separated by commas"
+            f"needed are {', '.join(source.table.needed)}, separated by commas"
         )
     twice = [name for name in wanted if present.count(name) > 1]
     if twice:
@@ -123,6 +130,10 @@ def _check_columns(source: Source, present: list[str]) -> None:
     if extra:
         rule = "has only the documented columns (others are ignored)"
         source.findings.append(Finding(source.table.name, "", rule, 0, schema.NOTED, extra[:3]))
+    absent = [name for name in wanted if name not in present]
+    if absent:
+        source.findings.append(Finding(source.table.name, "", ABSENT_RULE, 0, schema.NOTED, (", ".join(absent),)))
+    return [name for name in wanted if name in present]
 
 
 def _note_other_files(source: Source) -> None:
@@ -157,7 +168,7 @@ def _check_lines(source: Source, stream: CsvStream, fields: int) -> None:
     joined = line_count(source.path, source.table.stem) - 1 - source.rows_read if stream.quoted else 0
     if joined > 0:
         # Descriptions of articles may span lines.
-        action = schema.NOTED if source.table is schema.ARTICLES else schema.DROP
+        action = schema.NOTED if source.table.name == schema.ARTICLES.name else schema.DROP
         examples: tuple[str, ...] = ()
         for column in source.columns.values():
             broken = pc.match_substring(column.distinct.cast(pa.string()), "\n").to_numpy(zero_copy_only=False)
@@ -167,7 +178,7 @@ def _check_lines(source: Source, stream: CsvStream, fields: int) -> None:
         source.skipped += joined if action == schema.DROP else 0
 
 
-def _read_csv(source: Source, stream: CsvStream) -> pa.Table:
+def _read_csv(source: Source, stream: CsvStream, names: list[str]) -> pa.Table:
     odd: list[str] = []
     lock = threading.Lock()  # pyarrow calls the handler from its own threads
 
@@ -183,12 +194,12 @@ def _read_csv(source: Source, stream: CsvStream) -> pa.Table:
         stream,
         read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
         parse_options=pyarrow.csv.ParseOptions(
-            newlines_in_values=source.table is schema.ARTICLES,  # descriptions may span lines
+            newlines_in_values=source.table.name == schema.ARTICLES.name,  # descriptions may span lines
             invalid_row_handler=skip,
         ),
         convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=list(source.table.columns),
-            column_types=dict.fromkeys(source.table.columns, text),
+            include_columns=names,
+            column_types=dict.fromkeys(names, text),
             null_values=[""],  # a garment may be called "null", and a news frequency is "NONE"
             strings_can_be_null=True,
         ),
@@ -198,10 +209,10 @@ def _read_csv(source: Source, stream: CsvStream) -> pa.Table:
     return arrow
 
 
-def _read_parquet(source: Source) -> pa.Table:
+def _read_parquet(source: Source, names: list[str]) -> pa.Table:
     fields = pyarrow.parquet.read_schema(source.path)
     texts = [item.name for item in fields if pa.types.is_string(item.type) or pa.types.is_large_string(item.type)]
-    return pyarrow.parquet.read_table(source.path, columns=list(source.table.columns), read_dictionary=texts)
+    return pyarrow.parquet.read_table(source.path, columns=names, read_dictionary=texts)
 
 
 def encode(column: pa.ChunkedArray) -> Column:
@@ -257,7 +268,15 @@ def _dates(source: Source) -> npt.NDArray[np.datetime64]:
     return day + np.where(late, np.timedelta64(DAY, "s"), np.timedelta64(0, "s"))
 
 
-def article_ids(source: Source) -> pa.Array:
+def ids_of(source: Source, name: str) -> pa.Array:
+    """The distinct ids of a column: H&M's as :func:`_article_ids` and :func:`_customer_ids`, others as they are."""
+    kind = source.table.columns[name]
+    if kind is Kind.ARTICLE:
+        return _article_ids(source)
+    return _customer_ids(source) if kind is Kind.CUSTOMER else source.columns[name].distinct.cast(pa.string())
+
+
+def _article_ids(source: Source) -> pa.Array:
     """The distinct article ids as 10 digits. Lost leading zeros are restored and reported."""
     column = source.columns[raw_columns.ARTICLE_ID]
     text = _texts(column.distinct).str.strip()
@@ -269,7 +288,7 @@ def article_ids(source: Source) -> pa.Array:
     return pa.array(text.where(~short, padded), type=pa.string())
 
 
-def customer_ids(source: Source) -> pa.Array:
+def _customer_ids(source: Source) -> pa.Array:
     """The distinct customer ids without blanks around them and in lower case; changed ones are reported."""
     column = source.columns[raw_columns.CUSTOMER_ID]
     text = column.distinct.cast(pa.string())
@@ -282,11 +301,14 @@ def customer_ids(source: Source) -> pa.Array:
 
 
 def typed(source: Source, name: str) -> object:
-    """``[n]`` the values of a column in the type of its kind."""
-    kind, column = source.table.columns[name], source.columns[name]
-    if kind in (Kind.TEXT, Kind.CATEGORY, Kind.CUSTOMER, Kind.ARTICLE):
-        ids = {Kind.ARTICLE: article_ids, Kind.CUSTOMER: customer_ids}
-        values = ids[kind](source) if kind in ids else column.distinct.cast(pa.string())
+    """``[n]`` the values of a column in the type of its kind; a column that the file lacks is empty."""
+    kind = source.table.columns[name]
+    if name not in source.columns:
+        return _empty(kind, source.rows_read - source.skipped)
+    column = source.columns[name]
+    if kind in (Kind.TEXT, Kind.CATEGORY, Kind.CUSTOMER, Kind.ARTICLE, Kind.ID):
+        is_id = name in (raw_columns.ARTICLE_ID, raw_columns.CUSTOMER_ID)
+        values = ids_of(source, name) if is_id else column.distinct.cast(pa.string())
         codes = pa.array(column.codes, mask=column.codes < 0)
         return pd.Series(values.take(codes).to_pandas(), dtype="str")
     if kind is Kind.DATE:
@@ -306,3 +328,13 @@ def typed(source: Source, name: str) -> object:
         return column.spread(values.astype(np.float32), np.nan)
     rows = column.spread(np.nan_to_num(values).astype(np.int32), 0)
     return pd.arrays.IntegerArray(rows, ~column.spread(readable, False))
+
+
+def _empty(kind: Kind, rows: int) -> object:
+    if kind is Kind.NUMBER:
+        return np.full(rows, np.nan, dtype=np.float32)
+    if kind is Kind.SMALL:
+        return np.zeros(rows, dtype=np.int8)
+    if kind is Kind.CODE:
+        return pd.arrays.IntegerArray(np.zeros(rows, dtype=np.int32), np.ones(rows, dtype=bool))
+    return pd.Series([None] * rows, dtype="str")

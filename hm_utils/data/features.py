@@ -35,6 +35,9 @@ AGE_EDGES = (18, 20, 22, 24, 26, 28, 30, 33, 36, 40, 44, 48, 52, 56, 60, 65, 70)
 # A postal code is a hash: one with few customers tells nothing about a region.
 MIN_CUSTOMERS_PER_POSTAL_CODE = 20
 PRICE_BUCKETS = 20
+# Further columns (the parameters article_columns and customer_columns).
+MAX_CATEGORIES = 50  # distinct numbers; a column with more is cut into buckets
+MIN_CUSTOMERS_PER_VALUE = 2  # a value of one customer tells nothing about others
 
 # Columns of CatalogueState.
 STATE_COLUMNS = ("log_share_1d", "log_share_7d", "log_share_28d", "log_age", "never_sold")
@@ -68,14 +71,62 @@ class Vocabulary:
         codes[codes < FIRST_CODE] = UNKNOWN
         return np.append(codes, np.int32(MISSING))[places]
 
+    def code(self, value: Any) -> int:
+        """The code of one value; None is missing."""
+        return MISSING if value is None else self.codes.get(str(value), UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """A column of numbers in buckets between ``edges``; there is no unknown value."""
+
+    edges: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, numbers: npt.NDArray[np.floating]) -> Buckets:
+        """Buckets of about equal size; NaN and infinity are excluded."""
+        finite = numbers[np.isfinite(numbers)]
+        edges = np.quantile(finite, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]) if len(finite) else finite
+        return cls(tuple(np.unique(edges).tolist()))
+
+    @property
+    def size(self) -> int:
+        """Number of codes, missing and unknown included."""
+        return len(self.edges) + 1 + FIRST_CODE
+
+    def encode(self, column: pd.Series) -> Int32:
+        """``[n]`` codes of a column's values; a text that is no number is missing."""
+        return _bucket(pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float32, na_value=np.nan), self.edges)
+
+    def code(self, value: Any) -> int:
+        """The code of one value; None is missing."""
+        return int(self.encode(pd.Series([value], dtype=object))[0])
+
+
+def fit_further(column: pd.Series, min_count: int = 1) -> Vocabulary | Buckets:
+    """Buckets for a column of more than ``MAX_CATEGORIES`` numbers, else a vocabulary."""
+    values = column.dropna()
+    numbers = pd.to_numeric(values.drop_duplicates(), errors="coerce")
+    if len(numbers) > MAX_CATEGORIES and np.isfinite(numbers).all():
+        return Buckets.fit(pd.to_numeric(values).to_numpy(dtype=np.float64))
+    return Vocabulary.fit(column, min_count)
+
+
+def further(table: pd.DataFrame, known: Mapping[str, Kind]) -> list[str]:
+    """The columns of a table beyond the known ones."""
+    return [str(name) for name in table if name not in known]
+
 
 @dataclass(frozen=True)
 class Encoders:
-    """All vocabularies, fitted on the articles sold and the customers who bought before the day ``as_of``."""
+    """All vocabularies, fitted on the articles sold and the customers who bought before the day ``as_of``.
+
+    ``article`` and ``customer`` have the encoder of each column by name, those of further columns last.
+    """
 
     as_of: int
-    article: dict[str, Vocabulary]
-    customer: dict[str, Vocabulary]
+    article: dict[str, Vocabulary | Buckets]
+    customer: dict[str, Vocabulary | Buckets]
     price_edges: tuple[float, ...]
 
     @classmethod
@@ -99,53 +150,68 @@ class Encoders:
     def fit_on(cls, as_of: int, sold: pd.DataFrame, buyers: pd.DataFrame, prices: Float32) -> Encoders:
         """Fit on the articles ``sold`` and the ``buyers`` before ``as_of``, and all articles' mean prices."""
         minimum = {raw_columns.POSTAL_CODE: MIN_CUSTOMERS_PER_POSTAL_CODE}
-        customer = {name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]}
-        edges = np.unique(np.nanquantile(prices, np.linspace(0, 1, PRICE_BUCKETS + 1)[1:-1]))
+        article: dict[str, Vocabulary | Buckets] = {name: Vocabulary.fit(sold[name]) for name in ARTICLE_COLUMNS}
+        customer: dict[str, Vocabulary | Buckets] = {
+            name: Vocabulary.fit(buyers[name], minimum.get(name, 1)) for name in CUSTOMER_COLUMNS[1:]
+        }
+        more = further(sold, raw_columns.ARTICLE_COLUMNS), further(buyers, raw_columns.CUSTOMER_COLUMNS)
         return cls(
             as_of=as_of,
-            article={name: Vocabulary.fit(sold[name]) for name in ARTICLE_COLUMNS},
-            customer=customer,
-            price_edges=tuple(edges.tolist()),
+            article=article | {name: fit_further(sold[name]) for name in more[0]},
+            customer=customer | {name: fit_further(buyers[name], MIN_CUSTOMERS_PER_VALUE) for name in more[1]},
+            price_edges=Buckets.fit(prices).edges,
         )
+
+    @property
+    def article_columns(self) -> list[str]:
+        """The name of each column that :meth:`encode_articles` makes."""
+        names = list(self.article)
+        return [*ARTICLE_COLUMNS, "price paid", *names[len(ARTICLE_COLUMNS) :]]
+
+    @property
+    def customer_columns(self) -> list[str]:
+        """The name of each column that :meth:`encode_customers` makes."""
+        return [AGE, *self.customer]
 
     @property
     def article_sizes(self) -> list[int]:
         """Number of codes of each column that :meth:`encode_articles` makes."""
-        return [self.article[name].size for name in ARTICLE_COLUMNS] + [len(self.price_edges) + 1 + FIRST_CODE]
+        sizes = [encoder.size for encoder in self.article.values()]
+        return [*sizes[: len(ARTICLE_COLUMNS)], len(self.price_edges) + 1 + FIRST_CODE, *sizes[len(ARTICLE_COLUMNS) :]]
 
     @property
     def customer_sizes(self) -> list[int]:
         """Number of codes of each column that :meth:`encode_customers` makes."""
         ages = len(AGE_EDGES) + 1 + FIRST_CODE
-        return [ages] + [self.customer[name].size for name in CUSTOMER_COLUMNS[1:]]
+        return [ages, *(encoder.size for encoder in self.customer.values())]
 
     def encode_articles(self, articles: pd.DataFrame, prices: Float32) -> Int32:
-        """``[n_articles, len(ARTICLE_COLUMNS) + 1]`` codes of the whole catalogue; the last column is the price bucket.
+        """``[n_articles, columns]`` codes of the whole catalogue: of ``ARTICLE_COLUMNS``, the price's bucket, the rest.
 
         ``prices`` (``[n_articles]``, nan for none) determine the day of the buckets.
         """
-        columns = [self.article[name].encode(articles[name]) for name in ARTICLE_COLUMNS]
-        columns.append(_bucket(prices, self.price_edges))
+        columns = [encoder.encode(articles[name]) for name, encoder in self.article.items()]
+        columns.insert(len(ARTICLE_COLUMNS), _bucket(prices, self.price_edges))
         return np.stack(columns, axis=1)
 
     def encode_customers(self, customers: pd.DataFrame) -> Int32:
-        """``[n, len(CUSTOMER_COLUMNS)]`` codes of the customers' attributes."""
+        """``[n, columns]`` codes of the customers' attributes."""
         columns = [_bucket(customers[AGE].to_numpy(dtype=np.float32, na_value=np.nan), AGE_EDGES)]
-        columns += [self.customer[name].encode(customers[name]) for name in CUSTOMER_COLUMNS[1:]]
+        columns += [encoder.encode(customers[name]) for name, encoder in self.customer.items()]
         return np.stack(columns, axis=1)
 
     def encode_customer(self, attributes: Mapping[str, Any]) -> Int32:
-        """``[1, len(CUSTOMER_COLUMNS)]``, as :meth:`encode_customers` of a table with one row, but without the table.
+        """``[1, columns]``, as :meth:`encode_customers` of a table with one row, but without the table.
 
         ``attributes`` are raw values by column; None or absent is missing.
         """
         age = np.array([np.nan if attributes.get(AGE) is None else attributes[AGE]], dtype=np.float32)
         codes = [int(_bucket(age, AGE_EDGES)[0])]
-        for name in CUSTOMER_COLUMNS[1:]:
+        for name, encoder in self.customer.items():
             value = attributes.get(name)
             if value is not None and name in CUSTOMER_NUMBERS:
                 value = float(np.float32(value))
-            codes.append(MISSING if value is None else self.customer[name].codes.get(str(value), UNKNOWN))
+            codes.append(encoder.code(value))
         return np.array([codes], dtype=np.int32)
 
     def save(self, directory: Path) -> None:
@@ -153,8 +219,8 @@ class Encoders:
         directory.mkdir(parents=True, exist_ok=True)
         facts = {
             "as_of": self.as_of,
-            "article": {name: list(vocabulary.values) for name, vocabulary in self.article.items()},
-            "customer": {name: list(vocabulary.values) for name, vocabulary in self.customer.items()},
+            "article": {name: _plain(encoder) for name, encoder in self.article.items()},
+            "customer": {name: _plain(encoder) for name, encoder in self.customer.items()},
             "price_edges": list(self.price_edges),
         }
         (directory / "encoders.json").write_text(json.dumps(facts))
@@ -164,10 +230,18 @@ class Encoders:
         facts = json.loads((directory / "encoders.json").read_text())
         return cls(
             as_of=facts["as_of"],
-            article={name: Vocabulary(tuple(values)) for name, values in facts["article"].items()},
-            customer={name: Vocabulary(tuple(values)) for name, values in facts["customer"].items()},
+            article={name: _encoder(plain) for name, plain in facts["article"].items()},
+            customer={name: _encoder(plain) for name, plain in facts["customer"].items()},
             price_edges=tuple(facts["price_edges"]),
         )
+
+
+def _plain(encoder: Vocabulary | Buckets) -> list[str] | dict[str, list[float]]:
+    return list(encoder.values) if isinstance(encoder, Vocabulary) else {"edges": list(encoder.edges)}
+
+
+def _encoder(plain: list[str] | dict[str, list[float]]) -> Vocabulary | Buckets:
+    return Vocabulary(tuple(plain)) if isinstance(plain, list) else Buckets(tuple(plain["edges"]))
 
 
 def mean_prices(log: PurchaseLog, as_of: int) -> Float32:

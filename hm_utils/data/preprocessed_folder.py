@@ -48,7 +48,7 @@ def new_folder(directory: Path) -> Iterator[Path]:
 def write_manifest(
     folder: Path,
     tables: RawTables,
-    parameters: dict[str, int],
+    parameters: dict[str, Any],
     split: dict[str, int],
     last_date: str,
     purchases: int,
@@ -68,6 +68,8 @@ def write_manifest(
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "raw_fingerprint": tables.fingerprint,
         "origin": asdict(tables.origin),
+        "hm_ids": tables.hm_ids,
+        "absent": tables.absent,
         "parameters": parameters,
         "split": split,
         "last_date": last_date,

@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 
 from hm_utils.arrays import Int32
+from hm_utils.data import raw_columns
 from hm_utils.data.examples import Examples, NoNegativesError, make_examples, sample_negatives
-from hm_utils.data.features import Encoders, mean_prices
+from hm_utils.data.features import Encoders, further, mean_prices
 from hm_utils.data.origin import data_line
 from hm_utils.data.preprocessed_folder import new_folder, read_manifest, write_manifest
 from hm_utils.data.purchases import PurchaseLog
@@ -253,13 +254,17 @@ def preprocess(
         "negatives_per_positive": negatives_per_positive,
         "seed": seed,
     }
+    more = {
+        "article_columns": further(tables.articles, raw_columns.ARTICLE_COLUMNS),
+        "customer_columns": further(tables.customers, raw_columns.CUSTOMER_COLUMNS),
+    }
     write = write or partial(_write_log_and_training, tables)
     # Compressing, writing and sorting release Python's lock.
     with new_folder(directory) as folder, ThreadPoolExecutor(1) as pool:
         saving = pool.submit(_save_master_tables, tables, folder)
         split, last_date, purchases, examples = write(folder, parameters)
         saving.result()
-        write_manifest(folder, tables, parameters, asdict(split), last_date, purchases, examples)
+        write_manifest(folder, tables, parameters | more, asdict(split), last_date, purchases, examples)
     return Preprocessed.load(directory)
 
 

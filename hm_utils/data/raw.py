@@ -1,5 +1,8 @@
 """Read and validate the three raw tables: CSV, gzipped CSV or Parquet to typed pandas frames.
 
+Only the log is needed, with its customers, articles and days. Without a table of articles or of customers, its rows are
+those of the log; a column that a file lacks is empty.
+
     tables = read_raw(Path("data/raw"))
     tables.articles, tables.customers, tables.transactions
     tables.report_frame()          # rows dropped or repaired, and why
@@ -14,7 +17,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +28,18 @@ import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
 from hm_utils.data import raw_columns, schema
-from hm_utils.data.column_reader import FIELDS_RULE, LINES_RULE, Source, article_ids, customer_ids, read_source, typed
+from hm_utils.data.column_reader import FIELDS_RULE, LINES_RULE, Column, Source, ids_of, read_source, typed
+from hm_utils.data.ids import are_hms
 from hm_utils.data.origin import Origin
-from hm_utils.data.raw_file import SUFFIXES, file_errors
-from hm_utils.data.schema import Finding, RawDataError
+from hm_utils.data.raw_file import SUFFIXES, file_errors, first_rows
+from hm_utils.data.schema import Finding, RawDataError, Table
 from hm_utils.files import file_entry
 
 logger = logging.getLogger(__name__)
 
 HOW_TO_GET = (
-    "Put Kaggle's articles.csv, customers.csv and transactions_train.csv there "
+    "Put a log there as transactions_train.csv, with the columns customer_id, article_id and t_dat; or Kaggle's "
+    "articles.csv, customers.csv and transactions_train.csv "
     "(kaggle competitions download -c h-and-m-personalized-fashion-recommendations -f articles.csv, and so on), "
     "or make a synthetic set: python -m hm_utils.sample --out {folder} --size sample"
 )
@@ -42,19 +47,22 @@ HOW_TO_GET = (
 
 @dataclass(frozen=True)
 class RawTables:
-    """The raw data after validation.
+    """The raw data after validation. A column that a file lacks has no values.
 
     Attributes:
-        articles: the columns of :data:`raw_columns.ARTICLE_COLUMNS`, sorted by ``article_id`` (text of 10 digits); the
-            index is the article row. Codes are nullable ``Int32``, the others text.
-        customers: the columns of :data:`raw_columns.CUSTOMER_COLUMNS`, sorted by ``customer_id``; the index is the
-            customer row. ``age``, ``FN`` and ``Active`` are float32 with nan, the others text.
+        articles: the columns of :data:`raw_columns.ARTICLE_COLUMNS` and those of the parameter ``article_columns``,
+            sorted by ``article_id``; the index is the article row. H&M's codes are nullable ``Int32``, all others text.
+        customers: the columns of :data:`raw_columns.CUSTOMER_COLUMNS` and those of the parameter ``customer_columns``,
+            sorted by ``customer_id``; the index is the customer row. ``age``, ``FN`` and ``Active`` are float32 with
+            nan, the others text.
         transactions: ``t_dat`` (datetime64[s], whole days), ``customer`` and ``article`` (int32 row numbers),
             ``price`` (float32), ``sales_channel_id`` (int8), in the order of the file.
         report: every rule that rows broke, and the action taken.
         rows_read: rows in each file before any was dropped, by table.
-        fingerprint: the :func:`fingerprint` of the three files.
+        fingerprint: the :func:`fingerprint` of the files.
         origin: where they were read from.
+        hm_ids: whether the ids are H&M's, see :mod:`hm_utils.data.ids`.
+        absent: the columns that each table lacks.
     """
 
     articles: pd.DataFrame
@@ -64,6 +72,8 @@ class RawTables:
     rows_read: dict[str, int]
     fingerprint: str
     origin: Origin
+    hm_ids: bool = field(default=True, kw_only=True)
+    absent: dict[str, list[str]] = field(default_factory=dict, kw_only=True)
 
     def report_frame(self) -> pd.DataFrame:
         """The report as a table, one row per finding."""
@@ -88,24 +98,38 @@ class RawTables:
         ).loc[list(kept)]
 
 
-def read_raw(data_dir: Path) -> RawTables:
+def read_raw(data_dir: Path, article_columns: Sequence[str] = (), customer_columns: Sequence[str] = ()) -> RawTables:
     """Read ``articles``, ``customers`` and ``transactions_train`` from a folder (:data:`raw_file.SUFFIXES`).
 
+    Args:
+        article_columns, customer_columns: further columns to keep, for features of their own.
+
     Raises:
-        RawDataError: if a file or column is missing, a file is empty, damaged or not UTF-8, or more than
+        RawDataError: if the log or a needed column is missing, a file is empty, damaged or not UTF-8, or more than
             5 % of a table's rows are dropped, or most values of a column. Fewer bad rows are dropped or repaired, and
             reported.
     """
     paths = input_files(data_dir)
+    hm_ids = log_has_hm_ids(paths[schema.TRANSACTIONS.name])
+    tables = schema.tables_of(hm_ids, article_columns, customer_columns)
     with ThreadPoolExecutor() as pool:  # pyarrow and hashing release Python's lock
         digest = pool.submit(_hash_files, paths)
-        reading = [pool.submit(read_source, table, paths[table.name]) for table in schema.TABLES]
-        articles = master_table(reading[0].result(), raw_columns.ARTICLE_ID)
-        customers = master_table(reading[1].result(), raw_columns.CUSTOMER_ID)
-        log = reading[2].result()
+        reading = {
+            table.name: pool.submit(read_source, table, paths[table.name]) for table in tables if table.name in paths
+        }
+
+        def source_of(table: Table) -> Source:
+            if table.name in reading:
+                return reading[table.name].result()
+            ids = distinct_ids(reading[schema.TRANSACTIONS.name].result(), table.key)
+            return source_from_log(table, paths[schema.TRANSACTIONS.name], [ids])
+
+        sources = [source_of(table) for table in tables[:2]]
+        articles, customers = map(master_table, sources)
+        log = reading[schema.TRANSACTIONS.name].result()
         transactions = _validated(log, transactions_of(log, articles, customers))
-        sources = [each.result() for each in reading]
         file_hash = digest.result()
+    sources.append(log)
     report = [finding for source in sources for finding in source.findings]
     log_report(report)
     rows_read = {source.table.name: source.rows_read for source in sources}
@@ -117,6 +141,8 @@ def read_raw(data_dir: Path) -> RawTables:
         rows_read=rows_read,
         fingerprint=file_hash,
         origin=Origin.of(data_dir, rows_read),
+        hm_ids=hm_ids,
+        absent={source.table.name: source.absent for source in sources},
     )
 
 
@@ -127,10 +153,10 @@ def log_report(report: Sequence[Finding]) -> None:
 
 
 def input_files(data_dir: Path) -> dict[str, Path]:
-    """The file of each table, by table name; the first of :data:`raw_file.SUFFIXES` takes precedence.
+    """The file of each table that is there, by table name; the first of :data:`raw_file.SUFFIXES` takes precedence.
 
     Raises:
-        RawDataError: if the folder or a table's file is missing.
+        RawDataError: if the folder or the log is missing, or another table is there in a form that is not read.
     """
     folder = Path(data_dir)
     help_ = HOW_TO_GET.format(folder=data_dir)
@@ -140,12 +166,18 @@ def input_files(data_dir: Path) -> dict[str, Path]:
     for table in schema.TABLES:
         names = [table.stem + suffix for suffix in SUFFIXES]
         present = [folder / name for name in names if (folder / name).is_file()]
-        if not present:
+        if present:
+            paths[table.name] = present[0]
+        elif table.name == schema.TRANSACTIONS.name or _named_like(folder, table.stem):
             raise RawDataError(
                 f"{folder} has none of {', '.join(names)}. {_in_another_form(folder, table.stem)}{help_}"
             )
-        paths[table.name] = present[0]
     return paths
+
+
+def _named_like(folder: Path, stem: str) -> list[str]:
+    """The files and folders that seem to be the table."""
+    return sorted(path.name for path in folder.iterdir() if path.name.lower().startswith(stem))
 
 
 def _in_another_form(folder: Path, stem: str) -> str:
@@ -154,7 +186,10 @@ def _in_another_form(folder: Path, stem: str) -> str:
         if parts.is_dir():
             return f'{parts} is a folder: engine="ray" reads tables of many parts; else write one file. '
     archives = [path.name for path in sorted(folder.glob("*")) if path.suffix in (".zip", ".tar", ".gz", ".7z")]
-    return f"Unpack {' and '.join(archives)} there. " if archives else ""
+    if archives:
+        return f"Unpack {' and '.join(archives)} there. "
+    similar = _named_like(folder, stem)
+    return f"Rename {similar[0]}, or move it away if it is something else. " if similar else ""
 
 
 def fingerprint(data_dir: Path) -> str:
@@ -180,9 +215,35 @@ def hash_of_hashes(hashes: Sequence[tuple[str, str]]) -> str:
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in hashes).encode()).hexdigest()
 
 
-def master_table(source: Source, key: str) -> pd.DataFrame:
-    """The valid articles or customers, sorted by their id in the column ``key``."""
-    frame = _validated(source, pd.DataFrame({name: typed(source, name) for name in source.table.columns}))
+def log_has_hm_ids(path: Path) -> bool:
+    """Whether the ids of a log are H&M's. Raises RawDataError if the file cannot be read."""
+    return are_hms(first_rows(path, schema.TRANSACTIONS.stem, [raw_columns.CUSTOMER_ID, raw_columns.ARTICLE_ID]))
+
+
+def distinct_ids(log: Source, key: str) -> pa.Array:
+    """The distinct ids in a column of a log."""
+    return ids_of(Source(log.table, log.path, log.columns), key)  # findings about them are reported with the log's rows
+
+
+def source_from_log(table: Table, log_path: Path, log_ids: Sequence[pa.Array]) -> Source:
+    """The missing table of articles or of customers, with the ids of the log's parts and nothing else."""
+    ids = pc.unique(pa.chunked_array(log_ids, type=pa.string()).drop_null())
+    source = Source(table, log_path, {table.key: Column(np.arange(len(ids), dtype=np.int32), ids)})
+    rule = f"is there (without {table.stem}, its rows are those of the log, and its features are off)"
+    source.findings.append(Finding(table.name, "", rule, 0, schema.NOTED))
+    return source
+
+
+def master_table(source: Source) -> pd.DataFrame:
+    """The valid articles or customers, sorted by their id.
+
+    A column of numbers that the file lacks has the values of its column of names.
+    """
+    columns = {name: typed(source, name) for name in source.table.columns}
+    for name in source.absent:
+        if name != raw_columns.PRODUCT_CODE:
+            columns[name] = columns.get(raw_columns.name_column(name), columns[name])
+    frame, key = _validated(source, pd.DataFrame(columns)), source.table.key
     if not frame[key].is_monotonic_increasing:
         frame = frame.sort_values(key, ignore_index=True)
     return frame
@@ -192,17 +253,17 @@ def transactions_of(source: Source, articles: pd.DataFrame, customers: pd.DataFr
     """The transactions with row numbers for ids, not checked yet. Only the ids of the master tables are used."""
     data = {
         raw_columns.T_DAT: typed(source, raw_columns.T_DAT),
-        raw_columns.CUSTOMER: _rows_of(source, raw_columns.CUSTOMER_ID, customer_ids(source), customers),
-        raw_columns.ARTICLE: _rows_of(source, raw_columns.ARTICLE_ID, article_ids(source), articles),
+        raw_columns.CUSTOMER: _rows_of(source, raw_columns.CUSTOMER_ID, customers),
+        raw_columns.ARTICLE: _rows_of(source, raw_columns.ARTICLE_ID, articles),
         raw_columns.PRICE: typed(source, raw_columns.PRICE),
         raw_columns.CHANNEL: typed(source, raw_columns.CHANNEL),
     }
     return pd.DataFrame(data, copy=False)
 
 
-def _rows_of(source: Source, key: str, ids: pa.Array, master: pd.DataFrame) -> npt.NDArray[np.int32]:
+def _rows_of(source: Source, key: str, master: pd.DataFrame) -> npt.NDArray[np.int32]:
     """``[n]`` the row of each transaction's id in the master table, -1 for an unknown id."""
-    rows = pc.index_in(ids, value_set=pa.array(master[key], type=pa.string()))
+    rows = pc.index_in(ids_of(source, key), value_set=pa.array(master[key], type=pa.string()))
     return source.columns[key].spread(pc.fill_null(rows, -1).to_numpy(), -1)
 
 
@@ -239,7 +300,8 @@ def without_broken(source: Source, frame: pd.DataFrame) -> pd.DataFrame:
     """Apply the table's schema: drop or blank the rows that break a rule, and report them."""
     drop = np.zeros(len(frame), dtype=bool)
     try:
-        source.table.schema.validate(frame, lazy=True, inplace=True)  # no coercion; a copy would take a second
+        # No coercion; a copy would take a second.
+        source.table.schema.remove_columns(source.absent).validate(frame, lazy=True, inplace=True)
     except SchemaErrors as errors:
         for error in errors.schema_errors:
             if not isinstance(error.check_output, pd.Series):

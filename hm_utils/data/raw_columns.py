@@ -8,8 +8,9 @@ from enum import StrEnum
 class Kind(StrEnum):
     """How the values of a raw column are read. The model takes articles' ids, codes and categories as inputs."""
 
-    ARTICLE = "article id"  # text of 10 digits; integers get their leading zeros back
-    CUSTOMER = "customer id"  # text of 64 hexadecimal digits
+    ARTICLE = "article id"  # H&M's: text of 10 digits; integers get their leading zeros back
+    CUSTOMER = "customer id"  # H&M's: text of 64 hexadecimal digits
+    ID = "id"  # another shop's: any text, kept as it is
     CODE = "whole number"  # nullable Int32
     CATEGORY = "category"  # text
     NUMBER = "number"  # float32, finite, nan where empty or unreadable
@@ -68,3 +69,12 @@ TRANSACTION_COLUMNS = {
     PRICE: Kind.NUMBER,
     CHANNEL: Kind.SMALL,
 }
+
+
+def name_column(column: str) -> str:
+    """The column with the names that belong to an article's column of numbers."""
+    if column == PRODUCT_CODE:
+        return "prod_name"
+    for ending in ("_no", "_code", "_id"):
+        column = column.removesuffix(ending)
+    return f"{column}_name"

@@ -16,13 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 
 from hm_utils.data.schema import RawDataError
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".parquet")
 PARQUET, GZIP, ZIP = b"PAR1", b"\x1f\x8b", b"PK"
 HEAD = 1 << 20  # bytes that hold a header
+HEAD_ROWS = 10_000
 # First bytes of files that people name .csv; after blanks for text.
 OTHERS = {
     b"BZh": "a bzip2 archive",
@@ -174,3 +178,31 @@ def line_count(path: Path, stem: str) -> int:
     """The lines of a CSV file that are not empty."""
     with io.TextIOWrapper(open_csv(path, stem), encoding="latin-1") as lines:
         return sum(line != "\n" for line in lines)
+
+
+def first_rows(path: Path, stem: str, columns: list[str]) -> pd.DataFrame:
+    """Some columns of the first rows, as text; no rows if one of the columns is missing.
+
+    Raises:
+        RawDataError: the file cannot be read.
+    """
+    rows = None
+    with file_errors(path):
+        if is_parquet(path):
+            file = pq.ParquetFile(path)
+            if set(columns) <= set(file.schema_arrow.names):
+                rows = next(file.iter_batches(HEAD_ROWS, columns=columns), None)
+        elif set(columns) <= set(csv_header(path, stem)):
+            reader = pyarrow.csv.open_csv(
+                CsvStream(path, stem),
+                parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=lambda row: "skip"),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+            rows = next(iter(reader), None)
+        texts = {} if rows is None else {name: rows.column(name)[:HEAD_ROWS].cast(pa.string()) for name in columns}
+        return pd.DataFrame({name: pd.Series(texts.get(name, ()), dtype="str") for name in columns})

@@ -178,7 +178,7 @@ def _readings(text: str) -> list[Any]:
             readings.append(read(word))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-    return [*readings, text]
+    return [*readings, text, [part.strip() for part in text.split(",")]]
 
 
 def _accepts(kind: ast.expr, value: Any) -> bool:

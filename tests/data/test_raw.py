@@ -284,16 +284,28 @@ def refusal(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_missing_folder_and_missing_file(valid):
+def test_missing_folder_and_missing_log(valid):
     assert "no folder" in refusal(valid / "nowhere")
-    (valid / "customers.csv").unlink()
+    (valid / "transactions_train.csv").unlink()
     message = refusal(valid)
-    assert "customers.csv, customers.csv.gz, customers.csv.zip, customers.parquet" in message
+    assert "transactions_train.csv, transactions_train.csv.gz, transactions_train.csv.zip" in message
+    assert "customer_id, article_id and t_dat" in message
     assert "hm_utils.sample" in message
 
 
+@pytest.mark.parametrize("name", ["customers", "Customers.csv", "customers.csv.bz2", "customers-00000.csv"])
+def test_a_table_in_another_form_is_not_passed_over(valid, name):
+    (valid / "customers.csv").rename(valid / name)
+    assert "has none of customers.csv" in refusal(valid)
+
+
 @pytest.mark.parametrize(
-    ("stem", "column"), [("articles", "detail_desc"), ("customers", "age"), ("transactions_train", "t_dat")]
+    ("stem", "column"),
+    [
+        ("articles", "article_id"),
+        ("customers", "customer_id"),
+        *(("transactions_train", name) for name in ("t_dat", "customer_id", "article_id")),
+    ],
 )
 def test_missing_column(tmp_path, stem, column):
     tables = frames()

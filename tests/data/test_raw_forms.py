@@ -179,6 +179,11 @@ def test_is_read_with_a_finding(folder: Path, change: Change, finding: str, drop
     assert 900 - rows >= dropped
 
 
+def shortened(ids: pd.Series) -> pd.Series:
+    """One id in three, cut to its last digits."""
+    return ids.where(ids.str[-2:].map(lambda digits: int(digits, 16)) % 3 > 0, ids.str[-8:])
+
+
 REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
     "UTF-16": (as_bytes(ARTICLES, lambda text: text.decode().encode("utf-16")), ("UTF-16", "iconv -f utf-16")),
     "UTF-16 without a mark": (as_bytes(ARTICLES, lambda text: text.decode().encode("utf-16-be")), ("UTF-16",)),
@@ -213,8 +218,8 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
         as_text(LOG, lambda text: join_lines(text, 11, 800)),
         ("789 rows: row dropped", "Remove the stray quotes"),
     ),
-    "customer ids as numbers": (
-        both(*(column("customer_id", name, lambda ids: ids.str[-8:]) for name in (LOG, CUSTOMERS))),
+    "some customer ids as numbers": (
+        both(*(column("customer_id", name, shortened) for name in (LOG, CUSTOMERS))),
         ("is 64 hexadecimal digits", "shortened or re-encoded the ids", "use the original ones"),
     ),
     "customer ids as numbers in the log": (

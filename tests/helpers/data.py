@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hm_utils.data.features import Buckets, Vocabulary
 from hm_utils.data.origin import Origin
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
@@ -89,3 +90,9 @@ def customer_table() -> pd.DataFrame:
 
 def raw_tables() -> RawTables:
     return RawTables(article_table(), customer_table(), random_transactions(), [], {}, "raw", Origin(False, "data"))
+
+
+def vocabulary(encoder: Vocabulary | Buckets) -> tuple[str, ...]:
+    """The values of an encoder that has a vocabulary."""
+    assert isinstance(encoder, Vocabulary)
+    return encoder.values  # noqa: PD011

@@ -48,6 +48,15 @@ def purchases(days: npt.ArrayLike, customers: npt.ArrayLike, articles: npt.Array
     return log.assign(price=prices.astype(str), sales_channel_id="2")
 
 
+def any_shop(customers: list[str], articles: list[str], days: int = 40, rows: int = 400) -> Tables:
+    """The log of a shop that knows nothing else; every customer and every article is in it."""
+    rng = np.random.default_rng(2)
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(np.arange(rows) % days), unit="D")
+    who, what = (rng.permutation(np.resize(ids, rows)) for ids in (customers, articles))
+    log = pd.DataFrame({"customer_id": who, "article_id": what, "t_dat": day.strftime("%Y-%m-%d")})
+    return {"transactions_train": log}
+
+
 def write(folder: Path, tables: Tables) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for stem, frame in tables.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from hm_utils import engines
 from hm_utils.cluster import ClusterError
 from hm_utils.files import check_writable
-from hm_utils.serving.batch import SUBMITTED, read_customers, write
+from hm_utils.serving.batch import SUBMITTED, has_blanks, read_customers, write
 from hm_utils.serving.bundle import BundleError
 from hm_utils.serving.recommender import Recommender
 
@@ -55,11 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
         engine = engines.choose(options.engine, options.num_workers)
         recommender = Recommender.load(options.model)
         rows, unknown = read_customers(options.customers, recommender)
+        if options.submission and has_blanks(recommender):
+            raise ValueError("some article ids have blanks, which separate the ids in --submission: use --output")
     except (BundleError, ClusterError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if unknown:
-        shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
+        shown = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
         print(f"{len(unknown)} customers are not in the model and were excluded: {shown}", file=sys.stderr)
     if not len(rows):
         print("error: none of the customers is in the model, nothing was written", file=sys.stderr)

@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from hm_utils.data.features import ARTICLE_COLUMNS, CUSTOMER_COLUMNS
 from hm_utils.data.raw import RawTables
-from hm_utils.data.schema import TABLES
+from hm_utils.data.raw_columns import PRICE
+from hm_utils.data.schema import tables_of
 
 EMPTY = "empty"
 
@@ -21,6 +23,12 @@ EMPTY = "empty"
 def filled(texts: pd.Series) -> pd.Series:
     """The texts of a column, with :data:`EMPTY` for missing values."""
     return texts.astype("str").fillna(EMPTY)
+
+
+def article_names(articles: pd.DataFrame) -> pd.Series:
+    """The name and the colour of every article; its id if it has no name."""
+    names = articles["prod_name"].astype("str").fillna(articles["article_id"].astype("str"))
+    return names + (", " + articles["colour_group_name"].astype("str")).fillna("")
 
 
 def literal(text: object) -> str:
@@ -35,8 +43,10 @@ def rules_checked(tables: RawTables) -> pd.DataFrame:
     """
     broken = {(found.table, found.column, found.rule): found for found in tables.report}
     rows = []
-    for table in TABLES:
+    for table in tables_of(tables.hm_ids):
         for column, kind in table.schema.columns.items():
+            if column in tables.absent.get(table.name, ()):
+                continue
             for check in kind.checks:
                 rule = (table.name, str(column), str(check.name))
                 found = broken.pop(rule, None)
@@ -44,6 +54,22 @@ def rules_checked(tables: RawTables) -> pd.DataFrame:
     # Faults found while a file is read have no check: a short row, an id without its leading zero.
     rows += [(*rule, found.action, found.rows) for rule, found in broken.items()]
     return pd.DataFrame(rows, columns=["table", "column", "rule", "action", "rows"])
+
+
+def features_off(tables: RawTables) -> str:
+    """A sentence for Markdown about the features whose columns the tables lack; "" if they have all of them."""
+    used = {
+        "articles": (tables.articles, ARTICLE_COLUMNS),
+        "customers": (tables.customers, CUSTOMER_COLUMNS),
+        "transactions": (tables.transactions, (PRICE,)),
+    }
+    off = [
+        f"`{name}.{column}`"
+        for name, (frame, columns) in used.items()
+        for column in columns
+        if column in tables.absent.get(name, ()) and frame[column].isna().all()
+    ]
+    return f"Features that are off, as the tables have no column for them: {', '.join(off)}." if off else ""
 
 
 def readable(frame: pd.DataFrame, text: Sequence[str], formats: dict[str, str] | None = None) -> Styler:

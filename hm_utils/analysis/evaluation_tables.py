@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hm_utils.analysis.data_tables import filled
+from hm_utils.analysis.data_tables import article_names
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.model.repurchase import TERMS, RepeatRates
 from hm_utils.model.scoring import Repurchase, Scoring
@@ -81,7 +81,7 @@ def show_customers(recommender: Recommender, data: Preprocessed, customers: int,
     candidates = np.flatnonzero(counts >= (k if (counts >= k).any() else 1))
     rows = np.sort(np.random.default_rng(seed).choice(candidates, min(customers, len(candidates)), replace=False))
     articles, scores = recommender.recommend(recommender.customers(rows), k)
-    names = filled(data.articles["prod_name"]) + ", " + filled(data.articles["colour_group_name"])
+    names = article_names(data.articles)
     tables = {}
     for row, ranked, score in zip(rows, articles, scores, strict=True):
         bought = log.article[log.offsets[row] : log.offsets[row + 1]][::-1][:k]
@@ -90,5 +90,8 @@ def show_customers(recommender: Recommender, data: Preprocessed, customers: int,
             "recommended": pd.Series(names[ranked[ranked >= 0]].to_list()),
             "score": pd.Series([f"{number:.2f}" for number in score[ranked >= 0]], dtype=str),
         }
-        tables[str(data.customers["customer_id"][row])[:8]] = pd.DataFrame(columns).rename(index=lambda row: row + 1)
+        customer = str(data.customers["customer_id"][row])
+        tables[customer[:8] if data.manifest.get("hm_ids", True) else customer] = pd.DataFrame(columns).rename(
+            index=lambda row: row + 1
+        )
     return pd.concat(tables, names=["customer", ""]).fillna("")

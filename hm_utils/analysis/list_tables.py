@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from hm_utils.analysis.data_tables import filled
+from hm_utils.analysis.data_tables import article_names
 from hm_utils.arrays import Int32
 from hm_utils.data.purchases import Baskets, PurchaseLog
 
@@ -33,7 +33,7 @@ def lists_table(
         places: rows of ``truth`` and of ``ranked``.
         ranked: ``[len(truth), 100]`` article rows, -1 where a ranking ends.
     """
-    names = filled(articles["prod_name"]) + ", " + filled(articles["colour_group_name"])
+    names = article_names(articles)
     head = ("bought before, latest first", f"recommended, the first {k}", "bought in the test days")
     rows = []
     for place in places:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hm_utils.analysis.data_tables import filled
+from hm_utils.analysis.data_tables import article_names
 from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.purchases import PurchaseLog
@@ -75,9 +75,9 @@ def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, artic
     tables = {}
     for row in np.argsort(-sales, kind="stable")[:articles]:
         cosines = vectors @ vectors[row]
-        cosines[products == products[row]] = -np.inf
+        cosines[products == products[row]] = cosines[row] = -np.inf
         near = np.argsort(-cosines, kind="stable")[:k]
         table = data.articles.loc[near, NAME_COLUMNS].assign(cosine=cosines[near].round(3))
         tables[row] = table.set_index(pd.RangeIndex(1, len(near) + 1))
     frame = pd.concat(tables, names=["best-seller", "neighbour"])
-    return frame.rename(index=filled(data.articles["prod_name"]), level="best-seller")
+    return frame.rename(index=article_names(data.articles), level="best-seller")

@@ -37,12 +37,12 @@ def are_hms(first_rows: pd.DataFrame) -> bool:
 
 def as_bytes(ids: Sequence[str] | pd.Series) -> npt.NDArray[np.bytes_]:
     """``[n]`` ids in UTF-8, whose order is that of the texts."""
-    return np.array([text.encode("utf-8", "replace") for text in ids], dtype=np.bytes_)
+    return np.array([text.encode() for text in ids], dtype=np.bytes_)
 
 
 def rows_of(table: npt.NDArray[np.bytes_], ids: Sequence[str]) -> Int64:
     """``[n]`` places of ids in an ascending table of :func:`as_bytes`; -1 for an unknown id."""
-    texts = [text.encode("utf-8", "replace") for text in ids]
+    texts = [text.encode("utf-8", "surrogatepass") for text in ids]  # half a character matches no id
     wanted = np.array(texts, dtype=table.dtype)  # another width would copy the table
     places = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
     # The table's width would cut a longer id to an existing one.

@@ -45,7 +45,7 @@ def replay(
         seed: seeds the draw.
         most: number of customers to draw; all of them if there are no more.
     """
-    customers, articles = customer_ids.to_numpy(), article_ids.to_numpy(dtype="U10")
+    customers, articles = customer_ids.to_numpy(), article_ids.to_numpy(dtype=np.str_)
     places = np.arange(len(truth))
     if len(truth) > most:
         places = np.random.default_rng(seed).choice(len(truth), most, replace=False)  # in the order drawn

@@ -8,7 +8,8 @@ The file, little-endian and in order of article row, needs no parsing:
 
     uint32 n, uint32 length of the header
     header: JSON, {"groups": [...]}, blanks up to a multiple of 4
-    uint32 product [n], uint16 variant [n]   the article id is product x 1000 + variant, in ten digits
+    uint32 product [n], uint16 variant [n]   the article id is product x 1000 + variant, in ten digits; other ids than
+                                             these are a list "ids" of the header instead
     uint16 x [n], uint16 y [n]               0 to 65535, the same scale in both directions
     uint8 group [n]                          index into groups; 255 for an article without one
 """
@@ -16,6 +17,7 @@ The file, little-endian and in order of article row, needs no parsing:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +26,7 @@ import pandas as pd
 from scipy import fft, sparse
 
 from hm_utils.arrays import Float32, Float64
+from hm_utils.data.ids import HM_ARTICLE
 from hm_utils.retrieval.index import build_index
 
 EXTENT = 65_535
@@ -46,23 +49,23 @@ def pack(places: Float32, ids: Sequence[str], groups: pd.Series) -> bytes:
 
     Args:
         places: ``[n, 2]`` from :func:`layout`.
-        groups: the group of each article, as text; missing if it has none.
-
-    Raises:
-        ValueError: for more than 255 groups.
+        groups: the group of each article, as text; missing if it has none. Beyond the 255 largest, none is shown.
     """
-    codes, names = pd.factorize(groups, sort=True)
-    if len(names) > NO_GROUP:
-        raise ValueError(f"a map has at most {NO_GROUP} groups, not {len(names)}")
-    header = json.dumps({"groups": list(names)}, ensure_ascii=True)
+    largest = groups.value_counts().index[:NO_GROUP]
+    codes, names = pd.factorize(groups.where(groups.isin(largest)), sort=True)
+    facts: dict[str, list[str]] = {"groups": list(names)}
+    are_numbers = all(re.fullmatch(HM_ARTICLE, text) for text in ids)
+    if not are_numbers:
+        facts["ids"] = list(ids)
+    header = json.dumps(facts, ensure_ascii=True)
     header += " " * (-len(header) % 4)
     low = places.min(axis=0)
     scale = EXTENT / max(float((places.max(axis=0) - low).max()), 1e-9)
     margin = (EXTENT - (places.max(axis=0) - low) * scale) / 2  # centres the shorter side
     x, y = np.clip(np.rint((places - low) * scale + margin), 0, EXTENT).astype("<u2").T
-    numbers = np.array(ids, dtype=np.int64)
+    numbers = np.array(ids if are_numbers else [], dtype=np.int64)
     parts = [
-        np.array([len(numbers), len(header)], dtype="<u4").tobytes(),
+        np.array([len(ids), len(header)], dtype="<u4").tobytes(),
         header.encode(),
         (numbers // 1000).astype("<u4").tobytes(),
         (numbers % 1000).astype("<u2").tobytes(),
@@ -76,8 +79,8 @@ def pack(places: Float32, ids: Sequence[str], groups: pd.Series) -> bytes:
 def size_of(packed: bytes) -> tuple[int, int]:
     """The number of articles in the content of a file, and the bytes that it should have."""
     n, length = (int(number) for number in np.frombuffer(packed[:8], dtype="<u4"))
-    json.loads(packed[8 : 8 + length])
-    return n, 8 + length + 11 * n
+    header = json.loads(packed[8 : 8 + length])
+    return n, 8 + length + (5 if "ids" in header else 11) * n
 
 
 def layout(vectors: Float32, seed: int = 0) -> Float32:

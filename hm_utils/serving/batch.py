@@ -76,7 +76,10 @@ def read_customers(source: str, recommender: Recommender) -> tuple[Int64, list[s
     path = Path(source)
     with file_errors(path):
         written = pq.read_table(path, columns=[CUSTOMER_ID])[0].to_pylist() if is_parquet(path) else _ids_in_text(path)
-    ids = list(dict.fromkeys(filter(None, (str(each).strip().lower() for each in written))))
+    texts = ["" if each is None else str(each) for each in written]
+    if recommender.hm_ids:
+        texts = [word.lower() for text in texts for word in text.split()]
+    ids = list(dict.fromkeys(filter(None, texts)))
     if not ids:
         raise ValueError(f"{source} has no customer id: write one a line")
     rows = recommender.customer_rows(ids)
@@ -84,13 +87,13 @@ def read_customers(source: str, recommender: Recommender) -> tuple[Int64, list[s
 
 
 def _ids_in_text(path: Path) -> list[str]:
-    """The column ``customer_id`` of a CSV file, or else every word of a text."""
+    """The column ``customer_id`` of a CSV file, or else every line of a text."""
     header = csv_header(path, path.stem)
     with io.TextIOWrapper(open_csv(path, path.stem), encoding="utf-8-sig", newline="") as text:
         if CUSTOMER_ID in header:
             place = header.index(CUSTOMER_ID)
             return [row[place] for row in list(csv.reader(text))[1:] if len(row) > place]
-        return text.read().split()
+        return text.read().replace("\r\n", "\n").split("\n")
 
 
 def recommendation_table(recommender: Recommender, rows: Int64, articles: Int32, scores: Float32) -> pa.Table:
@@ -98,13 +101,11 @@ def recommendation_table(recommender: Recommender, rows: Int64, articles: Int32,
     found = articles >= 0
     place, rank = np.nonzero(found)
     # Ids repeat top_k times: as dictionaries they are written, and held, once.
-    customer_ids = pa.array(recommender.customer_ids[rows].astype("U64"))
+    customer_ids = pa.array(customer_texts(recommender, rows))
     return pa.table(
         {
             "customer_id": pa.DictionaryArray.from_arrays(pa.array(place.astype(np.int32)), customer_ids),
-            "article_id": pa.DictionaryArray.from_arrays(
-                pa.array(articles[found]), pa.array(recommender.article_ids.astype("U10"))
-            ),
+            "article_id": pa.DictionaryArray.from_arrays(pa.array(articles[found]), pa.array(recommender.article_ids)),
             "rank": pa.array((rank + 1).astype(np.int32)),
             "score": pa.array(scores[found]),
         }
@@ -114,10 +115,20 @@ def recommendation_table(recommender: Recommender, rows: Int64, articles: Int32,
 def submission_lines(recommender: Recommender, rows: Int64, articles: Int32) -> str:
     """The competition's lines ``customer_id,article_id article_id …``, twelve articles each."""
     lines = io.StringIO()
-    ids = recommender.customer_ids[rows].astype("U64")
-    for customer_id, found in zip(ids, articles[:, :SUBMITTED], strict=True):
-        lines.write(f"{customer_id},{' '.join(recommender.article_ids[found[found >= 0]])}\n")
+    writer = csv.writer(lines, lineterminator="\n")
+    for customer_id, found in zip(customer_texts(recommender, rows), articles[:, :SUBMITTED], strict=True):
+        writer.writerow((customer_id, " ".join(recommender.article_ids[found[found >= 0]])))
     return lines.getvalue()
+
+
+def customer_texts(recommender: Recommender, rows: Int64) -> list[str]:
+    """The ids of customers."""
+    return [customer_id.decode() for customer_id in recommender.customer_ids[rows].tolist()]
+
+
+def has_blanks(recommender: Recommender) -> bool:
+    """Whether the id of an article has a blank, which separates two ids in the competition's file."""
+    return any(" " in article_id for article_id in recommender.article_ids.tolist())
 
 
 def write(
@@ -145,8 +156,8 @@ def write(
 
 
 def _open_text(path: Path, zipped: bool) -> TextIO:
-    """Open a new ASCII file, gzipped or plain."""
+    """Open a new text file, gzipped or plain."""
     if zipped:
         # gzip's own default level; Python's, 9, takes five times as long for 1 % less.
-        return cast(TextIO, gzip.open(path, "wt", compresslevel=6, encoding="ascii"))
-    return path.open("w", encoding="ascii")
+        return cast(TextIO, gzip.open(path, "wt", compresslevel=6, encoding="utf-8"))
+    return path.open("w", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from hm_utils.arrays import Int32, Int64
 from hm_utils.data.features import mean_prices
+from hm_utils.data.ids import as_bytes, rows_of
 from hm_utils.data.popularity import recent_sales
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import new_in_shop
@@ -40,9 +40,8 @@ DETAILS = {
     "new_in_shop": "new_in_shop",
 }
 TEXTS = [name for name in DETAILS.values() if name not in ("price", "new_in_shop")]
-SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name")
+SEARCHED = ("prod_name", "product_type_name", "colour_group_name", "department_name", "section_name", "article_id")
 VARIANTS = 10  # a name has fewer colours, mostly
-ARTICLE_ID = re.compile(r"[0-9]{10}")
 COLUMNS = list(dict.fromkeys(["article_id", *DETAILS.values(), *SEARCHED, "recent_sales"]))
 
 
@@ -64,14 +63,14 @@ class Catalogue:
             place = table.schema.get_field_index(column)
             table = table.set_column(place, column, table[column].combine_chunks().dictionary_encode())
         self._table = table.combine_chunks()
-        self.ids: npt.NDArray[np.str_] = table["article_id"].to_numpy().astype("U10")
+        self.ids: npt.NDArray[np.str_] = table["article_id"].to_numpy().astype(np.str_)
         self.price: npt.NDArray[np.float32] = table["price"].to_numpy()
         # The order of search results: best-sellers first, then by row.
         self._rank = np.argsort(np.argsort(-table["recent_sales"].to_numpy(), kind="stable"))
         self._text = pc.utf8_lower(self._joined(SEARCHED))
-        numbers = self.ids.astype(np.int64)  # faster to compare than texts
-        self._order = np.argsort(numbers)
-        self._numbers = numbers[self._order]
+        ids = as_bytes(self.ids.tolist())
+        self._order = np.argsort(ids)
+        self._sorted_ids = ids[self._order]
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
@@ -87,9 +86,8 @@ class Catalogue:
 
     def rows(self, ids: Sequence[str]) -> Int64:
         """``[n]`` rows of the articles with these ids, -1 where an id is unknown."""
-        wanted = np.array([int(text) if ARTICLE_ID.fullmatch(text) else -1 for text in ids], dtype=np.int64)
-        places = np.minimum(np.searchsorted(self._numbers, wanted), len(self) - 1)
-        return np.where(self._numbers[places] == wanted, self._order[places], -1)
+        places = rows_of(self._sorted_ids, ids)
+        return np.where(places >= 0, self._order[places], -1)
 
     def details(self, row: int) -> dict[str, Any]:
         """The values of ``DETAILS`` for an article; None where the table has none."""
@@ -123,7 +121,7 @@ class Catalogue:
     def search(self, words: str, limit: int) -> Int32:
         """The best-selling articles that match every word.
 
-        A word matches the start of a word in the article's name, type, colour, department or section.
+        A word matches the start of a word in the article's name, type, colour, department, section or id.
         """
         found = np.ones(len(self), dtype=bool)
         for word in set(words.lower().split()):

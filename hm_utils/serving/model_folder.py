@@ -17,6 +17,7 @@ import pyarrow.feather
 
 from hm_utils.arrays import SMALL, Float32, Int32, mapped
 from hm_utils.data.features import Encoders
+from hm_utils.data.ids import as_bytes
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import read_checkpoint, restore
 from hm_utils.model.repurchase import RepeatRates, Variants
@@ -56,7 +57,7 @@ class ModelContent:
         user_tower: without the item tower, whose tables are larger than the rest and whose vectors are stored.
         scale: the learned scale of the cosine.
         history_length: purchases of a history that the towers were trained with.
-        customer_ids: ``[n_customers]`` bytes.
+        customer_ids: ``[n_customers]`` UTF-8.
         customer_table: a row a customer.
         attributes: ``[n_customers, columns]``.
         user_vectors: None while a model is being published.
@@ -228,13 +229,8 @@ def write_model(
             table = table.set_column(place, name, table[name].combine_chunks().dictionary_encode())
     # Not Parquet: a row of an Arrow file is read in place, without the rest.
     pa.feather.write_feather(table, folder / CUSTOMER_TABLE, compression="uncompressed", chunksize=len(table))
-    np.save(folder / CUSTOMER_IDS, id_bytes(customers), allow_pickle=False)
+    np.save(folder / CUSTOMER_IDS, as_bytes(customers["customer_id"]), allow_pickle=False)
     np.save(folder / ATTRIBUTES, snapshot.attributes, allow_pickle=False)
     snapshot.log.save(folder / LOG)
     (folder / REPLAY).write_text(json.dumps(replay, separators=(",", ":"), allow_nan=False))
     (folder / MAP).write_bytes(packed_map)
-
-
-def id_bytes(customers: pd.DataFrame) -> npt.NDArray[np.bytes_]:
-    """``[n]`` the customers' ids, in ASCII."""
-    return customers["customer_id"].to_numpy(dtype="U64").astype("S64")

@@ -117,6 +117,7 @@ def publish_model(
                 "last_date": data.manifest["last_date"],
                 "counts": data.manifest["counts"],
                 "parent": parent,
+                "hm_ids": data.manifest.get("hm_ids", True),
             },
             # Apart: one name can mean different things, such as the seed of the weights and that of the bootstrap.
             "parameters": {

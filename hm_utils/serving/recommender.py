@@ -15,6 +15,7 @@ from tqdm.auto import trange
 
 from hm_utils.arrays import Float32, Int32, Int64
 from hm_utils.data.histories import Purchases, visit
+from hm_utils.data.ids import rows_of
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import Segment, customers_by_segment
 from hm_utils.files import follow
@@ -115,6 +116,11 @@ class Recommender:
         return self._content.customer_ids
 
     @property
+    def hm_ids(self) -> bool:
+        """Whether the ids are H&M's, see :mod:`hm_utils.data.ids`."""
+        return bool(self.manifest.get("data", {}).get("hm_ids", True))
+
+    @property
     def n_customers(self) -> int:
         return len(self.customer_ids)
 
@@ -125,13 +131,7 @@ class Recommender:
 
     def customer_rows(self, ids: Sequence[str]) -> Int64:
         """``[n]`` rows of the customers with these ids, -1 where an id is unknown."""
-        wanted = np.array(
-            [customer_id.encode("ascii", "replace") for customer_id in ids], dtype=self.customer_ids.dtype
-        )
-        rows = np.minimum(np.searchsorted(self.customer_ids, wanted), len(self.customer_ids) - 1)
-        # The array's fixed width would cut a longer id to an existing one.
-        known = (self.customer_ids[rows] == wanted) & np.array([len(i) <= wanted.itemsize for i in ids], dtype=bool)
-        return np.where(known, rows, -1).astype(np.int64)
+        return rows_of(self.customer_ids, ids)
 
     def customer_details(self, row: int) -> dict[str, Any]:
         """The customer's row of the customers' table; None for an empty value."""
@@ -140,7 +140,10 @@ class Recommender:
 
     def customers_beginning(self, prefix: str, limit: int) -> Int64:
         """Rows of the first ``limit`` customers whose id begins with ``prefix``."""
-        ends = [prefix.encode(), prefix.encode().ljust(self.customer_ids.itemsize, b"~")]  # ~ sorts after all digits
+        start_of_id, width = prefix.encode(), self.customer_ids.itemsize
+        if len(start_of_id) > width:
+            return np.empty(0, dtype=np.int64)
+        ends = [start_of_id, start_of_id.ljust(width, b"\xff")]  # a byte that no text in UTF-8 has
         first, last = np.array(ends, dtype=self.customer_ids.dtype)
         start = np.searchsorted(self.customer_ids, first)
         end = np.searchsorted(self.customer_ids, last, side="right")

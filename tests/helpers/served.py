@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hm_utils.data.features import Encoders
+from hm_utils.data.ids import as_bytes
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.evaluation.replay import replay
 from hm_utils.files import file_entries
@@ -23,7 +24,7 @@ from hm_utils.serving import bundle
 from hm_utils.serving.article_map import layout, pack
 from hm_utils.serving.bundle import publish
 from hm_utils.serving.catalogue import COLUMNS, Catalogue, with_sales
-from hm_utils.serving.model_folder import ModelContent, id_bytes, write_model
+from hm_utils.serving.model_folder import ModelContent, write_model
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.files import write_over
@@ -118,7 +119,7 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
         rates=snapshot.rates,
         catalogue=catalogue_of(article_table(), log),
         encoders=training.encoders,
-        customer_ids=id_bytes(customers),
+        customer_ids=as_bytes(customers["customer_id"]),
         customer_table=pa.Table.from_pandas(customers.drop(columns="customer_id"), preserve_index=False),
         attributes=snapshot.attributes,
         log=log,

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from hm_utils.data import ids
+
 MAX_TOP_K = 100
 MAX_EXCLUDED = 1_000
 MAX_HISTORY = 100
@@ -27,9 +29,10 @@ ARTICLE = "0108775015"
 DRESS = "0751471001"
 
 
-CustomerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-ArticleId = Annotated[str, StringConstraints(pattern=r"^[0-9]{10}$", max_length=10)]
-ArticleInPath = Annotated[ArticleId, Path(description="10 digits", examples=[ARTICLE])]
+# Any text. A model of H&M's data accepts ids of H&M's form alone, see app.routes.id_form.
+CustomerId = Annotated[str, StringConstraints(pattern=f"^{ids.ANY}$", max_length=ids.MAX_LENGTH)]
+ArticleId = CustomerId
+ArticleInPath = Annotated[ArticleId, Path(description="as in the data; H&M's have 10 digits", examples=[ARTICLE])]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=MAX_VALUES)]
 # JSON has one number type, so 10.0 is valid for an integer. Strings and booleans are not.
@@ -72,6 +75,12 @@ class CustomerAttributes(Body):
     FN: Flag | None = Field(default=None, description="receives the fashion news", examples=[1])
     Active: Flag | None = Field(default=None, description="accepts communication", examples=[1])
     postal_code: Name | None = Field(default=None, description="hashed, as in the table", examples=["52043ee2…"])
+    other: dict[Name, Name] | None = Field(
+        default=None,
+        max_length=MAX_VALUES,
+        description="further columns of the customers' table that the model was trained with; others are ignored",
+        examples=[{"loyalty": "gold"}],
+    )
 
 
 class PriceRange(Body):
@@ -112,7 +121,7 @@ class RecommendRequest(Body):
     )
 
     customer_id: CustomerId | None = Field(
-        default=None, description="64 lower-case hexadecimal digits", examples=[CUSTOMER]
+        default=None, description="as in the data; H&M's have 64 lower-case hexadecimal digits", examples=[CUSTOMER]
     )
     top_k: TopK = 10
     exclude_items: list[ArticleId] = Field(
@@ -194,7 +203,7 @@ class ArticleDetails(BaseModel):
 class Article(ArticleDetails):
     """An article of the catalogue."""
 
-    article_id: str = Field(description="10 digits with the leading zero", examples=[ARTICLE])
+    article_id: str = Field(description="as in the data; H&M's have 10 digits, a zero first", examples=[ARTICLE])
 
 
 class Articles(BaseModel):
@@ -229,7 +238,7 @@ class Purchase(BaseModel):
     article_id: str = Field(examples=[ARTICLE])
     date: str = Field(examples=["2020-09-22"])
     days_ago: int = Field(description="counted from the day after the model's last day", examples=[1])
-    price: float = Field(description="the price paid", examples=[0.008])
+    price: float | None = Field(description="the price paid; null if the data have no prices", examples=[0.008])
     details: ArticleDetails
 
 
@@ -253,7 +262,7 @@ class FilterValues(BaseModel):
 class Recommendation(BaseModel):
     """One recommended article."""
 
-    article_id: str = Field(description="10 digits with the leading zero", examples=[ARTICLE])
+    article_id: str = Field(description="as in the data; H&M's have 10 digits, a zero first", examples=[ARTICLE])
     score: float = Field(
         description="scaled cosine plus popularity and repurchase terms; falls with rank unless diversity is requested",
         examples=[11.234],

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
-from app.schemas import CUSTOMER, Article
+from app.schemas import CUSTOMER, Article, CustomerId
 
 MAX_CUSTOMERS = 20
 
-IdPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$", max_length=64)]
+IdPrefix = CustomerId
 
 
 class Figure(BaseModel):
@@ -58,6 +58,7 @@ class Model(BaseModel):
         description="by ranking, then by metric: the model before its refit on the test days, and the baselines"
     )
     verdict: Verdict | None = Field(description="whether it beats the baselines; null if not recorded")
+    hm_ids: bool = Field(description="whether ids have H&M's form; else they are any text", examples=[True])
     replay: bool = Field(description="whether GET /replay has customers", examples=[True])
     map: bool = Field(description="whether GET /map has a map", examples=[True])
     images: bool = Field(description="whether GET /images has photos", examples=[False])

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 
 from app.middleware.worker_pool import in_pool
+from app.routes.id_form import ARTICLE, CUSTOMER, check_form
 from app.routes.responses import INVALID, UNAVAILABLE, not_found
 from app.schemas import (
     MAX_TOP_K,
@@ -36,34 +37,38 @@ async def find_articles(
     ],
     limit: Limit = 20,
 ) -> Articles:
-    """The best-selling articles that have every word in their name, type, colour, department or section.
+    """The best-selling articles that have every word in their name, type, colour, department, section or id.
 
     If no article has, those that answer some of the words by their meaning, descriptions included.
     """
     return await in_pool(request, answers.search, model, q, limit)
 
 
-@router.get("/articles/{article_id}", responses=INVALID | not_found("article") | UNAVAILABLE)
-async def get_article(article_id: ArticleInPath, model: RecommenderDep) -> Article:
-    """An article's entry in the catalogue."""
-    return answers.article(model, answers.article_row(model, article_id))
-
-
-@router.get("/articles/{article_id}/similar", responses=INVALID | not_found("article") | UNAVAILABLE)
+# An id may have slashes. The longer path comes first, as the first that fits is taken.
+@router.get("/articles/{article_id:path}/similar", responses=INVALID | not_found("article") | UNAVAILABLE)
 async def similar_articles(
     request: Request, article_id: ArticleInPath, model: RecommenderDep, top_k: Limit = 10
 ) -> SimilarArticles:
     """The articles with the closest embeddings: bought by the same people, whatever their names."""
+    check_form(model, ARTICLE, [(("path", "article_id"), article_id)])
     return await in_pool(request, answers.similar, model, article_id, top_k)
 
 
-@router.get("/customers/{customer_id}", responses=INVALID | not_found("customer") | UNAVAILABLE)
+@router.get("/articles/{article_id:path}", responses=INVALID | not_found("article") | UNAVAILABLE)
+async def get_article(article_id: ArticleInPath, model: RecommenderDep) -> Article:
+    """An article's entry in the catalogue."""
+    check_form(model, ARTICLE, [(("path", "article_id"), article_id)])
+    return answers.article(model, answers.article_row(model, article_id))
+
+
+@router.get("/customers/{customer_id:path}", responses=INVALID | not_found("customer") | UNAVAILABLE)
 async def get_customer(
     request: Request,
-    customer_id: Annotated[CustomerId, Path(description="64 lower-case hexadecimal digits")],
+    customer_id: Annotated[CustomerId, Path(description="as in the data")],
     model: RecommenderDep,
 ) -> Customer:
     """A customer's attributes and latest purchases."""
+    check_form(model, CUSTOMER, [(("path", "customer_id"), customer_id)])
     return await in_pool(request, answers.customer, model, customer_id)
 
 

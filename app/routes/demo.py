@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response, status
 
 from app.middleware.worker_pool import in_pool
+from app.routes.id_form import CUSTOMER_START, check_form
 from app.routes.responses import INVALID, UNAVAILABLE, Responses, not_found
 from app.schemas import Article, ArticleInPath
 from app.schemas_demo import (
@@ -43,7 +44,7 @@ router = APIRouter(tags=["demo"])
 
 SHOWN_METRICS = ("MAP@12", "recall@12", "recall@100", "hit rate@12", "coverage@12")
 MAX_PHOTO = 16 * 2**20  # bytes
-ARTICLE_ID = re.compile(r"[0-9]{10}")
+FILE_NAME = re.compile(r"[0-9A-Za-z_-]+")  # cannot lead out of a folder
 MAP: Responses = {
     status.HTTP_200_OK: {"content": {"application/octet-stream": {}}},
     status.HTTP_304_NOT_MODIFIED: {"description": "The client's copy is current"},
@@ -72,6 +73,7 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
             for ranking, figures in test.get("rankings", {}).items()
         },
         verdict=decision and Verdict(**{name: decision[name] for name in Verdict.model_fields}),
+        hm_ids=model.hm_ids,
         replay=model.replay is not None,
         map=model.packed_map is not None,
         images=request.app.state.images is not None,
@@ -90,9 +92,7 @@ async def get_card(model: RecommenderDep) -> Response:
 async def find_customers(
     request: Request,
     model: RecommenderDep,
-    prefix: Annotated[
-        IdPrefix | None, Query(description="beginning of the id: lower-case hexadecimal digits", examples=["00000d"])
-    ] = None,
+    prefix: Annotated[IdPrefix | None, Query(description="beginning of the id", examples=["00000d"])] = None,
     segment: Annotated[
         Segment, Query(description="without a prefix: draw random customers of this segment", examples=["frequent"])
     ] = "any",
@@ -103,6 +103,8 @@ async def find_customers(
     `frequent`: bought in the last 30 days, and more than 90 % of buyers. `dormant`: bought, but not in the last 30
     days. `young`: below 25 years, and bought. `never_bought`: no purchase.
     """
+    if prefix is not None:
+        check_form(model, CUSTOMER_START, [(("query", "prefix"), prefix)])
     return await in_pool(request, customer_summaries, model, prefix, segment, limit)
 
 
@@ -204,7 +206,7 @@ async def get_map(request: Request, model: RecommenderDep) -> Response:
 
     Little-endian: uint32 n and uint32 length of the header; the header, JSON with `groups`; then n values each of
     uint32 article id without its last three digits, uint16 those three digits, uint16 x, uint16 y, uint8 index into
-    `groups` (255: none).
+    `groups` (255: none). Ids that are not ten digits are a list `ids` of the header instead of the first two.
     """
     if model.packed_map is None:
         raise UnknownError("this model was published without a map")
@@ -222,7 +224,7 @@ async def get_map(request: Request, model: RecommenderDep) -> Response:
 async def get_image(request: Request, article_id: ArticleInPath) -> Response:
     """The photo of an article, if the operator installed photos."""
     folder: FilePath | None = request.app.state.images
-    if folder is None or not ARTICLE_ID.fullmatch(article_id):
+    if folder is None or not FILE_NAME.fullmatch(article_id):
         raise HTTPException(status.HTTP_404_NOT_FOUND, "the service has no photos")
     photo = await in_pool(request, read_photo, folder, article_id)
     if photo is None:
@@ -232,7 +234,7 @@ async def get_image(request: Request, article_id: ArticleInPath) -> Response:
 
 
 def read_photo(folder: FilePath, article_id: str) -> bytes | None:
-    """The whole photo, or None. No link below ``folder`` is followed, and ten digits cannot lead out of it."""
+    """The whole photo, or None. No link below ``folder`` is followed, and the id is a ``FILE_NAME``."""
     try:
         subfolder = os.open(folder / article_id[:3], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:

@@ -10,6 +10,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from app.middleware.worker_pool import BatchLane, PoolFull, in_pool, refusal
+from app.routes.id_form import CUSTOMER, check_form, check_request
 from app.routes.responses import INVALID_BODY, UNAVAILABLE, not_found
 from app.schemas import BatchRequest, BatchResponse, RecommendRequest, RecommendResponse
 from app.serving import answers
@@ -28,6 +29,7 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's code, for the log
 )
 async def recommend(request: Request, body: RecommendRequest, model: RecommenderDep) -> Response:
     """The articles that a customer is most likely to buy next, best first."""
+    check_request(model, body)
     if answers.is_batchable(body) and not model.is_remote:
         row, state, depth = answers.customer_row(model, body), request.app.state, answers.ranking_depth(body)
         if answers.is_as_known(body, row):
@@ -44,6 +46,7 @@ async def recommend(request: Request, body: RecommendRequest, model: Recommender
 @router.post("/recommend/batch", response_model=BatchResponse, responses=INVALID_BODY | UNAVAILABLE)
 async def recommend_batch(request: Request, body: BatchRequest, model: RecommenderDep) -> Response:
     """The same recommendations, for many customers at once."""
+    check_form(model, CUSTOMER, [(("body", "customer_ids", i), text) for i, text in enumerate(body.customer_ids)])
     lane: BatchLane = request.app.state.batches
     try:
         with lane.entered(answers.batch_cost(body)):

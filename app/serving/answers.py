@@ -138,6 +138,8 @@ def user_context(model: Recommender, request: RecommendRequest, row: int | None)
     rows = model.catalogue.rows([entry if isinstance(entry, str) else entry.article_id for entry in entries]).tolist()
     known = [(article, days_ago(entry)) for article, entry in zip(rows, entries, strict=True) if article >= 0]
     attributes = None if request.customer is None else request.customer.model_dump()
+    if attributes is not None:
+        attributes = (attributes.pop("other") or {}) | attributes
     return model.visitor(row, attributes, [article for article, _ in known], [days for _, days in known])
 
 
@@ -243,7 +245,7 @@ def customer(model: Recommender, customer_id: str) -> Customer:
             article_id=str(model.article_ids[log.article[entry]]),
             date=log.date(int(log.day[entry])),
             days_ago=model.as_of - int(log.day[entry]),
-            price=float(log.price[entry]),
+            price=None if np.isnan(log.price[entry]) else float(log.price[entry]),
             details=ArticleDetails(**model.catalogue.details(int(log.article[entry]))),
         )
         for entry in reversed(entries[-MAX_PURCHASES:])

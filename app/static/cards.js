@@ -29,7 +29,7 @@ export function plate(article) {
     img.addEventListener("load", () => element.classList.add("has-photo"));
     img.addEventListener("error", () => img.remove());
     element.append(img);
-    picture(`/images/${article.article_id}`).then((address) => img.setAttribute("src", address), () => img.remove());
+    picture(`/images/${encodeURIComponent(article.article_id)}`).then((address) => img.setAttribute("src", address), () => img.remove());
   }
   return element;
 }
@@ -38,7 +38,7 @@ export function plate(article) {
 export const kindOf = (article) => [article.product_type, article.colour_group].filter(Boolean).join(" · ");
 
 /** @param {Article} article */
-export const nameOf = (article) => article.name ?? "Without a name";
+export const nameOf = (article) => article.name ?? article.article_id;
 
 /** An article of an answer that has its details apart.
  * @param {{article_id: string, details: any}} item

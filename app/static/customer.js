@@ -2,7 +2,7 @@
 
 import { get, newest, post } from "./api.js";
 import { articleOf, card, label, recommendationCard, showCards, skeletons } from "./cards.js";
-import { announce, byId, count, day, h, later, plural, s } from "./dom.js";
+import { announce, byId, count, day, h, later, plural, s, shortId } from "./dom.js";
 import { recommendationControls } from "./filters.js";
 import { FIRST, listLength } from "./length.js";
 import { empty, isAbort, showProblem } from "./status.js";
@@ -32,15 +32,15 @@ let beside = null;
 export function mountCustomer(go) {
   controls = recommendationControls("customer", () => customer && recommendAnew(), true);
   const input = h("input", {
-    type: "search", id: "customer-search", autocomplete: "off", spellcheck: "false", maxlength: 64,
-    placeholder: "Id begins with, e.g. 00a", "aria-describedby": "customer-search-help", oninput: later(() => search(go), 200),
+    type: "search", id: "customer-search", autocomplete: "off", spellcheck: "false", maxlength: 100,
+    placeholder: "Id begins with", "aria-describedby": "customer-search-help", oninput: later(() => search(go), 200),
   });
   panel().replaceChildren(
     h("div", {},
       h("form", { class: "finder", role: "search", onsubmit: (/** @type {Event} */ event) => { event.preventDefault(); search(go); } },
         h("label", { for: "customer-search" }, "Find a customer"),
         input,
-        h("p", { id: "customer-search-help", class: "hint" }, "An id has 64 digits, 0–9 and a–f."),
+        h("p", { id: "customer-search-help", class: "hint" }, "The beginning of an id, as in the data."),
         h("ul", { id: "customer-found", class: "found", "aria-label": "Customers found" }),
         h("div", { class: "chips", role: "group", "aria-label": "A random customer of a segment" },
           ...Object.entries(SEGMENTS).map(([segment, title]) => h("button", { type: "button", class: segment === "any" ? "chip strong" : "chip", onclick: () => pick(segment, go) }, title)),
@@ -82,15 +82,17 @@ export async function pick(segment, go) {
 /** @param {(id: string) => void} go */
 async function search(go) {
   const found = byId("customer-found");
-  const prefix = byId("customer-search").value.trim().toLowerCase();
-  if (!/^[0-9a-f]*$/.test(prefix)) return found.replaceChildren(h("li", { class: "hint" }, "An id has only the digits 0–9 and a–f."));
+  const { hm_ids: hm } = store.model; // H&M's ids are hexadecimal digits, others any text
+  const typed = byId("customer-search").value.trim();
+  const prefix = hm ? typed.toLowerCase() : typed;
+  if (hm && !/^[0-9a-f]*$/.test(prefix)) return found.replaceChildren(h("li", { class: "hint" }, "An id has only the digits 0–9 and a–f."));
   if (!prefix) return found.replaceChildren();
   try {
-    const { customers } = await get(`/customers?prefix=${prefix}&limit=6`, { signal: nextSearch() });
+    const { customers } = await get(`/customers?prefix=${encodeURIComponent(prefix)}&limit=6`, { signal: nextSearch() });
     const entries = customers.map((/** @type {any} */ { customer_id: id, purchases, age }) =>
       h("li", {},
         h("button", { type: "button", onclick: () => { found.replaceChildren(); go(id); } },
-          h("code", {}, `${id.slice(0, 10)}…`),
+          h("code", {}, shortId(id)),
           h("span", {}, purchases ? plural(purchases, "purchase") : "never bought", age === null ? "" : `, ${age} years`),
         ),
       ),
@@ -217,7 +219,7 @@ function portrait() {
     .map(([name, title]) => [title, attributes[name]])
     .map(([title, value]) => [title, value === null || value === undefined ? "–" : typeof value === "string" ? sentence(value) : title === "Age" ? value : "Yes"]);
   return [
-    h("h2", { class: "who" }, h("span", {}, "Customer "), h("code", { title: id }, `${id.slice(0, 12)}…`)),
+    h("h2", { class: "who" }, h("span", {}, "Customer "), h("code", { title: id }, shortId(id, 12))),
     h("dl", { class: "facts" }, ...facts.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value)))),
     h("h3", {}, total ? plural(total, "purchase") : "No purchases", total > purchases.length && h("small", {}, `, the latest ${purchases.length} below`)),
     ...(total ? [strip(purchases), timeline(purchases)] : [empty("Never bought anything", "The recommendations use their attributes and best-sellers.")]),

@@ -76,6 +76,18 @@ const ICONS = {
 export const icon = (name) =>
   s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, s("path", { d: ICONS[name] }));
 
+/** An id for reading: H&M's customer ids, and others as long, are cut. @param {string} id @param {number} [length] */
+export const shortId = (id, length = 10) => (id.length > 24 ? `${id.slice(0, length)}…` : id);
+
+/** A part of the page's address, as it is if it was not encoded. @param {string} text */
+export function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** @param {number} value */
 export const count = (value) => value.toLocaleString("en");
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { mountCustomer, pick, showCustomer } from "./customer.js";
-import { announce, byId, count, day, h, icon, plural } from "./dom.js";
+import { announce, byId, count, day, decoded, h, icon, plural } from "./dom.js";
 import { mountReplay, showReplay } from "./replay.js";
 import { showProblem } from "./status.js";
 import { changes, store } from "./store.js";
@@ -19,7 +19,7 @@ function address() {
   return VIEWS.includes(view) ? { view, value } : { view: "customer", value: "" };
 }
 
-const goTo = (/** @type {string} */ id) => (location.hash = `customer=${id}`);
+const goTo = (/** @type {string} */ id) => (location.hash = `customer=${encodeURIComponent(id)}`);
 
 async function route() {
   const { view, value } = address();
@@ -31,8 +31,9 @@ async function route() {
     byId(`view-${name}`).hidden = name !== view;
   }
   if (view === "customer") {
-    if (value) return value === store.customerId && byId("customer-about").querySelector(".who") ? undefined : showCustomer(value);
-    return store.customerId ? goTo(store.customerId) : pick("frequent", (id) => (location.replace(`#customer=${id}`)));
+    const id = decoded(value);
+    if (id) return id === store.customerId && byId("customer-about").querySelector(".who") ? undefined : showCustomer(id);
+    return store.customerId ? goTo(store.customerId) : pick("frequent", (id) => (location.replace(`#customer=${encodeURIComponent(id)}`)));
   }
   if (view === "visitor") return showVisitor(value);
   if (view === "replay") return showReplay();
@@ -44,14 +45,14 @@ async function route() {
   if (address().view === "map") map.refresh();
 }
 
-const visitorAddress = () => (store.basket.size ? `visitor=${[...store.basket.keys()].join(",")}` : "visitor");
+const visitorAddress = () => (store.basket.size ? `visitor=${[...store.basket.keys()].map(encodeURIComponent).join(",")}` : "visitor");
 
 function tabs() {
   const all = VIEWS.map((name) => byId(`tab-${name}`));
   all.forEach((tab, at) => {
     tab.addEventListener("click", () => {
       const view = VIEWS[at];
-      location.hash = view === "customer" && store.customerId ? `customer=${store.customerId}` : view === "visitor" ? visitorAddress() : view;
+      location.hash = view === "customer" && store.customerId ? `customer=${encodeURIComponent(store.customerId)}` : view === "visitor" ? visitorAddress() : view;
     });
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];

@@ -3,7 +3,7 @@
 import { bytes, get } from "./api.js";
 import { articleDetails, basketButton, kindOf, nameOf, requestSimilar } from "./cards.js";
 import { announce, byId, count, h, later, price } from "./dom.js";
-import { EXTENT, articleId, finder, painter, unpack } from "./mapdraw.js";
+import { EXTENT, finder, painter, unpack } from "./mapdraw.js";
 import { empty, showProblem } from "./status.js";
 import { changes, store } from "./store.js";
 
@@ -18,7 +18,7 @@ let points;
 let paint;
 /** @type {ReturnType<typeof finder>} */
 let find;
-/** @type {Map<number, number>} */
+/** @type {Map<string, number>} */
 let rows;
 const view = { x: EXTENT / 2, y: EXTENT / 2, k: 0.01 };
 let fit = 0.01;
@@ -41,7 +41,7 @@ export async function showMap() {
   try {
     points = unpack(await bytes("/map"));
     find = finder(points);
-    rows = new Map(Array.from(points.ids, (id, i) => [id, i]));
+    rows = new Map(points.ids.map((id, i) => [id, i]));
     place.replaceChildren(frame());
     paint = painter(canvas(), points);
     canvas().dataset.painter = paint.name;
@@ -171,7 +171,7 @@ function drawMarks() {
 /** Marks the current articles of the customer or visitor. */
 export function refresh() {
   if (!points) return;
-  const row = (/** @type {any} */ article) => rows.get(Number(article.article_id)) ?? -1;
+  const row = (/** @type {any} */ article) => rows.get(article.article_id) ?? -1;
   const bought = store.purchases.slice(0, MAX_BOUGHT).map((article) => ({ i: row(article), kind: /** @type {const} */ ("bought"), label: "", article }));
   const shown = store.recommended.map((article, at) => ({ i: row(article), kind: /** @type {const} */ ("shown"), label: String(at + 1), article }));
   const all = [...bought, ...shown].filter(({ i }) => i >= 0);
@@ -244,10 +244,10 @@ function placeTip(i) {
  */
 async function name(i, chosen = false) {
   pinned = i;
-  const id = articleId(points.ids[i]);
+  const id = points.ids[i];
   const tip = byId("map-tip");
   try {
-    if (!articles.has(id)) articles.set(id, await get(`/articles/${id}`, { quiet: !chosen }));
+    if (!articles.has(id)) articles.set(id, await get(`/articles/${encodeURIComponent(id)}`, { quiet: !chosen }));
   } catch {
     return hide();
   }

@@ -5,7 +5,7 @@
  * @typedef {object} Points
  * @property {number} n
  * @property {string[]} groups
- * @property {Float64Array} ids
+ * @property {string[]} ids
  * @property {Uint16Array} x
  * @property {Uint16Array} y
  * @property {Uint8Array} group
@@ -21,22 +21,20 @@ export const EXTENT = 65535;
  */
 export function unpack(buffer) {
   const [n, length] = new Uint32Array(buffer, 0, 2);
-  const { groups } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  const { groups, ids: others } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   let at = 8 + length;
   const take = (/** @type {any} */ Kind) => {
     const values = new Kind(buffer, at, n);
     at += n * Kind.BYTES_PER_ELEMENT;
     return values;
   };
-  const product = take(Uint32Array);
-  const variant = take(Uint16Array);
+  const ids = others ?? tenDigits(take(Uint32Array), take(Uint16Array));
   const [x, y, group] = [take(Uint16Array), take(Uint16Array), take(Uint8Array)];
-  const ids = Float64Array.from(product, (/** @type {number} */ p, /** @type {number} */ i) => p * 1000 + variant[i]);
   return { n, groups, ids, x, y, group };
 }
 
-/** @param {number} id @returns {string} with leading zeros */
-export const articleId = (id) => String(id).padStart(10, "0");
+/** @param {Uint32Array} product @param {Uint16Array} variant @returns {string[]} ids with leading zeros */
+const tenDigits = (product, variant) => Array.from(product, (p, i) => String(p * 1000 + variant[i]).padStart(10, "0"));
 
 /** Finds the point nearest to a place, with the points sorted into the cells of a grid. @param {Points} points */
 export function finder({ n, x, y }) {

@@ -2,7 +2,7 @@
 
 import { get, newest } from "./api.js";
 import { card, label, skeletons } from "./cards.js";
-import { announce, byId, count, day, h, icon, plural } from "./dom.js";
+import { announce, byId, count, day, h, icon, plural, shortId } from "./dom.js";
 import { empty, isAbort, showProblem } from "./status.js";
 import { store } from "./store.js";
 
@@ -135,7 +135,7 @@ async function showOne() {
     const customer = await get(`/replay/${chosen[place]}`, { signal: next() });
     byId("replay-who").replaceChildren(
       h("b", {}, `${count(place + 1)} of ${count(chosen.length)}`),
-      ` · customer ${customer.customer_id.slice(0, 10)}… · ${customer.purchases_before ? plural(customer.purchases_before, "earlier purchase") : "had never bought"} · then bought ${plural(customer.bought, "article")}`,
+      ` · customer ${shortId(customer.customer_id)} · ${customer.purchases_before ? plural(customer.purchases_before, "earlier purchase") : "had never bought"} · then bought ${plural(customer.bought, "article")}`,
     );
     panel.replaceChildren(
       h("div", { class: "replay" },

@@ -27,7 +27,7 @@ export async function openSimilar(article) {
   byId("similar-title").focus();
   const load = async () => {
     try {
-      const { similar } = await get(`/articles/${article.article_id}/similar?top_k=${SHOWN}`, { signal: next() });
+      const { similar } = await get(`/articles/${encodeURIComponent(article.article_id)}/similar?top_k=${SHOWN}`, { signal: next() });
       list.replaceChildren(...similar.map((/** @type {any} */ found) => card(found, { figures: [["cosine", found.cosine.toFixed(2)]] })));
       list.removeAttribute("aria-busy");
       place.replaceChildren(list);

@@ -2,7 +2,7 @@
 
 import { get, newest, post } from "./api.js";
 import { articleOf, kindOf, label, nameOf, recommendationCard, showCards, skeletons } from "./cards.js";
-import { announce, byId, h, icon, later, plural } from "./dom.js";
+import { announce, byId, decoded, h, icon, later, plural } from "./dom.js";
 import { recommendationControls } from "./filters.js";
 import { FIRST, listLength } from "./length.js";
 import { empty, isAbort, showProblem } from "./status.js";
@@ -53,8 +53,8 @@ function recommendAnew() {
 /** @param {string} ids of articles, from the page's address */
 export async function showVisitor(ids) {
   opened = true;
-  const missing = ids.split(",").filter((id) => /^[0-9]{10}$/.test(id) && !store.basket.has(id));
-  const answers = await Promise.allSettled(missing.slice(0, MAX_BASKET).map((id) => get(`/articles/${id}`, { quiet: true })));
+  const missing = ids.split(",").map(decoded).filter((id) => id && !store.basket.has(id));
+  const answers = await Promise.allSettled(missing.slice(0, MAX_BASKET).map((id) => get(`/articles/${encodeURIComponent(id)}`, { quiet: true })));
   for (const answer of answers) if (answer.status === "fulfilled") store.basket.set(answer.value.article_id, answer.value);
   showBasket();
   changes.dispatchEvent(new Event("basket-count"));

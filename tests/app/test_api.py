@@ -40,7 +40,7 @@ class FakeRecommender:
 
     version = "20260120T101530.123456Z-1f2e3d4c"
     manifest: ClassVar[dict[str, Any]] = {}
-    is_remote = False
+    is_remote, hm_ids = False, True
     catalogue = FakeCatalogue()
     article_ids = catalogue.ids
 
@@ -179,11 +179,14 @@ def test_a_request_without_a_customer_is_invalid(client: TestClient) -> None:
 
 
 def test_a_refusal_does_not_echo_the_input(client: TestClient) -> None:
-    answer = ask(client, exclude_items=["<script>secret"] * 1_000, **{"x" * 5_000: 1})
+    answer = ask(client, exclude_items=["<script>\tsecret"] * 1_000, **{"x" * 5_000: 1})
     assert answer.status_code == 422
     assert "secret" not in answer.text
     assert len(answer.json()["detail"]) == 10
     assert len(answer.content) < 2_000
+    malformed = ask(client, exclude_items=["<script>secret"] * 1_000)
+    assert (malformed.status_code, len(malformed.json()["detail"])) == (422, 10)
+    assert "secret" not in malformed.text
     named = ask(client, **{"x" * 5_000: 1})
     assert named.json()["detail"][0]["loc"] == ["body", "x" * 64]
 

@@ -68,6 +68,7 @@ def test_the_model_reports_its_age_data_and_metrics(client: TestClient, monkeypa
         "tested_customers": 57,
         "metrics": {"popularity": {"MAP@12": {"mean": 0.1, "low": 0.05, "high": None}}},
         "verdict": {"verdict": "worse", "reason": "Published although …", "against": ["New."]},
+        "hm_ids": True,
         "replay": True,
         "map": True,
         "images": False,

@@ -17,7 +17,7 @@ from hm_utils.data.raw_columns import ARTICLE_COLUMNS, Kind
 from hm_utils.plotting import style
 from hm_utils.serving.recommender import Recommender
 from tests.helpers.notebooks import NAMES, run_cells
-from tests.helpers.raw_files import Tables, purchases, raw_frames, write
+from tests.helpers.raw_files import Tables, any_shop, purchases, raw_frames, write
 
 SMALL = {"num_epochs": 1, "batch_size": 64, "embedding_dim": 8, "hidden_dims": [8], "output_dim": 8, "device": "cpu"}
 TEXTS = [name for name, kind in ARTICLE_COLUMNS.items() if kind in (Kind.TEXT, Kind.CATEGORY)]
@@ -73,6 +73,10 @@ def large_baskets() -> Tables:
     return tables
 
 
+def three_columns() -> Tables:
+    return any_shop([f"customer {i}" for i in range(50)], [f"b/\u00e4$ {i}" for i in range(60)], rows=900)
+
+
 LOGS: dict[str, Callable[[], Tables]] = {
     "one article": lambda: raw_frames(articles=1),
     "two articles": lambda: raw_frames(articles=2),
@@ -86,6 +90,7 @@ LOGS: dict[str, Callable[[], Tables]] = {
     "no texts and no codes": lambda: emptied([*TEXTS, *CODES]),
     "no attributes": no_attributes,
     "prices are 0": lambda: changed("transactions_train", "price", "0"),
+    "three columns": three_columns,
     "formulas in names": lambda: changed("articles", "index_group_name", r"$5-$10 $\frac{$"),
 }
 
@@ -114,7 +119,20 @@ def test_every_cell_runs(
     tables = make()
     assert run_all(tables, tmp_path, monkeypatch, publish_if="always") == []
     Recommender.load(tmp_path / "artifacts" / "model")
-    assert ("the loss is 0" in caplog.text) == (1 in (len(tables["customers"]), len(tables["articles"])))
+    log = tables["transactions_train"]
+    alone = any(len(tables.get(f"{one}s", log[f"{one}_id"].unique())) == 1 for one in ("customer", "article"))
+    assert ("the loss is 0" in caplog.text) == alone
+
+
+def test_a_log_of_three_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "customer_id,article_id,t_dat\nAnn,soap,2024-01-01\nBob,bread/rye,2024-01-02\nAnn,soap,2024-01-03\n"
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "transactions_train.csv").write_text(lines)
+    assert run_all({}, tmp_path, monkeypatch, publish_if="always", val_days=1, test_days=1) == []
+    model = Recommender.load(tmp_path / "artifacts" / "model")
+    assert not model.hm_ids
+    found, _ = model.recommend(model.customers(model.customer_rows(["Ann", "Bob"])), 2)
+    assert sorted(model.article_ids[found[0]]) == ["bread/rye", "soap"]
 
 
 def test_a_run_goes_on_after_towers_that_collapsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_
 
     Returns:
         Columns ``one basket`` and ``any two purchases`` (shares; NaN if no basket has two articles), one row per
-        label of :data:`COHERENCE_COLUMNS`.
+        label of :data:`COHERENCE_COLUMNS` whose column has values.
     """
     rng = np.random.default_rng(seed)
     starts = basket_starts(log)
@@ -84,12 +84,22 @@ def basket_coherence(log: PurchaseLog, articles: pd.DataFrame, pairs: int = 200_
     second = starts[basket[first]] + (rng.random(len(first)) * sizes[basket[first]]).astype(np.int64)
     same_basket = log.article[first], log.article[second]
     any_two = log.article[rng.integers(len(log), size=pairs)], log.article[rng.integers(len(log), size=pairs)]
-    codes = {label: pd.factorize(articles[column])[0] for column, label in COHERENCE_COLUMNS.items()}
+    codes = {
+        label: pd.factorize(articles[column])[0]
+        for column, label in COHERENCE_COLUMNS.items()
+        if articles[column].notna().any()
+    }
     shares = {}
     for name, (one, other) in {"one basket": same_basket, "any two purchases": any_two}.items():
         different = one != other
         shares[name] = {label: _mean((code[one] == code[other])[different]) for label, code in codes.items()}
-    return pd.DataFrame(shares)
+    return pd.DataFrame(shares, columns=["one basket", "any two purchases"])
+
+
+def products(articles: pd.DataFrame) -> Int64:
+    """``[n_articles]`` a code of each article's product; an article without one is a product of its own."""
+    codes = pd.factorize(articles["product_code"])[0]
+    return np.where(codes >= 0, codes, codes.max(initial=-1) + 1 + np.arange(len(codes)))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hm_utils.analysis.data_tables import article_names
 from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.purchases import PurchaseLog
@@ -72,12 +71,13 @@ def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, artic
     vectors = encode_articles(model.item_tower, data.training.categories, state.as_of(as_of))
     sales = data.log.sales_between(as_of - 7, as_of)
     products = data.articles["product_code"].to_numpy()
+    names = data.articles["prod_name"].astype("str").fillna(data.articles["article_id"].astype("str"))
     tables = {}
     for row in np.argsort(-sales, kind="stable")[:articles]:
         cosines = vectors @ vectors[row]
         cosines[products == products[row]] = cosines[row] = -np.inf
         near = np.argsort(-cosines, kind="stable")[:k]
-        table = data.articles.loc[near, NAME_COLUMNS].assign(cosine=cosines[near].round(3))
+        table = data.articles.loc[near, NAME_COLUMNS].assign(prod_name=names[near], cosine=cosines[near].round(3))
         tables[row] = table.set_index(pd.RangeIndex(1, len(near) + 1))
     frame = pd.concat(tables, names=["best-seller", "neighbour"])
-    return frame.rename(index=article_names(data.articles), level="best-seller")
+    return frame.rename(index=names, level="best-seller")

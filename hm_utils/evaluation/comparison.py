@@ -192,7 +192,7 @@ def evaluate(
         as_of: first test day.
         seed: seeds the bootstrap.
         ages: ``[all customers]`` by customer row, NaN where unknown; without it no slice is by age.
-        articles: the catalogue by article row, with :data:`DIVERSITY_COLUMNS`; without it diversity is NaN.
+        articles: the catalogue by article row, with :data:`DIVERSITY_COLUMNS`; without their values diversity is NaN.
 
     Raises:
         ValueError: if nobody bought anything, ``rankings`` is empty, or a ranking has a wrong shape, an article
@@ -242,9 +242,10 @@ def _beyond_accuracy(
     table = pd.DataFrame(np.nan, index=list(rankings), columns=list(BEYOND_ACCURACY))
     table[COVERAGE] = [metrics.coverage(ranked, log.n_articles) for ranked in rankings.values()]
     table[NOVELTY] = _means(metrics.novelty(ranked, information) for ranked in rankings.values())
-    if articles is not None:
+    described = [] if articles is None else [name for name in DIVERSITY_COLUMNS if articles[name].notna().any()]
+    if articles is not None and described:
         # A missing value is a value of its own (-1).
-        codes = np.stack([pd.factorize(articles[column])[0] for column in DIVERSITY_COLUMNS], axis=1)
+        codes = np.stack([pd.factorize(articles[column])[0] for column in described], axis=1)
         table[DIVERSITY] = _means(metrics.intra_list_diversity(ranked, codes) for ranked in rankings.values())
     return table
 

@@ -35,6 +35,9 @@ from hm_utils.plotting.style import (
     thousands,
 )
 
+EMPTY = "empty"  # as hm_utils.analysis.data_tables fills a missing value
+NO_COLUMN, NO_PRICES = "the tables have no {}", "the log has no prices"
+
 
 @styled
 def missing(share: pd.Series) -> Figure:
@@ -86,12 +89,10 @@ def basket_sizes(sizes: npt.NDArray) -> Figure:
 @styled
 def basket_coherence(shares: pd.DataFrame) -> Figure:
     """Attributes shared by two articles of one basket, and by any two purchases (``eda.basket_coherence``)."""
-    return dumbbell(
-        shares.iloc[::-1],
-        "How often two different articles share …",
-        "pairs of articles",
-        labels=("two of one basket", "any two purchases"),
-    )
+    title, unit = "How often two different articles share …", "pairs of articles"
+    if shares.empty:
+        return nothing(*canvas(title, unit, ""), NO_COLUMN.format("attribute of articles"))
+    return dumbbell(shares.iloc[::-1], title, unit, labels=("two of one basket", "any two purchases"))
 
 
 @styled
@@ -151,6 +152,8 @@ def attributes(shares: pd.DataFrame) -> Figure:
     """Values of the customers' attributes (``eda.attribute_shares``), one bar per attribute."""
     names = list(dict.fromkeys(shares["attribute"]))[::-1]
     figure, axes = canvas("Customers by attribute", "customers", "", height=0.9 + 0.55 * len(names))
+    if (shares["value"] == EMPTY).all():
+        return nothing(figure, axes, NO_COLUMN.format("attribute of customers"))
     shades = [MAIN, "#56b4e9", "#b7d7ee", "#e4e8ec"]
     for row, name in enumerate(names):
         part = shares[shares["attribute"] == name].head(len(shades))
@@ -177,6 +180,8 @@ def attributes(shares: pd.DataFrame) -> Figure:
 @styled
 def catalogue(shares: pd.DataFrame, what: str) -> Figure:
     """Shares of the catalogue and of purchases of the 12 largest groups (``eda.catalogue_shares``)."""
+    if list(shares.index) == [EMPTY]:
+        return nothing(*canvas(f"Catalogue and purchases by {what}", "share", ""), NO_COLUMN.format(what))
     top = 12
     kept = shares.head(top)[["purchases", "articles"]].iloc[::-1]
     more = f" (the {top} that sell most of {len(shares)})" if len(shares) > top else ""
@@ -189,7 +194,7 @@ def prices(price: npt.NDArray) -> Figure:
     figure, axes = canvas("Prices paid", "price, in the data's own unit (log scale)", "purchases")
     paid = price[price > 0]
     if len(paid) == 0:
-        return nothing(figure, axes, "every price is 0")
+        return nothing(figure, axes, NO_PRICES if np.isnan(price).all() else "every price is 0")
     low, high = np.quantile(paid, [0.0005, 0.9995])
     edges = np.geomspace(low, max(high, low * 1.01), 41)
     share = np.histogram(np.clip(paid, edges[0], edges[-1]), edges)[0] / len(paid)
@@ -215,6 +220,8 @@ def price_ranges(quantiles: pd.DataFrame, what: str) -> Figure:
         "",
         height=1.1 + 0.3 * len(quantiles),
     )
+    if quantiles["median"].isna().all():
+        return nothing(figure, axes, NO_PRICES)
     rows = np.arange(len(quantiles))
     axes.hlines(rows, quantiles["low"], quantiles["high"], color=QUIET, linewidth=4, alpha=0.6)
     axes.plot(quantiles["median"], rows, "o", color=MAIN, markersize=7)

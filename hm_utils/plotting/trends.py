@@ -132,6 +132,8 @@ def seasons(shares: pd.DataFrame, what: str) -> Figure:
     figure, axes = canvas(f"The most seasonal {what}: share of each month's purchases", "", "purchases of the month")
     if shares.empty:
         return nothing(figure, axes, "the log is too short to have seasons")
+    if list(shares) == ["empty"]:
+        return nothing(figure, axes, f"the tables have no {what}")
     colours = GROUPS[: len(shares.columns)]
     for name, colour in zip(shares, colours, strict=True):
         axes.plot(shares.index, shares[name], color=colour)
@@ -152,6 +154,8 @@ def price_over_life(prices: pd.DataFrame) -> Figure:
     )
     if len(prices) < 2:
         return nothing(figure, axes, "the log shows too little of the life of an article")
+    if prices["median"].isna().all():
+        return nothing(figure, axes, "the log has no prices")
     axes.axhline(1, color=QUIET, linewidth=1.2)
     axes.fill_between(prices.index, prices["low"], prices["high"], color=MAIN, alpha=0.15, linewidth=0)
     axes.plot(prices.index, prices["median"], color=MAIN)

@@ -24,8 +24,11 @@ BUYER, ARTICLE = CUSTOMER_IDS[4], ARTICLE_IDS[7]
 
 
 def nameless() -> pd.DataFrame:
-    texts = {name: pd.Series([None] * ARTICLES, dtype="str") for name in article_table() if name.endswith("_name")}
-    return article_table().assign(**texts, article_id=ARTICLE_IDS)
+    table = article_table().assign(article_id=ARTICLE_IDS)
+    for name in map(str, table):
+        if name.endswith("_name"):
+            table[name] = pd.Series([None] * ARTICLES, dtype="str")
+    return table
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,8 @@ def _readings(text: str) -> list[Any]:
             readings.append(read(word))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-    return [*readings, text, [part.strip() for part in text.split(",")]]
+    names = [part.strip() for part in word.strip("[]").split(",")]
+    return [*readings, text, [name for name in names if name]]
 
 
 def _accepts(kind: ast.expr, value: Any) -> bool:

@@ -42,6 +42,7 @@ num_epochs = 20  # passes over the examples
 learning_rate = 0.001  # of Adam
 use_in_batch_negatives = True  # else sampled pairs
 hidden_dims = [256, 128]  # widths of the towers' layers
+article_columns: list[str] = []  # further columns
 device = "auto"  # auto, cpu or cuda
 train_weeks: int | None = None  # None: all
 """
@@ -397,6 +398,10 @@ class TestParameters:
             ("use_in_batch_negatives", "true", True),
             ("hidden_dims", "[128, 64]", [128, 64]),
             ("hidden_dims", "[]", []),
+            ("article_columns", "brand", ["brand"]),
+            ("article_columns", "[brand, pack size]", ["brand", "pack size"]),
+            ("article_columns", '["1", "x"]', ["1", "x"]),
+            ("article_columns", "", []),
             ("device", "auto", "auto"),
             ("device", "cpu", "cpu"),
             ("train_weeks", "None", None),

@@ -67,8 +67,11 @@ def update(data_dir: Path, artifacts_dir: Path, epochs: int = 0, seed: int = 42)
             artifacts_dir / "model", "no model is published here: run `make run` to train and publish one"
         )
     manifest = bundle.verify(parent)
-    tables, parameters = read_raw(data_dir), manifest["parameters"]["preprocessing"]
-    data = preprocess(tables, own_path(artifacts_dir / "preprocessed", tables.fingerprint, parameters), **parameters)
+    parameters = dict(manifest["parameters"]["preprocessing"])
+    columns = {name: parameters.pop(name) for name in ("article_columns", "customer_columns")}
+    tables = read_raw(data_dir, **columns)
+    folder = own_path(artifacts_dir / "preprocessed", tables.fingerprint, parameters, columns)
+    data = preprocess(tables, folder, **parameters)
     if data.manifest["last_date"] < manifest["data"]["last_date"]:
         raise UpdateError(
             f"{data_dir}: the last purchase is of {data.manifest['last_date']}, and the published model knows those "

@@ -123,6 +123,9 @@ def _parameters(parameters: Mapping[str, Mapping[str, Any]]) -> str:
     """The parameters as the pipeline takes them; of the seeds, the training's."""
     preprocessing = {name: parameters["preprocessing"][name] for name in ("val_days", "test_days", "train_weeks")}
     training = {name: value for name, value in parameters["training"].items() if name != "num_epochs"}
+    for name in ("article_columns", "customer_columns"):
+        if columns := parameters["preprocessing"].get(name):
+            preprocessing[name] = UNSAFE.sub(" ", ",".join(columns))
     every = {**preprocessing, **training, "publish_if": parameters["evaluation"]["publish_if"]}
     return " ".join(f"-p {name} {_quoted(value)}" for name, value in every.items())
 

@@ -206,7 +206,7 @@ function pair({ recommendations, other }, bought) {
     );
   const [ours, theirs] = [ids(recommendations), ids(other.recommendations)];
   const shared = [...ours].filter((id) => theirs.has(id)).length;
-  return h("div", { class: "replay pair" },
+  return h("div", { class: "pair" },
     column(recommendations, theirs, "The published model", `${shared ? count(shared) : "None"} of ${plural(ours.size, "article")} in both lists`),
     column(other.recommendations, ours, title, text),
   );

@@ -131,6 +131,7 @@ byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
   event.preventDefault(); // the address after the # belongs to the views
   byId("views").focus();
 });
+byId("how-open").addEventListener("click", () => byId("how").showModal());
 mountWire();
 mountCustomer(goTo);
 mountVisitor();

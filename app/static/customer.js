@@ -57,7 +57,7 @@ export function mountCustomer(go) {
           h("button", { type: "button", class: "chip", "data-ranking": ranking, "aria-pressed": "false", onclick: () => compare(ranking) }, title),
         ),
       ),
-      h("div", { id: "customer-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
+      h("div", { id: "customer-list", tabindex: -1 }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
       length.element,
     ),
   );

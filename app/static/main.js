@@ -127,10 +127,16 @@ async function start() {
 
 tabs();
 theme();
-byId("skip").addEventListener("click", (/** @type {Event} */ event) => {
-  event.preventDefault(); // the address after the # belongs to the views
-  byId("views").focus();
-});
+/** The part of each view behind its controls. */
+const BEHIND = { customer: "customer-list", visitor: "visitor-list", replay: "replay-one", map: "map-marks" };
+/** @param {string} link @param {() => string} target */
+const skip = (link, target) =>
+  byId(link).addEventListener("click", (/** @type {Event} */ event) => {
+    event.preventDefault(); // the address after the # belongs to the views
+    byId(target())?.focus();
+  });
+skip("skip", () => "views");
+skip("skip-filters", () => BEHIND[/** @type {keyof typeof BEHIND} */ (address().view)]);
 byId("how-open").addEventListener("click", () => byId("how").showModal());
 mountWire();
 mountCustomer(goTo);

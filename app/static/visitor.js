@@ -34,7 +34,7 @@ export function mountVisitor() {
       h("div", { class: "stage-head" }, h("h2", {}, "Recommendations now"), h("p", { id: "visitor-count", class: "hint" })),
       h("p", { class: "note" }, "No customer id: the user tower reads only the basket."),
       controls.element,
-      h("div", { id: "visitor-list" }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
+      h("div", { id: "visitor-list", tabindex: -1 }, h("ul", { class: "cards", "aria-busy": "true" }, ...skeletons(FIRST))),
       length.element,
     ),
   );

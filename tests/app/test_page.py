@@ -413,6 +413,12 @@ def test_everything_can_be_done_from_the_keyboard(show: Open) -> None:
     assert page.url.endswith(VIEWS["customer"])
     page.locator("#skip").focus()
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Past the filters"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.card') === document.querySelector('#customer-list .card')")
+    page.locator("#skip-filters").focus()
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "how-open"
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="The item tower").wait_for()

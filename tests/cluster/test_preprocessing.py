@@ -19,6 +19,7 @@ from hm_utils.data.examples import make_examples
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.schema import RawDataError
 from hm_utils.sample import write_sample
+from tests.helpers.raw_files import any_shop
 
 SETTINGS = {"val_days": 5, "test_days": 6, "train_weeks": 6, "negatives_per_positive": 3, "seed": 7}
 LOCAL, ON_RAY = engines.choose("local"), engines.OnRay(2)
@@ -98,6 +99,16 @@ def contents(data: Preprocessed) -> dict:
     """The manifest without the fingerprints, which depend on the number of raw files, and without their folder."""
     apart = ("fingerprint", "raw_fingerprint", "origin")
     return {name: value for name, value in data.manifest.items() if name not in apart}
+
+
+def test_a_log_alone_in_parts(tmp_path):
+    """Three columns, ids of any text, and no tables of articles and customers."""
+    log = any_shop([f"c {i}" for i in range(50)], [f"b/\u00e4 {i}" for i in range(60)])["transactions_train"]
+    lines = {"transactions_train": log.to_csv(index=False).splitlines()}
+    parts = write(tmp_path / "parts", lines, PARTS, ".csv")
+    whole = write(tmp_path / "whole", lines, {}, ".csv")
+    made = preprocessed(ON_RAY, parts, tmp_path / "on ray"), preprocessed(LOCAL, whole, tmp_path / "local")
+    assert contents(made[0]) == contents(made[1])
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -197,7 +208,7 @@ def test_a_part_that_cannot_be_read_is_named(tables, tmp_path):
     (folder / "transactions_train-002.csv").write_text("t_dat,customer_id\n2020-01-01,a\n")
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     for place in ((str(folder), None), ("raw", store)):
-        with pytest.raises(RawDataError, match=r"^\S*raw/transactions_train-002.csv has no column article_id, price"):
+        with pytest.raises(RawDataError, match=r"^\S*raw/transactions_train-002.csv has no column article_id\."):
             reading.read_raw(place[0], 2, place[1])
 
 
@@ -212,6 +223,11 @@ def test_a_log_of_another_shop_is_refused_as_a_whole(tables, tmp_path):
 def test_tables_that_are_missing_are_named(folders, tmp_path):
     with pytest.raises(RawDataError, match=r"nowhere cannot be listed.*kaggle"):
         find_parts(tmp_path / "nowhere")
+    with pytest.raises(RawDataError, match=r"has none of transactions_train.csv, .* or as transactions_train-\*"):
+        find_parts(tmp_path)
+    (tmp_path / "transactions_train.csv").touch()
+    assert list(find_parts(tmp_path)) == ["transactions"]
+    (tmp_path / "articles.xlsx").touch()
     with pytest.raises(RawDataError, match=r"has none of articles.csv, .* in articles/ or as articles-\*"):
         find_parts(tmp_path)
     with pytest.raises(RawDataError, match="cannot be listed"):

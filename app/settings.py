@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     log_level: Level = "INFO"
     access_log: bool = Field(default=True, description="one log line per request")
     vector_store: str | None = Field(default=None, description="a Milvus to search instead of the model's own index")
+    # hm_utils reads it where a model is opened, also in other processes.
+    towers: str | None = Field(default=None, description="tower classes of your own that a model may name")
 
     @model_validator(mode="after")
     def keys_differ(self) -> Settings:

@@ -49,7 +49,12 @@ def recency_weights(model: TwoTower) -> pd.Series:
     """The pooling weight of a purchase by its age, in a history with one purchase of every age.
 
     For an ensemble, the mean over its towers.
+
+    Raises:
+        ValueError: the user tower is one of another class, which may pool in another way.
     """
+    if model.config.user_tower:
+        raise ValueError(f"{model.config.user_tower} may have no weights by age")
     towers = [tower.recency_weight.weight.detach().squeeze(1) for tower in model.user_tower.towers]
     weights = torch.softmax(torch.stack(towers), dim=1).mean(dim=0)
     edges = [0, *DAYS_SINCE_EDGES]

@@ -25,12 +25,14 @@ import ray.train.collective
 import torch
 from ray.train.torch import TorchTrainer
 from ray.util.queue import Queue
+from torch import nn
 
 from hm_utils.cluster import ClusterError, connected
 from hm_utils.cluster.gradient_exchange import TorchWorkers, Traffic
 from hm_utils.cluster.shard_batches import ShardMaker
 from hm_utils.model.checkpoint import atomic_save, load_checkpoint
-from hm_utils.model.towers import TowerConfig, TwoTower
+from hm_utils.model.tower_classes import tower_class, tower_name
+from hm_utils.model.towers import TOWER_CLASSES, TowerConfig, TwoTower
 from hm_utils.training.loop import TrainingInputs, TrainingResult, TrainingSettings, Validate, train
 from hm_utils.training.run_files import RunFiles
 
@@ -94,11 +96,13 @@ def train_on_ray(
             monitor=monitor,
             run_files=RayRunFiles,
         )
+        names = filter(None, (getattr(tower_config, name) for name in TOWER_CLASSES))
+        own_classes = [tower_class(name) for name in names]
         threads = int(os.environ.get("OMP_NUM_THREADS", 0))
         # mypy only knows the old version of Ray Train.
         failures = ray.train.FailureConfig(MAX_FAILURES, controller_failure_limit=MAX_WAITS)  # type: ignore[call-arg]
         trainer = TorchTrainer(
-            partial(_train, run, open_inputs, settings, validated, threads, log_records),  # type: ignore[arg-type]
+            partial(_train, run, open_inputs, settings, validated, threads, log_records, own_classes),  # type: ignore[arg-type]
             scaling_config=ray.train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
             run_config=ray.train.RunConfig(
                 name=ray_folder.name,
@@ -134,6 +138,7 @@ def _train(
     validated: bool,
     threads: int,
     log_records: Queue,
+    own_classes: list[type[nn.Module]],
 ) -> dict[str, Any]:
     """In a worker: train, and return the outcome as plain values.
 
@@ -141,7 +146,10 @@ def _train(
         run: :func:`hm_utils.training.loop.train` with the arguments that all workers share.
         threads: torch threads of a worker; 0 divides the cores of a machine among its workers.
         log_records: queue for the log records of the first worker.
+        own_classes: tower classes that are not the project's.
     """
+    for tower in own_classes:
+        tower_name(tower)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     if rank == 0:

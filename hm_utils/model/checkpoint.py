@@ -81,6 +81,7 @@ def load_checkpoint(path: Path) -> TwoTower:
 
     Raises:
         CheckpointError: as :func:`read_checkpoint`, or the towers' code has changed since.
+        TowerError: it names tower classes that this process was not told to use.
     """
     return restore(read_checkpoint(path), path)
 

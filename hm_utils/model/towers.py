@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hm_utils.model.tower_classes import tower_class, unit_vectors
 
 # Edges of the buckets of days since a purchase; bucket 0 is the visit under way.
 DAYS_SINCE_EDGES = (1, 2, 3, 4, 6, 8, 11, 15, 22, 29, 43, 61, 91, 151, 271, 451)
@@ -21,6 +23,7 @@ ID_COLUMNS = 2
 
 # The fields of a TowerConfig that are chosen; the others follow from the data.
 TOWER_SIZES = ("embedding_dim", "hidden_dims", "output_dim", "ensemble_size")
+TOWER_CLASSES = ("user_tower", "item_tower")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class TowerConfig:
         hidden_dims: widths of the towers' hidden layers.
         output_dim: width of a tower's vector.
         ensemble_size: pairs of towers, trained side by side.
+        user_tower, item_tower: names of classes of one's own (:mod:`hm_utils.model.tower_classes`); empty for
+            :class:`UserTower` and :class:`ItemTower`.
     """
 
     article_sizes: tuple[int, ...]
@@ -45,6 +50,8 @@ class TowerConfig:
     hidden_dims: tuple[int, ...] = (128,)
     output_dim: int = 128
     ensemble_size: int = 1
+    user_tower: str = ""
+    item_tower: str = ""
 
     def __post_init__(self) -> None:
         if self.ensemble_size < 1:
@@ -97,6 +104,27 @@ class Embeddings(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """``codes`` ``[n, columns]`` long → ``[n, dim]``."""
         return self.table(codes + self.starts)
+
+
+class OwnItemTower(Protocol):
+    """An item tower of one's own: a ``torch.nn.Module`` with this constructor and ``forward`` (docs/laboratory.md).
+
+    A table with a row an article is faster with ``sparse=True``, as in :class:`Embeddings`.
+    """
+
+    def __init__(self, config: TowerConfig) -> None: ...
+
+    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+        """``[n, output_dim]`` vectors of any length, of the arguments of :meth:`ItemTower.forward`."""
+
+
+class OwnUserTower(Protocol):
+    """A user tower of one's own: a ``torch.nn.Module`` with this constructor and ``forward`` (docs/laboratory.md)."""
+
+    def __init__(self, config: TowerConfig) -> None: ...
+
+    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+        """``[n, output_dim]`` vectors of any length, of the arguments of :meth:`UserTower.forward`."""
 
 
 class ItemTower(nn.Module):
@@ -189,12 +217,17 @@ class ItemEnsemble(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.config = config
-        towers: Any = nn.ModuleList(ItemTower(config) for _ in range(config.ensemble_size))  # of no type
+        make = tower_class(config.item_tower) if config.item_tower else ItemTower
+        towers: Any = nn.ModuleList(make(config) for _ in range(config.ensemble_size))  # of no type
         self.towers: Sequence[ItemTower] = towers
 
     def forward(self, categories: Tensor, state: Tensor) -> Tensor:
         """As :meth:`ItemTower.forward`, ``[n, vector_dim]``."""
-        return self.config.side_by_side([tower(categories, state) for tower in self.towers])
+        vectors = [tower(categories, state) for tower in self.towers]
+        if self.config.item_tower:
+            shape = (len(categories), self.config.output_dim)
+            vectors = [unit_vectors(each, shape, tower) for each, tower in zip(vectors, self.towers, strict=True)]
+        return self.config.side_by_side(vectors)
 
 
 class UserEnsemble(nn.Module):
@@ -203,13 +236,18 @@ class UserEnsemble(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.config = config
-        towers: Any = nn.ModuleList(UserTower(config) for _ in range(config.ensemble_size))  # of no type
+        make = tower_class(config.user_tower) if config.user_tower else UserTower
+        towers: Any = nn.ModuleList(make(config) for _ in range(config.ensemble_size))  # of no type
         self.towers: Sequence[UserTower] = towers
 
     def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
         """As :meth:`UserTower.forward`, ``[n, vector_dim]``."""
         pairs = zip(self.towers, self.config.apart(items), strict=True)
-        return self.config.side_by_side([tower(attributes, own, history, days_since, mask) for tower, own in pairs])
+        vectors = [tower(attributes, own, history, days_since, mask) for tower, own in pairs]
+        if self.config.user_tower:
+            shape = (len(attributes), self.config.output_dim)
+            vectors = [unit_vectors(each, shape, tower) for each, tower in zip(vectors, self.towers, strict=True)]
+        return self.config.side_by_side(vectors)
 
 
 class TwoTower(nn.Module):

@@ -67,6 +67,13 @@ class Parameter:
             raise ParameterError(f"{self.name} must be {least} or more, got {value!r}")
         if self.name == "learning_rate" and not value > 0:
             raise ParameterError(f"{self.name} must be above 0, got {value!r}")
+        if self.name in ("user_tower", "item_tower") and value:
+            from hm_utils.model.tower_classes import TowerError, tower_name  # imported here: torch takes seconds
+
+            try:
+                tower_name(value)
+            except TowerError as error:
+                raise ParameterError(f"{self.name}: {error}") from error
         if self.name == "publish_if":
             from hm_utils.evaluation.decision import PUBLISH_IF  # imported here: pandas takes a second
 

@@ -21,14 +21,22 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
     dim, out = config.embedding_dim, config.output_dim
     hidden = " → ".join(f"{width:,}" for width in config.hidden_dims) or "none"
     categories = len(config.article_sizes) - ID_COLUMNS
+    item_embeddings = f"embeddings, summed:\n{dim} of the id, {dim} of the rest"
+    item_layers = f"layers: {hidden} → {out}, and a shortcut"
+    user_pool = "pooled by learned weights:\nwhat it was, how long ago"
+    user_layers = f"layers: {hidden} → {out}, plus the pool"
+    if config.item_tower:
+        item_embeddings, item_layers = "a tower of your own:", config.item_tower.partition(":")[2]
+    if config.user_tower:
+        user_pool, user_layers = "a tower of your own:", config.user_tower.partition(":")[2]
 
     axes.text(24, 69, "ITEM TOWER", color=MAIN, weight="bold", ha="center")
     axes.text(76, 69, "USER TOWER", color=OTHER, weight="bold", ha="center")
     _box(axes, 0, 56, 14, 9, "id and\nproduct", MAIN)
     _box(axes, 16, 56, 16, 9, f"{categories} categories,\nprice among them", MAIN)
     _box(axes, 34, 56, 15, 9, f"state of the day:\n{config.n_state} numbers", MAIN)
-    _box(axes, 10, 43, 36, 8, f"embeddings, summed:\n{dim} of the id, {dim} of the rest", MAIN)
-    _box(axes, 14, 31, 32, 8, f"layers: {hidden} → {out}, and a shortcut", MAIN)
+    _box(axes, 10, 43, 36, 8, item_embeddings, MAIN)
+    _box(axes, 14, 31, 32, 8, item_layers, MAIN)
     _box(axes, 14, 19, 32, 8, f"article v: {out} numbers, length 1;\nsimilar articles are close", MAIN)
     for x in (7, 24, 41):
         _arrow(axes, (x, 56), (min(max(x, 14), 42), 51), MAIN)
@@ -37,8 +45,8 @@ def two_towers(config: TowerConfig, history_length: int) -> Figure:
 
     _box(axes, 54, 56, 28, 9, f"history: the last {history_length} purchases,\nas the item tower's own vectors", OTHER)
     _box(axes, 84, 56, 16, 9, f"{len(config.customer_sizes)} attributes:\nage, club, …", OTHER)
-    _box(axes, 54, 43, 28, 8, "pooled by learned weights:\nwhat it was, how long ago", OTHER)
-    _box(axes, 62, 31, 34, 8, f"layers: {hidden} → {out}, plus the pool", OTHER)
+    _box(axes, 54, 43, 28, 8, user_pool, OTHER)
+    _box(axes, 62, 31, 34, 8, user_layers, OTHER)
     _box(axes, 62, 19, 34, 8, f"customer u: {out} numbers, length 1", OTHER)
     _arrow(axes, (68, 56), (68, 51), OTHER)
     _arrow(axes, (74, 43), (74, 39), OTHER)

@@ -15,7 +15,7 @@ from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.model.checkpoint import read_checkpoint
 from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import Snapshot
-from hm_utils.model.towers import TOWER_SIZES
+from hm_utils.model.towers import TOWER_CLASSES, TOWER_SIZES
 from hm_utils.retrieval.index import Index, ScannIndex, build_index
 from hm_utils.retrieval.index_tuning import Choice, choose_leaves
 from hm_utils.serving import bundle
@@ -108,7 +108,9 @@ def publish_model(
             recommender.n_customers, min(GOLDEN_CUSTOMERS, recommender.n_customers), replace=False
         )
         checkpoint = read_checkpoint(checkpoint_path)
-        sizes = {name: checkpoint["tower_config"][name] for name in TOWER_SIZES}
+        towers = checkpoint["tower_config"]
+        chosen = {name: towers[name] for name in TOWER_SIZES}
+        chosen |= {name: towers[name] for name in TOWER_CLASSES if towers.get(name)}
         facts = {
             "data": {
                 "fingerprint": data.fingerprint,
@@ -122,7 +124,7 @@ def publish_model(
             # Apart: one name can mean different things, such as the seed of the weights and that of the bootstrap.
             "parameters": {
                 "preprocessing": data.manifest["parameters"],
-                "training": {**checkpoint["settings"], **sizes},
+                "training": {**checkpoint["settings"], **chosen},
                 "evaluation": parameters,
             },
             "metrics": metrics,

@@ -23,6 +23,7 @@ from hm_utils.model.encoding import encode_customers
 from hm_utils.model.repurchase import Relatives
 from hm_utils.model.scorer import Scorer
 from hm_utils.model.scoring import Scoring
+from hm_utils.model.tower_classes import TowerError
 from hm_utils.retrieval.index import ExactIndex, Searchable
 from hm_utils.retrieval.index_tuning import recall_at_k
 from hm_utils.retrieval.milvus import StoreIndex, VectorStoreError
@@ -330,8 +331,9 @@ class Recommender:
             tried: :func:`hm_utils.serving.trial.try_model` did this before, so that not every value is read again.
 
         Raises:
-            BundleError: a file is missing, altered or unreadable, the golden answer differs, or the store does not
-                have this version, or does not answer.
+            BundleError: a file is missing, altered or unreadable, the golden answer differs, the model names a tower
+                class that this process was not told to use, or the store does not have this version, or does not
+                answer.
         """
         folder = follow(path)
         manifest = verify(folder)
@@ -343,6 +345,8 @@ class Recommender:
             recommender.check_golden()
         except BundleError:
             raise
+        except TowerError as error:
+            raise BundleError(folder, str(error)) from error
         except Exception as error:  # of a file that is not what it should be, any reader's
             raise BundleError(folder, f"cannot be opened ({error}): {PUBLISH_AGAIN}") from error
         if vector_store is None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import nn
+
 from hm_utils.data.features import STATE_COLUMNS, CatalogueState
 from hm_utils.data.preprocessing import Preprocessed, TrainingData
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.model.tower_classes import tower_name
 from hm_utils.model.towers import TowerConfig
 from hm_utils.training import vector_health
 from hm_utils.training.batches import BatchMaker
@@ -16,9 +19,22 @@ from hm_utils.training.validation import MONITOR, validation
 
 
 def tower_config(
-    training: TrainingData, embedding_dim: int, hidden_dims: Sequence[int], output_dim: int, ensemble_size: int = 1
+    training: TrainingData,
+    embedding_dim: int,
+    hidden_dims: Sequence[int],
+    output_dim: int,
+    ensemble_size: int = 1,
+    user_tower: str | type[nn.Module] = "",
+    item_tower: str | type[nn.Module] = "",
 ) -> TowerConfig:
-    """The towers that fit the vocabularies of ``training``."""
+    """The towers that fit the vocabularies of ``training``.
+
+    Args:
+        user_tower, item_tower: classes of one's own, or their names ``package.module:Class``.
+
+    Raises:
+        TowerError: there is no such class, or it is no ``torch.nn.Module``.
+    """
     return TowerConfig(
         article_sizes=tuple(training.encoders.article_sizes),
         n_state=len(STATE_COLUMNS),
@@ -27,6 +43,8 @@ def tower_config(
         hidden_dims=tuple(hidden_dims),
         output_dim=output_dim,
         ensemble_size=ensemble_size,
+        user_tower=tower_name(user_tower),
+        item_tower=tower_name(item_tower),
     )
 
 

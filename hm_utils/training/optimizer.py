@@ -74,7 +74,7 @@ class Optimizers:
     """
 
     def __init__(self, model: TwoTower, learning_rate: float) -> None:
-        sparse = [table for tower in model.item_tower.towers for table in tower.id_embedding.parameters()]
+        sparse = [table for part in model.modules() if getattr(part, "sparse", False) for table in part.parameters()]
         special = {id(parameter) for parameter in (*sparse, model.log_scale)}
         groups: list[dict[str, Any]] = [
             {"params": [parameter for parameter in model.parameters() if id(parameter) not in special]},
@@ -83,7 +83,7 @@ class Optimizers:
         ]
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(groups, lr=learning_rate, fused=True),
-            RowAdam(sparse, lr=learning_rate),
+            *([RowAdam(sparse, lr=learning_rate)] if sparse else []),
         ]
         self._schedules = [torch.optim.lr_scheduler.LambdaLR(each, _warm_up) for each in self._optimizers]
 

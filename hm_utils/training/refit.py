@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import Preprocessed, TrainingData, make_training_data
 from hm_utils.model.checkpoint import read_checkpoint
 from hm_utils.model.snapshot import Snapshot
-from hm_utils.model.towers import TOWER_SIZES
+from hm_utils.model.towers import TOWER_CLASSES, TOWER_SIZES
 from hm_utils.training.fit import fit_everything, tower_config
 from hm_utils.training.loop import TrainingResult, TrainingSettings
 
@@ -50,6 +50,7 @@ def refit(
 
     Raises:
         CheckpointError: the checkpoint cannot be used, or was trained on other preprocessed data.
+        TowerError: it names tower classes that this process was not told to use.
     """
     checkpoint = read_checkpoint(checkpoint_path, data.fingerprint)
     settings = settings_of(checkpoint, num_epochs=checkpoint["epoch"], device=device)
@@ -64,7 +65,10 @@ def refit(
         0 if settings.use_in_batch_negatives else parameters["negatives_per_positive"],
         parameters["seed"],
     )
-    config = tower_config(training, **{name: checkpoint["tower_config"][name] for name in TOWER_SIZES})
+    facts = checkpoint["tower_config"]
+    config = tower_config(training, **{name: facts[name] for name in TOWER_SIZES})
+    # Not through tower_config, which would allow any class that a file names.
+    config = replace(config, **{name: facts.get(name, "") for name in TOWER_CLASSES})
     result = train(data, training, config, settings, refit_path)
     snapshot = Snapshot.take(
         result.model,

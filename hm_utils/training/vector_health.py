@@ -106,7 +106,7 @@ def gradient_norms(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> dic
         gradients = [
             p.grad.coalesce().values() if p.grad.is_sparse else p.grad for p in tower.parameters() if p.grad is not None
         ]
-        norms[name] = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+        norms[name] = float(torch.stack([gradient.norm() for gradient in gradients]).norm()) if gradients else 0.0
     model.zero_grad(set_to_none=True)
     return norms
 
@@ -126,7 +126,12 @@ def identity_norms(model: TwoTower, training: TrainingData) -> pd.DataFrame:
     Returns:
         A row a decade of purchases; columns ``articles`` and ``norm`` (the median); attribute ``start`` is the norm
         before training.
+
+    Raises:
+        ValueError: the item tower is one of another class, which may have no such embeddings.
     """
+    if model.config.item_tower:
+        raise ValueError(f"{model.config.item_tower} may have no embeddings of ids")
     codes = training.categories[:, 0]
     known = np.flatnonzero(codes >= FIRST_CODE)
     tables = [tower.id_embedding.table.weight.detach().numpy() for tower in model.item_tower.towers]

@@ -73,7 +73,10 @@ def _age(low: int, high: int) -> str:
 def neighbours(model: TwoTower, data: Preprocessed, state: CatalogueState, articles: int, k: int) -> pd.DataFrame:
     """The k nearest articles of other products, by embedding, for the best-sellers of the last training week."""
     as_of = data.training.as_of
-    vectors = encode_articles(model.item_tower, data.training.categories, state.as_of(as_of))
+    training = data.training
+    vectors = encode_articles(
+        model.item_tower, training.categories, state.as_of(as_of), features=training.side.articles
+    )
     sales = data.log.sales_between(as_of - 7, as_of)
     products = data.articles["product_code"].to_numpy()
     names = data.articles["prod_name"].astype("str").fillna(data.articles["article_id"].astype("str"))

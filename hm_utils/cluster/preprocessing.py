@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 EXAMPLE_TYPES = {"customer": np.int32, "article": np.int32, "day": np.int16}
 
 
-def preprocess(tables: ShardedTables, directory: Path, **parameters: int) -> Preprocessed:
+def preprocess(tables: ShardedTables, directory: Path, **parameters: Any) -> Preprocessed:
     """:func:`hm_utils.data.preprocessing.preprocess` on the tables of :func:`hm_utils.cluster.reading.read_raw`.
 
     At the end the tables' rows are released and Ray is disconnected.

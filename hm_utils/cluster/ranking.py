@@ -22,6 +22,7 @@ from hm_utils.cluster import connected
 from hm_utils.cluster.shards import shard_of
 from hm_utils.data.preprocessing import TrainingData
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.side_features import NO_SIDE_FEATURES
 from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import RANKED_AT_ONCE, Snapshot
 from hm_utils.serving.batch import CHUNK, Recommended
@@ -64,8 +65,9 @@ class RankingWorker:
         import torch
 
         torch.set_num_threads(threads)  # as on the driver: a product of few rows rounds by the number of threads
-        attributes = TrainingData.load(directory / "training").attributes
-        mapped = replace(snapshot, log=PurchaseLog.load(directory / "log"), attributes=attributes)
+        data = TrainingData.load(directory / "training")
+        log = PurchaseLog.load(directory / "log")
+        mapped = replace(snapshot, log=log, attributes=data.attributes, side=data.side)
         self._rank = mapped.ranker(scoring=scoring)
 
     def __call__(self, batch: Batch) -> Batch:
@@ -90,7 +92,8 @@ def rank(snapshot: Snapshot, rows: Int32, scoring: Scoring, directory: Path, num
     chunks = [rows[start : start + RANKED_AT_ONCE] for start in range(0, len(rows), RANKED_AT_ONCE)]
     # Workers map the log and the attributes from the folder, and use a CPU core each.
     model = copy.deepcopy(snapshot.model).cpu()
-    light = replace(snapshot, model=model, log=shard_of(snapshot.log, (0, 0)), attributes=snapshot.attributes[:0])
+    log, attributes = shard_of(snapshot.log, (0, 0)), snapshot.attributes[:0]
+    light = replace(snapshot, model=model, log=log, attributes=attributes, side=NO_SIDE_FEATURES)
     arguments = (light, directory.resolve(), scoring, torch.get_num_threads())
     with connected(num_workers):
         return np.concatenate([batch["articles"] for batch in _mapped(chunks, RankingWorker, arguments, num_workers)])

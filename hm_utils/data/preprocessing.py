@@ -5,7 +5,7 @@ preprocessed/
   articles.parquet       the catalogue, in order of article row
   customers.parquet      the customers, in order of customer row
   log/                   the purchase log, memory-mapped when read
-  training/              encoders, codes and examples of the training days
+  training/              encoders, codes, examples and side features of the training days
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hm_utils.data.origin import data_line
 from hm_utils.data.preprocessed_folder import new_folder, read_manifest, write_manifest
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw import RawTables
+from hm_utils.data.side_features import NO_SIDE_FEATURES, SideFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class TrainingData:
         categories: ``[n_articles, columns]`` codes of every article of the catalogue.
         attributes: ``[n_customers, columns]`` codes of every customer.
         examples: positives of the last ``train_weeks``, with their sampled negatives, if any.
+        side: scaled by the training days, also in a refit.
     """
 
     as_of: int
@@ -103,6 +105,7 @@ class TrainingData:
     categories: Int32
     attributes: Int32
     examples: Examples
+    side: SideFeatures = NO_SIDE_FEATURES
 
     def categories_as_of(self, articles: pd.DataFrame, log: PurchaseLog, as_of: int) -> Int32:
         """The codes of the catalogue by the same vocabularies, with the prices as of another day."""
@@ -113,6 +116,7 @@ class TrainingData:
         np.save(directory / "article_categories.npy", self.categories, allow_pickle=False)
         self.examples.save(directory)
         np.save(directory / "customer_attributes.npy", self.attributes, allow_pickle=False)
+        self.side.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> TrainingData:
@@ -123,6 +127,7 @@ class TrainingData:
             categories=np.load(directory / "article_categories.npy", allow_pickle=False),
             attributes=np.load(directory / "customer_attributes.npy", mmap_mode="r", allow_pickle=False),
             examples=Examples.load(directory),
+            side=SideFeatures.load(directory),
         )
 
 
@@ -235,6 +240,7 @@ def preprocess(
     negatives_per_positive: int = 4,
     seed: int = 42,
     write: Write | None = None,
+    side: SideFeatures = NO_SIDE_FEATURES,
 ) -> Preprocessed:
     """Split by time, make the training data, and save everything under ``directory``.
 
@@ -242,19 +248,20 @@ def preprocess(
 
     Args:
         write: writes the log and the training data; None does it in this process.
+        side: numbers of the tables' articles and customers, from :func:`hm_utils.data.side_features.read`.
 
     Raises:
         ValueError: if the days leave nothing to train on.
         PreprocessedError: if ``directory`` holds files that are not preprocessed data.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "val_days": val_days,
         "test_days": test_days,
         "train_weeks": train_weeks,
         "negatives_per_positive": negatives_per_positive,
         "seed": seed,
     }
-    more = {
+    more: dict[str, Any] = {
         "article_columns": further(tables.articles, raw_columns.ARTICLE_COLUMNS),
         "customer_columns": further(tables.customers, raw_columns.CUSTOMER_COLUMNS),
     }
@@ -264,6 +271,11 @@ def preprocess(
         saving = pool.submit(_save_master_tables, tables, folder)
         split, last_date, purchases, examples = write(folder, parameters)
         saving.result()
+        if side.identity:
+            log, everybody = PurchaseLog.load(folder / "log"), np.arange(len(tables.customers))
+            sold, bought = log.sales_between(0, split.train_end) > 0, log.has_bought(everybody, split.train_end)
+            side.scaled(sold, bought).save(folder / "training")
+            more |= side.checksums
         write_manifest(folder, tables, parameters | more, asdict(split), last_date, purchases, examples)
     return Preprocessed.load(directory)
 

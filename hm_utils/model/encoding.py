@@ -29,23 +29,35 @@ def padded(rows: npt.NDArray[Any], block: int) -> npt.NDArray[Any]:
     return np.append(rows, np.repeat(rows[-1:], -len(rows) % block))
 
 
-def encode_items(tower: ItemEnsemble, categories: Int32, state: Float32, device: str) -> Tensor:
+def encode_items(
+    tower: ItemEnsemble, categories: Int32, state: Float32, device: str, features: Float32 | None = None
+) -> Tensor:
     """``[n, vector_dim]`` unit vectors of articles.
 
     Args:
         categories: ``[n, columns]`` codes.
         state: ``[n, n_state]`` see :class:`hm_utils.data.features.CatalogueState`.
+        features: ``[n, n_item_features]`` see :class:`hm_utils.data.side_features.SideFeatures`.
     """
-    return tower(to_tensor(categories, device).long(), to_tensor(state, device))
+    more = None if features is None else to_tensor(features, device)
+    return tower(to_tensor(categories, device).long(), to_tensor(state, device), more)
 
 
-def encode_users(tower: UserEnsemble, attributes: Int32, items: Tensor, histories: Histories, device: str) -> Tensor:
+def encode_users(
+    tower: UserEnsemble,
+    attributes: Int32,
+    items: Tensor,
+    histories: Histories,
+    device: str,
+    features: Float32 | None = None,
+) -> Tensor:
     """``[n, vector_dim]`` unit vectors of customers.
 
     Args:
         attributes: ``[n, columns]`` codes.
         items: ``[m, vector_dim]`` item vectors.
         histories: of the same customers; their ``articles`` are rows of ``items``.
+        features: ``[n, n_customer_features]``.
     """
     return tower(
         to_tensor(attributes, device).long(),
@@ -53,17 +65,27 @@ def encode_users(tower: UserEnsemble, attributes: Int32, items: Tensor, historie
         to_tensor(histories.articles, device),
         to_tensor(histories.days_since, device).long(),
         to_tensor(histories.mask, device),
+        None if features is None else to_tensor(features, device),
     )
 
 
 @torch.inference_mode()
 def encode_articles(
-    tower: ItemEnsemble, categories: Int32, state: Float32, device: str = "cpu", chunk: int = 16_384
+    tower: ItemEnsemble,
+    categories: Int32,
+    state: Float32,
+    device: str = "cpu",
+    chunk: int = 16_384,
+    features: Float32 | None = None,
 ) -> Float32:
     """:func:`encode_items` for the whole catalogue, a chunk at a time."""
     tower.eval()
     parts = (slice(start, start + chunk) for start in range(0, len(state), chunk))
-    return torch.cat([encode_items(tower, categories[part], state[part], device).cpu() for part in parts]).numpy()
+    vectors = (
+        encode_items(tower, categories[part], state[part], device, None if features is None else features[part])
+        for part in parts
+    )
+    return torch.cat([part.cpu() for part in vectors]).numpy()
 
 
 @torch.inference_mode()
@@ -74,6 +96,7 @@ def encode_customers(
     histories: Histories,
     device: str = "cpu",
     chunk: int = 4_096,
+    features: Float32 | None = None,
 ) -> Float32:
     """:func:`encode_users` for many customers, a chunk at a time, each article of a chunk once.
 
@@ -92,5 +115,6 @@ def encode_customers(
         articles, places = np.unique(part.articles, return_inverse=True)
         items = to_tensor(article_vectors[padded(articles, ROW_BLOCK)], device)
         part = replace(part, articles=places)
-        vectors.append(encode_users(tower, attributes[rows], items, part, device)[: n - start].cpu().numpy())
+        more = None if features is None else features[rows]
+        vectors.append(encode_users(tower, attributes[rows], items, part, device, more)[: n - start].cpu().numpy())
     return np.concatenate(vectors)

@@ -16,6 +16,7 @@ from hm_utils.data.features import ARTICLE_COLUMNS
 from hm_utils.data.histories import Histories, histories_as_of, purchases_as_of
 from hm_utils.data.popularity import popularity_as_of, recent_sales
 from hm_utils.data.purchases import PurchaseLog
+from hm_utils.data.side_features import NO_SIDE_FEATURES, SideFeatures
 from hm_utils.model.encoding import encode_articles, encode_customers
 from hm_utils.model.repurchase import Relatives, RepeatRates, Variants, relatives
 from hm_utils.model.scorer import Scorer, Search
@@ -40,6 +41,7 @@ class Snapshot:
         history_length: purchases of a history at most.
         rates: how each article is bought again by anybody.
         show_histories: false hides all purchases from the user tower and from repurchase.
+        side: numbers of the articles and customers, if the towers have them.
     """
 
     model: TwoTower
@@ -51,6 +53,7 @@ class Snapshot:
     history_length: int
     rates: RepeatRates
     show_histories: bool = True
+    side: SideFeatures = NO_SIDE_FEATURES
 
     @classmethod
     def take(
@@ -63,14 +66,17 @@ class Snapshot:
         as_of: int,
         history_length: int,
         rates: RepeatRates | None = None,
+        side: SideFeatures = NO_SIDE_FEATURES,
     ) -> Snapshot:
         """Encode the catalogue; ``categories`` and ``state`` are those of the morning of ``as_of``.
 
         ``rates`` are counted from the log unless they are given.
         """
-        vectors = encode_articles(model.item_tower, categories, state, str(model.log_scale.device))
+        device = str(model.log_scale.device)
+        vectors = encode_articles(model.item_tower, categories, state, device, features=side.articles)
         rates = rates or RepeatRates.as_of(log, as_of)
-        return cls(model, vectors, categories[:, PRODUCT_COLUMN], attributes, log, as_of, history_length, rates)
+        products = categories[:, PRODUCT_COLUMN]
+        return cls(model, vectors, products, attributes, log, as_of, history_length, rates, side=side)
 
     def without_histories(self) -> Snapshot:
         """The same catalogue, and every customer as if they had just registered."""
@@ -110,8 +116,10 @@ class Snapshot:
 
     def encoded(self, rows: Int32, histories: Histories) -> Float32:
         """``[n, vector_dim]`` unit vectors of customers with these histories."""
-        device = str(self.model.log_scale.device)
-        return encode_customers(self.model.user_tower, self.article_vectors, self.attributes[rows], histories, device)
+        device, features = str(self.model.log_scale.device), self.side.customers
+        more = None if features is None else features[rows]
+        tower, vectors = self.model.user_tower, self.article_vectors
+        return encode_customers(tower, vectors, self.attributes[rows], histories, device, features=more)
 
     def scorer(self, scoring: Scoring = TOWERS_ALONE) -> Scorer:
         """The scores of this day."""

@@ -41,6 +41,7 @@ class TowerConfig:
         ensemble_size: pairs of towers, trained side by side.
         user_tower, item_tower: names of classes of one's own (:mod:`hm_utils.model.tower_classes`); empty for
             :class:`UserTower` and :class:`ItemTower`.
+        n_item_features, n_customer_features: numbers of :mod:`hm_utils.data.side_features`; 0 for none.
     """
 
     article_sizes: tuple[int, ...]
@@ -52,6 +53,8 @@ class TowerConfig:
     ensemble_size: int = 1
     user_tower: str = ""
     item_tower: str = ""
+    n_item_features: int = 0
+    n_customer_features: int = 0
 
     def __post_init__(self) -> None:
         if self.ensemble_size < 1:
@@ -114,8 +117,11 @@ class OwnItemTower(Protocol):
 
     def __init__(self, config: TowerConfig) -> None: ...
 
-    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
-        """``[n, output_dim]`` vectors of any length, of the arguments of :meth:`ItemTower.forward`."""
+    def forward(self, categories: Tensor, state: Tensor, features: Tensor | None = None) -> Tensor:
+        """``[n, output_dim]`` vectors of any length, of the arguments of :meth:`ItemTower.forward`.
+
+        ``features`` is passed only if ``config.n_item_features`` is not 0.
+        """
 
 
 class OwnUserTower(Protocol):
@@ -123,8 +129,19 @@ class OwnUserTower(Protocol):
 
     def __init__(self, config: TowerConfig) -> None: ...
 
-    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
-        """``[n, output_dim]`` vectors of any length, of the arguments of :meth:`UserTower.forward`."""
+    def forward(
+        self,
+        attributes: Tensor,
+        items: Tensor,
+        history: Tensor,
+        days_since: Tensor,
+        mask: Tensor,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """``[n, output_dim]`` vectors of any length, of the arguments of :meth:`UserTower.forward`.
+
+        ``features`` is passed only if ``config.n_customer_features`` is not 0.
+        """
 
 
 class ItemTower(nn.Module):
@@ -139,19 +156,24 @@ class ItemTower(nn.Module):
         self.norm = nn.LayerNorm(2 * dim)
         self.mlp = _mlp(2 * dim, config.hidden_dims, config.output_dim)
         self.skip = nn.Linear(2 * dim, config.output_dim, bias=False)
+        if config.n_item_features:  # last, so that the other weights start as they do without
+            self.features = nn.Linear(config.n_item_features, dim)
 
-    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+    def forward(self, categories: Tensor, state: Tensor, features: Tensor | None = None) -> Tensor:
         """Encode articles.
 
         Args:
             categories: ``[n, columns]`` long, codes.
             state: ``[n, n_state]`` as of the day.
+            features: ``[n, n_item_features]``, if the towers have them.
 
         Returns:
             ``[n, output_dim]``, L2-normalised.
         """
         who = self.id_embedding(categories[:, :ID_COLUMNS])
         what = self.categories(categories[:, ID_COLUMNS:]) + self.state(state)
+        if features is not None:
+            what = what + self.features(features)
         hidden = self.norm(torch.cat([who, what], dim=1))
         return F.normalize(self.mlp(hidden) + self.skip(hidden), dim=1)
 
@@ -180,8 +202,18 @@ class UserTower(nn.Module):
         nn.init.normal_(self.recency.weight, std=0.05)
         with torch.no_grad():  # a gentle decay with the age of the purchase
             self.recency_weight.weight.copy_(-0.1 * torch.arange(len(DAYS_SINCE_EDGES) + 1.0).unsqueeze(1))
+        if config.n_customer_features:
+            self.features = nn.Linear(config.n_customer_features, dim)
 
-    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        attributes: Tensor,
+        items: Tensor,
+        history: Tensor,
+        days_since: Tensor,
+        mask: Tensor,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """Encode a batch of customers.
 
         Args:
@@ -190,6 +222,7 @@ class UserTower(nn.Module):
             history: ``[n, length]`` long, rows of ``items``: the purchases, newest first.
             days_since: ``[n, length]`` long, days from the purchase to the day of the example.
             mask: ``[n, length]`` bool, false for padding.
+            features: ``[n, n_customer_features]``, if the towers have them.
 
         Returns:
             ``[n, output_dim]``, L2-normalised.
@@ -207,8 +240,19 @@ class UserTower(nn.Module):
         when = by_bucket @ self.recency.weight
         newest = items.index_select(0, history[:, 0]) * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
-        hidden = torch.cat([pooled, newest, when, self.attributes(attributes), count], dim=1)
+        who = self.attributes(attributes)
+        if features is not None:
+            who = who + self.features(features)
+        hidden = torch.cat([pooled, newest, when, who, count], dim=1)
         return F.normalize(self.mlp(hidden) + self.pooled_share * pooled, dim=1)
+
+
+def _given(features: Tensor | None, n: int, name: str) -> list[Tensor]:
+    """The features, if the towers have ``n`` of them. Raises ValueError if there are others."""
+    if (0 if features is None else features.shape[1]) != n:
+        found = "none" if features is None else f"{features.shape[1]} were given"
+        raise ValueError(f"the towers were made for {n} numbers of {name}, and {found}")
+    return [] if features is None else [features]
 
 
 class ItemEnsemble(nn.Module):
@@ -221,9 +265,10 @@ class ItemEnsemble(nn.Module):
         towers: Any = nn.ModuleList(make(config) for _ in range(config.ensemble_size))  # of no type
         self.towers: Sequence[ItemTower] = towers
 
-    def forward(self, categories: Tensor, state: Tensor) -> Tensor:
+    def forward(self, categories: Tensor, state: Tensor, features: Tensor | None = None) -> Tensor:
         """As :meth:`ItemTower.forward`, ``[n, vector_dim]``."""
-        vectors = [tower(categories, state) for tower in self.towers]
+        more = _given(features, self.config.n_item_features, "item_features")
+        vectors = [tower(categories, state, *more) for tower in self.towers]
         if self.config.item_tower:
             shape = (len(categories), self.config.output_dim)
             vectors = [unit_vectors(each, shape, tower) for each, tower in zip(vectors, self.towers, strict=True)]
@@ -240,10 +285,19 @@ class UserEnsemble(nn.Module):
         towers: Any = nn.ModuleList(make(config) for _ in range(config.ensemble_size))  # of no type
         self.towers: Sequence[UserTower] = towers
 
-    def forward(self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        attributes: Tensor,
+        items: Tensor,
+        history: Tensor,
+        days_since: Tensor,
+        mask: Tensor,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """As :meth:`UserTower.forward`, ``[n, vector_dim]``."""
+        more = _given(features, self.config.n_customer_features, "customer_features")
         pairs = zip(self.towers, self.config.apart(items), strict=True)
-        vectors = [tower(attributes, own, history, days_since, mask) for tower, own in pairs]
+        vectors = [tower(attributes, own, history, days_since, mask, *more) for tower, own in pairs]
         if self.config.user_tower:
             shape = (len(attributes), self.config.output_dim)
             vectors = [unit_vectors(each, shape, tower) for each, tower in zip(vectors, self.towers, strict=True)]

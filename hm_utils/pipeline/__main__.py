@@ -225,7 +225,7 @@ def _run_each(paths: Sequence[Path], result: RunResult, progress: Progress) -> N
 
 def _absolute(name: str, value: Any) -> Any:
     """Folders and files as absolute paths, because a notebook runs in its own folder."""
-    if isinstance(value, Path) or (isinstance(value, str) and name.endswith(("_dir", "_path"))):
+    if isinstance(value, Path) or (isinstance(value, str) and name.endswith(("_dir", "_path", "_features"))):
         no_path = str(value).strip().lower() in ("", "none", "null") or "://" in str(value)
         return value if no_path else str(Path(value).expanduser().resolve())
     return value

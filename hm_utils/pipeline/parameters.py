@@ -67,6 +67,8 @@ class Parameter:
             raise ParameterError(f"{self.name} must be {least} or more, got {value!r}")
         if self.name == "learning_rate" and not value > 0:
             raise ParameterError(f"{self.name} must be above 0, got {value!r}")
+        if self.name in ("item_features", "customer_features") and value and not Path(value).is_file():
+            raise ParameterError(f"{self.name}: there is no file {value}")
         if self.name in ("user_tower", "item_tower") and value:
             from hm_utils.model.tower_classes import TowerError, tower_name  # imported here: torch takes seconds
 

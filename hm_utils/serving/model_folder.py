@@ -41,6 +41,7 @@ ARTICLES = "articles.parquet"  # the catalogue with prices and recent sales, in 
 CUSTOMER_TABLE = "customers.arrow"  # the customers' raw attributes, in order of customer row
 CUSTOMER_IDS = "customer_ids.npy"  # their ids as bytes, ascending, for a binary search
 ATTRIBUTES = "attributes.npy"  # codes of the customers' attributes
+CUSTOMER_FEATURES = "customer_features.npy"  # numbers of theirs, only if the towers have them
 LOG = "log"  # every purchase up to the model's day
 USER_VECTORS = "user_vectors.npy"  # the user tower's vector of every customer, see hm_utils.serving.stored_vectors
 REPLAY = "replay.json"  # rankings of the evaluation beside the purchases that followed
@@ -61,6 +62,7 @@ class ModelContent:
         customer_table: a row a customer.
         attributes: ``[n_customers, columns]``.
         user_vectors: None while a model is being published.
+        customer_features: ``[n_customers, n_customer_features]``, None without.
         replay, packed_map, card: None for a model without.
         folder: where it was opened.
     """
@@ -81,6 +83,7 @@ class ModelContent:
     attributes: Int32
     log: PurchaseLog
     user_vectors: StoredVectors | None = None
+    customer_features: Float32 | None = None
     replay: dict[str, Any] | None = None
     packed_map: bytes | None = None
     card: str | None = None
@@ -111,6 +114,7 @@ class ModelContent:
             attributes=mapped(folder / ATTRIBUTES),
             log=PurchaseLog.load(folder / LOG),
             user_vectors=StoredVectors(vectors) if vectors.exists() else None,
+            customer_features=mapped(folder / CUSTOMER_FEATURES) if (folder / CUSTOMER_FEATURES).exists() else None,
             replay=json.loads((folder / REPLAY).read_text()),
             packed_map=(folder / MAP).read_bytes(),
             card=(folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else None,
@@ -158,6 +162,10 @@ class ModelContent:
             and within(log.article, 0, n_articles)
             and within(log.day, 0, np.iinfo(np.int16).max),
             USER_VECTORS: self.user_vectors is None or self.user_vectors.shape == (n_customers, config.vector_dim),
+            CUSTOMER_FEATURES: not config.n_customer_features
+            if self.customer_features is None
+            else self.customer_features.shape == (n_customers, config.n_customer_features)
+            and bool(np.isfinite(self.customer_features).all()),
             REPLAY: self.replay is None or bool((self.catalogue.rows(articles_of(self.replay)) >= 0).all()),
             MAP: self.packed_map is None or size_of(self.packed_map) == (n_articles, len(self.packed_map)),
         }  # fmt: skip
@@ -231,6 +239,8 @@ def write_model(
     pa.feather.write_feather(table, folder / CUSTOMER_TABLE, compression="uncompressed", chunksize=len(table))
     np.save(folder / CUSTOMER_IDS, as_bytes(customers["customer_id"]), allow_pickle=False)
     np.save(folder / ATTRIBUTES, snapshot.attributes, allow_pickle=False)
+    if snapshot.side.customers is not None:
+        np.save(folder / CUSTOMER_FEATURES, snapshot.side.customers, allow_pickle=False)
     snapshot.log.save(folder / LOG)
     (folder / REPLAY).write_text(json.dumps(replay, separators=(",", ":"), allow_nan=False))
     (folder / MAP).write_bytes(packed_map)

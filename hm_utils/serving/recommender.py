@@ -158,7 +158,9 @@ class Recommender:
     def customers(self, rows: npt.NDArray[np.integer]) -> UserContext:
         """Customers as the model knows them."""
         attributes, length = self._content.attributes, self._context_length
-        return customers_as_of(self.log, attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
+        users = customers_as_of(self.log, attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
+        features = self._content.customer_features
+        return users if features is None else replace(users, features=np.asarray(features[rows]))
 
     @property
     def _context_length(self) -> int:
@@ -183,7 +185,9 @@ class Recommender:
         seen = visit(articles, days_ago, self._context_length)
         if row is None:
             codes = self._content.encoders.encode_customer(attributes or {})
-            return UserContext(codes, seen, NO_PURCHASES.merged(articles, days_ago))
+            features = self._content.customer_features
+            nothing = None if features is None else np.zeros((1, features.shape[1]), dtype=np.float32)
+            return UserContext(codes, seen, NO_PURCHASES.merged(articles, days_ago), features=nothing)
         known = self.customers(np.array([row]))
         if attributes is not None:
             known = replace(known, attributes=self._content.encoders.encode_customer(attributes), rows=None)
@@ -202,7 +206,7 @@ class Recommender:
         """Vectors by the user tower; equal to stored ones to the last bit on the machine that published."""
         tower, vectors = self._content.user_tower, self._content.article_vectors
         histories = users.histories.newest(self._content.history_length)
-        return encode_customers(tower, vectors, users.attributes, histories)
+        return encode_customers(tower, vectors, users.attributes, histories, features=users.features)
 
     def queries(self, users: UserContext) -> Float32:
         """``[n, d + 2]`` vectors to search the index with."""

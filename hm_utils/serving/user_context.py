@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from hm_utils.arrays import Int32
+from hm_utils.arrays import Float32, Int32
 from hm_utils.data.histories import Histories, Purchases, histories_as_of, purchases_as_of
 from hm_utils.data.purchases import PurchaseLog
 
@@ -21,12 +21,14 @@ class UserContext:
         histories: the last purchases and viewed articles, newest first, as the user tower reads them.
         purchases: all of them, for buying again.
         rows: ``[n]`` customer rows, if all are as the model knows them; else None.
+        features: ``[n, n_customer_features]`` numbers of theirs, if the model has them.
     """
 
     attributes: Int32
     histories: Histories
     purchases: Purchases
     rows: Int32 | None = None
+    features: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.attributes)
@@ -40,6 +42,7 @@ class UserContext:
             np.concatenate([user.attributes for user in users]),
             Histories(**{name: np.concatenate([getattr(each, name) for each in histories]) for name in columns}),
             Purchases.joined([user.purchases for user in users]),
+            features=None if users[0].features is None else np.concatenate([user.features for user in users]),
         )
 
     def without(self, articles: Int32) -> UserContext:
@@ -49,7 +52,8 @@ class UserContext:
         kept = histories.mask & (histories.articles != articles[:, None])
         order = np.argsort(~kept, axis=1, kind="stable")  # the rest moves up, and stays in order
         purchases = self.purchases.without(articles)
-        return UserContext(self.attributes[first], histories.reordered(order, kept), purchases)
+        features = None if self.features is None else self.features[first]
+        return UserContext(self.attributes[first], histories.reordered(order, kept), purchases, features=features)
 
 
 def customers_as_of(log: PurchaseLog, attributes: Int32, rows: Int32, as_of: int, length: int) -> UserContext:

@@ -27,7 +27,7 @@ def tower_config(
     user_tower: str | type[nn.Module] = "",
     item_tower: str | type[nn.Module] = "",
 ) -> TowerConfig:
-    """The towers that fit the vocabularies of ``training``.
+    """The towers that fit the vocabularies and the side features of ``training``.
 
     Args:
         user_tower, item_tower: classes of one's own, or their names ``package.module:Class``.
@@ -45,6 +45,8 @@ def tower_config(
         ensemble_size=ensemble_size,
         user_tower=tower_name(user_tower),
         item_tower=tower_name(item_tower),
+        n_item_features=0 if training.side.articles is None else training.side.articles.shape[1],
+        n_customer_features=0 if training.side.customers is None else training.side.customers.shape[1],
     )
 
 
@@ -53,7 +55,7 @@ def training_inputs(log: PurchaseLog, training: TrainingData, settings: Training
     batches = BatchMaker(
         log, training.examples, settings.batch_size, settings.history_length, settings.use_in_batch_negatives
     )
-    return TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes)
+    return TrainingInputs(batches, training.categories, CatalogueState(log), training.attributes, training.side)
 
 
 def watched_validation(data: Preprocessed, inputs: TrainingInputs, settings: TrainingSettings) -> Validate:

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from hm_utils.arrays import Int32
 from hm_utils.data.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, CatalogueState
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
+from hm_utils.data.side_features import NO_SIDE_FEATURES, SideFeatures
 from hm_utils.model.checkpoint import FORMAT, load_checkpoint, plain
 from hm_utils.model.encoding import encode_items, encode_users, padded, to_tensor
 from hm_utils.model.towers import ID_COLUMNS, TowerConfig, TwoTower
@@ -89,12 +90,14 @@ class TrainingInputs:
         categories: ``[n_articles, columns]`` codes of every article.
         state: the catalogue's state as of any day.
         attributes: ``[n_customers, columns]`` codes of every customer.
+        side: numbers of the articles and customers, if the towers have them.
     """
 
     batches: BatchMaker
     categories: Int32
     state: CatalogueState
     attributes: Int32
+    side: SideFeatures = NO_SIDE_FEATURES
 
 
 @dataclass
@@ -156,9 +159,12 @@ def encode_batch(model: TwoTower, batch: Batch, inputs: TrainingInputs, device: 
         unsold = state[:, NEVER_SOLD] > 0
         categories[unsold, :ID_COLUMNS] = UNKNOWN
         categories[unsold, PRICE_COLUMN] = MISSING
-    items = encode_items(model.item_tower, categories, state, device)[: len(batch.items)]
+    of_items, of_customers = inputs.side.articles, inputs.side.customers
+    more = None if of_items is None else of_items[rows]
+    items = encode_items(model.item_tower, categories, state, device, more)[: len(batch.items)]
     attributes = inputs.attributes[batch.customers]
-    return encode_users(model.user_tower, attributes, items, batch.histories, device), items
+    more = None if of_customers is None else of_customers[batch.customers]
+    return encode_users(model.user_tower, attributes, items, batch.histories, device, more), items
 
 
 def batch_loss(

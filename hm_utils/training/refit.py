@@ -65,6 +65,7 @@ def refit(
         0 if settings.use_in_batch_negatives else parameters["negatives_per_positive"],
         parameters["seed"],
     )
+    training = replace(training, side=data.training.side)
     facts = checkpoint["tower_config"]
     config = tower_config(training, **{name: facts[name] for name in TOWER_SIZES})
     # Not through tower_config, which would allow any class that a file names.
@@ -78,5 +79,6 @@ def refit(
         data.log,
         as_of,
         settings.history_length,
+        side=training.side,
     )
     return Refit(training, result, snapshot, refit_path)

@@ -40,9 +40,10 @@ def validation(
     truth = truth.select(data.log.has_history(truth.customers, as_of)).sample(MAX_CUSTOMERS, seed=0)
     rates = RepeatRates.as_of(data.log, as_of)  # once, not in every epoch
     categories, attributes, catalogue = data.training.categories, data.training.attributes, state.as_of(as_of)
+    side = data.training.side
 
     def validate(model: TwoTower) -> dict[str, float]:
-        snapshot = Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, history_length, rates)
+        snapshot = Snapshot.take(model, categories, catalogue, attributes, data.log, as_of, history_length, rates, side)
         ranked = snapshot.rank(truth.customers, scoring=fit_scoring(snapshot, truth))
         hits = metrics.hit_matrix(ranked, truth)
         return {

@@ -363,6 +363,8 @@ class TestParameters:
             ("publish_if", "best", "publish_if must be one of 'better', 'not worse', 'always', got 'best'"),
             ("engine", "dask", 'engine must be "local" (this machine) or "ray"'),
             ("num_workers", "2", 'num_workers=2 needs engine="ray"'),
+            ("user_tower", "my_towers", "user_tower: a tower class is named package.module:Class"),
+            ("item_features", "none.parquet", "item_features: there is no file "),
         ],
     )
     def test_a_value_that_cannot_be_is_refused_before_the_first_notebook(

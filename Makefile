@@ -72,7 +72,7 @@ update: $(STAMP)  ## Publish the model again with newer purchases, without train
 
 .PHONY: lab
 lab: $(STAMP)  ## Open the notebooks in JupyterLab
-	$(PY) -m jupyterlab --notebook-dir notebooks
+	$(PY) -m jupyterlab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks
 
 .PHONY: sample
 sample: $(SAMPLE)  ## Make the synthetic sample in data/sample (SIZE=tiny, sample or full)

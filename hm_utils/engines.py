@@ -25,7 +25,7 @@ from hm_utils.model.towers import TowerConfig
 from hm_utils.serving.batch import Recommended, recommend_in_chunks
 from hm_utils.serving.recommender import Recommender
 from hm_utils.training import fit, refit
-from hm_utils.training.loop import TrainingInputs, TrainingResult, TrainingSettings, resolve_device
+from hm_utils.training.loop import AfterEpoch, TrainingInputs, TrainingResult, TrainingSettings, resolve_device
 from hm_utils.training.refit import Refit
 from hm_utils.training.validation import MONITOR
 
@@ -67,10 +67,16 @@ class Local:
         return data
 
     def fit(
-        self, data: Preprocessed, inputs: TrainingInputs, config: TowerConfig, settings: TrainingSettings, path: Path
+        self,
+        data: Preprocessed,
+        inputs: TrainingInputs,
+        config: TowerConfig,
+        settings: TrainingSettings,
+        path: Path,
+        after_epoch: AfterEpoch | None = None,
     ) -> TrainingResult:
         """:func:`hm_utils.training.fit.fit`."""
-        return fit.fit(data, inputs, config, settings, path)
+        return fit.fit(data, inputs, config, settings, path, after_epoch)
 
     def fit_everything(
         self, data: Preprocessed, training: TrainingData, config: TowerConfig, settings: TrainingSettings, path: Path
@@ -124,8 +130,15 @@ class OnRay(Local):
         return preprocess(tables, directory, **parameters)
 
     def fit(
-        self, data: Preprocessed, inputs: TrainingInputs, config: TowerConfig, settings: TrainingSettings, path: Path
+        self,
+        data: Preprocessed,
+        inputs: TrainingInputs,
+        config: TowerConfig,
+        settings: TrainingSettings,
+        path: Path,
+        after_epoch: AfterEpoch | None = None,
     ) -> TrainingResult:
+        # The epochs end in other processes, which have no cell to draw in: after_epoch is not called.
         return self._train(data, data.directory / "training", config, settings, path, data.fingerprint, validated=True)
 
     def fit_everything(

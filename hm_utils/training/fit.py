@@ -14,7 +14,7 @@ from hm_utils.model.tower_classes import tower_name
 from hm_utils.model.towers import TowerConfig
 from hm_utils.training import vector_health
 from hm_utils.training.batches import BatchMaker
-from hm_utils.training.loop import TrainingInputs, TrainingResult, TrainingSettings, Validate, train
+from hm_utils.training.loop import AfterEpoch, TrainingInputs, TrainingResult, TrainingSettings, Validate, train
 from hm_utils.training.validation import MONITOR, validation
 
 
@@ -65,7 +65,12 @@ def watched_validation(data: Preprocessed, inputs: TrainingInputs, settings: Tra
 
 
 def fit(
-    data: Preprocessed, inputs: TrainingInputs, config: TowerConfig, settings: TrainingSettings, checkpoint_path: Path
+    data: Preprocessed,
+    inputs: TrainingInputs,
+    config: TowerConfig,
+    settings: TrainingSettings,
+    checkpoint_path: Path,
+    after_epoch: AfterEpoch | None = None,
 ) -> TrainingResult:
     """Train on the training days, watched on the validation days: :func:`hm_utils.training.loop.train`.
 
@@ -73,7 +78,8 @@ def fit(
         FloatingPointError: the loss is not finite.
     """
     validate = watched_validation(data, inputs, settings)
-    return train(config, inputs, settings, checkpoint_path, data.fingerprint, validate, MONITOR)
+    fingerprint = data.fingerprint
+    return train(config, inputs, settings, checkpoint_path, fingerprint, validate, MONITOR, after_epoch=after_epoch)
 
 
 def fit_everything(

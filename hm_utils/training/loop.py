@@ -42,6 +42,7 @@ ITEM_BLOCK = 64
 EPOCHS_AVERAGED = 3
 
 Validate = Callable[[TwoTower], dict[str, float]]
+AfterEpoch = Callable[[list[dict[str, float]], int], None]
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ def train(
     workers: Workers | None = None,
     run_files: Callable[[Path, dict[str, Any]], RunFiles] = RunFiles,
     start: TwoTower | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> TrainingResult:
     """Train the towers and leave the best epoch's weights at ``checkpoint_path``.
 
@@ -221,6 +223,7 @@ def train(
         workers: the exchange with the other processes of a distributed training; None trains alone.
         run_files: class that reads and writes the run's files.
         start: towers of the same sizes to start from, instead of random ones.
+        after_epoch: is shown the history so far and the best epoch.
 
     Raises:
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
@@ -284,6 +287,8 @@ def train(
             f"{name} {value:,.0f}" if value >= 1_000 else f"{name} {value:.4f}" for name, value in named.items()
         )
         logger.info("epoch %d/%d: %s", epoch, settings.num_epochs, shown)
+        if after_epoch:
+            after_epoch(result.history, result.best_epoch)
     files.end()
     result.model = load_checkpoint(checkpoint_path)
     return result

@@ -143,7 +143,7 @@ TOOLS = {
     "fastapi-swagger",  # app: its files
     "httptools", "uvloop",  # uvicorn
     "httpx2",  # FastAPI's TestClient
-    "ipykernel", "ipywidgets", "jupyterlab",  # JupyterLab and its kernel
+    "ipykernel", "jupyterlab",  # JupyterLab and its kernel
     "milvus-lite",  # pymilvus
     "codespell", "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
     "nbstripout", "ruff", "setuptools",  # make

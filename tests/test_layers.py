@@ -23,6 +23,7 @@ LAYERS = (
     {"engines"},
     {"pipeline", "recommend"},
     {"update"},
+    {"lab"},
 )
 OF_THE_SERVICE = {"arrays", "files", "data", "model", "retrieval", "serving"}
 

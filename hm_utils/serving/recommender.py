@@ -112,6 +112,11 @@ class Recommender:
         return self.catalogue.ids
 
     @property
+    def article_vectors(self) -> Float32:
+        """``[n, vector_dim]`` embedding of every article row."""
+        return self._content.article_vectors
+
+    @property
     def customer_ids(self) -> npt.NDArray[np.bytes_]:
         """``[n]`` customer id of every customer row, ascending."""
         return self._content.customer_ids

@@ -18,6 +18,20 @@ class MeanOfHistory(nn.Module):
         return F.embedding_bag(history, items, per_sample_weights=mask.float(), mode="sum")
 
 
+class MeanWithFeatures(nn.Module):
+    """The mean of the purchases, and a projection of the customer's numbers."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.project = nn.Linear(config.n_customer_features, config.output_dim)
+
+    def forward(
+        self, attributes: Tensor, items: Tensor, history: Tensor, days_since: Tensor, mask: Tensor, features: Tensor
+    ) -> Tensor:
+        pooled = F.embedding_bag(history, items, per_sample_weights=mask.float(), mode="sum")
+        return pooled + self.project(features)
+
+
 class CategoriesAlone(nn.Module):
     """An article is the sum of its codes' embeddings."""
 

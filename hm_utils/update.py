@@ -58,7 +58,8 @@ def update(data_dir: Path, artifacts_dir: Path, epochs: int = 0, seed: int = 42)
 
     Raises:
         BundleError: no model is published, or it is damaged.
-        UpdateError: the tables are older than the model, or lack articles of its replay.
+        UpdateError: the tables are older than the model, or lack articles of its replay; or the model has features
+            from files of their own.
         RawDataError, PreprocessedError: the tables cannot be read, or leave nothing.
     """
     parent = bundle.current(artifacts_dir)
@@ -68,6 +69,10 @@ def update(data_dir: Path, artifacts_dir: Path, epochs: int = 0, seed: int = 42)
         )
     manifest = bundle.verify(parent)
     parameters = dict(manifest["parameters"]["preprocessing"])
+    if side := {"item_features", "customer_features"} & parameters.keys():
+        raise UpdateError(
+            f"the published model reads {', '.join(sorted(side))} from files, which an update cannot: train a new model"
+        )
     columns = {name: parameters.pop(name) for name in ("article_columns", "customer_columns")}
     tables = read_raw(data_dir, **columns)
     folder = own_path(artifacts_dir / "preprocessed", tables.fingerprint, parameters, columns)

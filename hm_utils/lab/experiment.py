@@ -15,6 +15,7 @@ from torch import nn
 
 from hm_utils.data import side_features
 from hm_utils.data.features import CatalogueState
+from hm_utils.data.ids import as_bytes
 from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.files import resolve
 from hm_utils.lab.tables import TableRecommender
@@ -23,7 +24,7 @@ from hm_utils.model.snapshot import Snapshot
 from hm_utils.plotting.live_curve import live_curve
 from hm_utils.retrieval.index import ExactIndex
 from hm_utils.serving.catalogue import COLUMNS, Catalogue, with_sales
-from hm_utils.serving.model_folder import ModelContent, id_bytes
+from hm_utils.serving.model_folder import ModelContent
 from hm_utils.serving.recommender import Recommender
 from hm_utils.training.calibration import calibrate
 from hm_utils.training.fit import fit as fit_towers
@@ -126,7 +127,7 @@ def _content(data: Preprocessed, snapshot: Snapshot, scoring: Scoring) -> ModelC
         rates=snapshot.rates,
         catalogue=Catalogue(pa.Table.from_pandas(with_sales(data.articles, data.log)[COLUMNS])),
         encoders=data.training.encoders,
-        customer_ids=id_bytes(data.customers),
+        customer_ids=as_bytes(data.customers["customer_id"]),
         customer_table=pa.Table.from_pandas(data.customers.drop(columns="customer_id"), preserve_index=False),
         attributes=snapshot.attributes,
         log=data.log,

@@ -83,7 +83,8 @@ def formula(tex: str) -> str:
     from matplotlib import mathtext, rc_context
 
     svg = StringIO()
-    with rc_context({"mathtext.fontset": "stix", "svg.fonttype": "path", "font.size": 15}):
+    settings = {"mathtext.fontset": "stix", "svg.fonttype": "path", "font.size": 15, "figure.facecolor": "none"}
+    with rc_context(settings):
         mathtext.math_to_image(f"${' '.join(tex.split())}$", svg, format="svg", color=INK)
     picture = svg.getvalue()
     height, width = (re.search(rf'{side}="([\d.]+)pt"', picture) for side in ("height", "width"))

@@ -31,7 +31,6 @@ from hm_utils.plotting.style import (
     share_curve,
     short,
     styled,
-    text_colour,
     thousands,
 )
 
@@ -141,7 +140,7 @@ def ages(age: pd.Series, purchases: npt.NDArray) -> Figure:
         axes.step(place, share, where="mid", color=colour)
         if colour == QUIET:
             axes.fill_between(place, share, step="mid", color=colour, alpha=0.25, linewidth=0)
-        axes.text(0.99, 0.93 - 0.09 * row, name, transform=axes.transAxes, ha="right", color=text_colour(colour))
+        axes.text(0.99, 0.93 - 0.09 * row, name, transform=axes.transAxes, ha="right", color=colour)
     axes.set_ylim(0, highest * 1.12)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     return figure

@@ -30,7 +30,6 @@ from hm_utils.plotting.style import (
     percent,
     short,
     styled,
-    text_colour,
 )
 
 METRICS = ("MAP@12", "recall@12", "recall@100")
@@ -60,7 +59,7 @@ def comparison(table: pd.DataFrame, best_rival: str | None = None) -> Figure:
         rows = _intervals(axes, metric, mean, low, high, colours)
         span = np.nanmax(high)
         for value, place, row, colour in zip(mean, high, rows, colours, strict=True):
-            axes.text(place + span * 0.03, row, f"{value:.4f}", va="center", fontsize=8.5, color=text_colour(colour))
+            axes.text(place + span * 0.03, row, f"{value:.4f}", va="center", fontsize=8.5, color=colour)
         axes.set_xlim(0, max(span, 1e-6) * 1.28)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_yticks(rows, names)

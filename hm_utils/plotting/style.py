@@ -25,13 +25,24 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 MAIN, OTHER, THIRD, QUIET, INK = "#0072b2", "#d55e00", "#009e73", "#9aa5b1", "#29323c"
-QUIET_INK = "#5b6670"  # text about something quiet, dark enough to read
+QUIET_INK = "#5b6670"  # text about something quiet
 # Groups of equal importance, in this order.
 GROUPS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6670")
+# Text about something of a colour is darker: 4.5 times the luminance of the page, light or inverted.
+TEXT_COLOURS = {
+    QUIET: QUIET_INK,
+    OTHER: "#b34f00",
+    THIRD: "#006e50",
+    "#cc79a7": "#94476f",
+    "#e69f00": "#7a5600",
+    "#56b4e9": "#1a6f9e",
+}
 WIDTH = 8.0  # inches
 SHARPNESS = 1.8  # image pixels per pixel of the page; sharp screens have two
 STYLE: dict[Any, Any] = {
@@ -73,6 +84,9 @@ def styled(draw: Draw) -> Draw:
     def inner(*arguments: Any, **options: Any) -> Figure:
         with plt.rc_context(STYLE):
             figure = draw(*arguments, **options)
+            for text in figure.findobj(Text):
+                colour = to_hex(text.get_color())
+                text.set_color(TEXT_COLOURS.get(colour, colour))
             figure.draw_without_rendering()  # computes layout and ticks in this style
             figure.set_layout_engine("none")  # saving need not lay out again
         plt.close(figure)
@@ -86,17 +100,22 @@ def show(figure: Figure, takeaway: str) -> None:
     if str(figure.get_label()).startswith(NOTHING):
         display(Markdown(f"*{figure.axes[0].get_title(loc='left')}*: {figure.get_label()}"))
         return
-    content = BytesIO()
-    with plt.rc_context(STYLE):
-        figure.savefig(content, format="png", bbox_inches="tight")
-    png = content.getvalue()
-    width = round(int.from_bytes(png[16:20]) / SHARPNESS)  # from the header of the PNG
+    png, width = picture(figure)
     titles = [figure.get_suptitle(), *(axes.get_title(loc=STYLE["axes.titlelocation"]) for axes in figure.axes)]
     words = unescape(takeaway.replace("`", "").replace("*", ""))
     alt = f"Figure: {'; '.join(title for title in titles if title)}. {words}"
     # JupyterLab's dark theme adds a light background on request.
     display(Image(png, width=width, alt=alt, metadata={"needs_background": "light"}))
     display(Markdown(f"**Takeaway.** {takeaway}"))
+
+
+def picture(figure: Figure) -> tuple[bytes, int]:
+    """The figure as a PNG, and its width in pixels of a page."""
+    content = BytesIO()
+    with plt.rc_context(STYLE):
+        figure.savefig(content, format="png", bbox_inches="tight")
+    png = content.getvalue()
+    return png, round(int.from_bytes(png[16:20]) / SHARPNESS)  # from the header of the PNG
 
 
 def canvas(title: str, x: str, y: str, height: float = 3.6) -> tuple[Figure, Axes]:
@@ -164,11 +183,6 @@ def percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}" if share >= 0.001 else f"{share:.2%}"
 
 
-def text_colour(colour: str) -> str:
-    """The colour of text about something in this colour."""
-    return QUIET_INK if colour == QUIET else colour
-
-
 def spread(places: npt.NDArray, gap: float, low: float) -> npt.NDArray:
     """``places`` (``[n]``) moved apart to a distance of ``gap``, none below ``low``, so that labels do not overlap."""
     order = np.argsort(places, kind="stable")
@@ -194,7 +208,7 @@ def label_ends(axes: Axes, place: float, ends: npt.NDArray, texts: Sequence[str]
     figure.draw_without_rendering()  # lays out the axes, whose height is needed
     inches = figure.get_figheight() * axes.get_position().height
     for end, text, colour in zip(spread(ends, (high - low) * 0.16 / inches, low), texts, colours, strict=True):
-        note(axes, text, (place, end), (6, 0), text_colour(colour), va="center", fontsize=9, annotation_clip=False)
+        note(axes, text, (place, end), (6, 0), colour, va="center", fontsize=9, annotation_clip=False)
 
 
 def dumbbell(shares: pd.DataFrame, title: str, label: str, labels: tuple[str, str], width: int = 28) -> Figure:

@@ -51,7 +51,8 @@ def lists_table(
             for article in sorted(bought, key=lambda article: rank.get(article, 1_000))
         ]
         cells = (_list(past, end - start - len(history)), _list(shown), _list(then[:k], len(then) - k))
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        labelled = (f'<td data-label="{text}">{cell}</td>' for text, cell in zip(head, cells, strict=True))
+        rows.append(f"<tr>{''.join(labelled)}</tr>")
     header = "".join(f'<th class="text" scope="col">{text}</th>' for text in head)
     return HTML(f'<table class="lists"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>')
 

@@ -72,6 +72,7 @@ class RunResult:
     environment: dict[str, Any] = field(default_factory=dict)
     effective: dict[str, Any] = field(default_factory=dict)  # every parameter, defaults included
     metrics: dict[str, Any] = field(default_factory=dict)  # values recorded by the notebooks
+    data: str | None = None  # which data: synthetic or the user's own, and their size
 
     def save(self) -> None:
         """Write ``run.json`` and the pages that show it, each atomically."""
@@ -207,6 +208,7 @@ def _run_each(paths: Sequence[Path], result: RunResult, progress: Progress) -> N
         if notebook.notebook:
             facts = reports.recorded(output)
             notebook.peak_gib = facts.pop("peak_gib", None)
+            result.data = facts.pop("data", result.data)
             result.metrics |= facts
             if reports.write_report(output, [path.stem for path in paths]):
                 notebook.html = output.with_suffix(".html").name

@@ -20,11 +20,16 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
 
 
-def record(facts: dict[str, Any]) -> None:
-    """Store plain values in the notebook without showing them; ``hm_utils.pipeline`` copies them to ``run.json``."""
+def record(facts: dict[str, Any], text: str = "") -> None:
+    """Store plain values in the notebook; ``hm_utils.pipeline`` copies them to ``run.json``. Jupyter shows a text."""
     from IPython.display import display  # imported here: benchmarks read peak_gib without IPython
 
-    display({RECORD: list(facts.items()), "text/plain": ""}, raw=True)  # pairs: a notebook file sorts names
+    display({RECORD: list(facts.items()), "text/plain": text}, raw=True)  # pairs: a notebook file sorts names
+
+
+def record_data(line: str) -> None:
+    """Say which data the notebook is about (``data.origin.data_line``); its report and the run's page begin with it."""
+    record({"data": line}, text=line)
 
 
 def footer(*libraries: str) -> pd.DataFrame:

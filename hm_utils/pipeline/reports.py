@@ -1,7 +1,8 @@
 """HTML of a run: a report of each notebook, a page of the run, and a table of all runs.
 
 Every page is one file with style, script, figures and formulas inside, so it opens offline and can be sent around. Code
-is folded, except for the parameters. Every page is written atomically.
+is folded, except for the parameters. Cells with the tag ``result`` come first, in the report and on its run's page.
+Every page is written atomically.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
 INJECTED = "injected-parameters"  # papermill's tag
+RESULT = "result"  # tag of the cells that the report begins with
 SUMMARIES = {"parameters": "Parameters: the defaults", INJECTED: "Parameters: the values of this run"}
 HEADING = re.compile(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
@@ -45,6 +47,9 @@ def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
     """
     try:
         node = nbformat.read(notebook, as_version=4)
+        facts = _recorded(node)
+        result = [cell for cell in node.cells if _is_result(cell)]
+        node.cells = [*node.cells[:1], *result, *(cell for cell in node.cells[1:] if not _is_result(cell))]
         body = cells_html(node)
         headings = [
             {"level": int(level), "anchor": anchor, "text": html.unescape(re.sub(r"<[^>]+>", "", text))}
@@ -52,7 +57,8 @@ def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
         ]
         first = next((cell.source for cell in node.cells if cell.source.startswith("# ")), notebook.stem)
         title = first.splitlines()[0].lstrip("# ")
-        page = _render("report.html.j2", title=title, here=notebook.stem, names=names, headings=headings, body=body)
+        about = {"title": title, "here": notebook.stem, "names": names, "data": facts.get("data")}
+        page = _render("report.html.j2", **about, headings=headings, body=body)
         _write(notebook.with_suffix(".html"), page)
     except Exception as error:
         logger.warning("no HTML of %s: %s: %s", notebook.name, type(error).__name__, error)
@@ -60,11 +66,13 @@ def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
     return True
 
 
-def cells_html(node: NotebookNode) -> str:
-    """The cells of a notebook as HTML, without the page."""
+def cells_html(node: NotebookNode, code: bool = True) -> str:
+    """The cells of a notebook as HTML, without the page; ``code`` includes that of the cells, folded."""
     from nbconvert import HTMLExporter  # imported here: it takes a second, and a refused run does not need it
 
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True
+    )
     exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
     for cell in node.cells:
         if cell.cell_type == "markdown":
@@ -97,14 +105,32 @@ def formula(tex: str) -> str:
 
 def recorded(notebook: Path) -> dict[str, Any]:
     """The values that a notebook's cells stored with ``notebook_facts.record``; later values replace earlier ones."""
-    facts: dict[str, Any] = {}
     try:
-        for cell in nbformat.read(notebook, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                facts |= dict(output.get("data", {}).get(RECORD, []))
+        return _recorded(nbformat.read(notebook, as_version=4))
     except Exception as error:
         logger.warning("the recorded values of %s cannot be read: %s: %s", notebook.name, type(error).__name__, error)
-    return facts
+        return {}
+
+
+def _recorded(node: NotebookNode) -> dict[str, Any]:
+    outputs = (output for cell in node.cells for output in cell.get("outputs", []))
+    return {name: value for output in outputs for name, value in output.get("data", {}).get(RECORD, [])}
+
+
+def _is_result(cell: NotebookNode) -> bool:
+    return RESULT in cell.metadata.get("tags", [])
+
+
+def result_of(run_dir: Path, run: Mapping[str, Any]) -> str:
+    """The outputs of the cells of a run's notebooks that have the tag ``result``, as HTML."""
+    parts = []
+    for notebook in run["notebooks"]:
+        path = run_dir / (notebook.get("notebook") or "")
+        if path.is_file():
+            node = nbformat.read(path, as_version=4)
+            node.cells = [cell for cell in node.cells if _is_result(cell) and cell.cell_type == "code"]
+            parts.append(cells_html(node, code=False) if node.cells else "")
+    return "".join(parts)
 
 
 def write_indexes(run_dir: Path) -> None:
@@ -120,17 +146,49 @@ def write_indexes(run_dir: Path) -> None:
         environment = dict(here["environment"])
         environment["commit"] = f"{environment.get('commit', '?')}{' and changes' * environment.pop('changed', False)}"
         facts = {**environment.pop("versions", {}), **environment}
-        page = _render("run.html.j2", title=f"Run {here['run_id']}", run=here, earlier=earlier[:20], facts=facts)
+        context = {"earlier": earlier[:20], "facts": facts, "result": result_of(run_dir, here)}
+        context["metrics"] = grouped_metrics([here])
+        page = _render("run.html.j2", title=f"Run {here['run_id']}", run=here, **context)
         _write(run_dir / "index.html", page)
         for run in runs:  # any other "running" run is another process, or was killed
             if run["status"] == "running" and run is not here:
                 run["status"] = "running, or killed"
-        parameters = _differing([run["effective"] for run in runs])
-        metrics = list(dict.fromkeys(name for run in runs for name in run["metrics"]))
-        page = _render("runs.html.j2", title="All runs", runs=runs, parameters=parameters, metrics=metrics)
+        compared = {
+            "parameters": _differing([run["effective"] for run in runs]),
+            "metrics": grouped_metrics(runs),
+            "data": list(dict.fromkeys(run["data"] for run in runs if run["data"])),
+            "plot": _plot_of_metrics(runs),
+        }
+        page = _render("runs.html.j2", title="All runs", runs=runs, **compared)
         _write(run_dir.parent / "index.html", page)
     except Exception as error:
         logger.warning("no index of the runs: %s: %s", type(error).__name__, error)
+
+
+def grouped_metrics(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The names of the metrics, those of the test first, each with its variants ("MAP@12, best baseline")."""
+    names = list(dict.fromkeys(name for run in runs for name in run["metrics"]))
+    groups: dict[str, list[str]] = {name: [] for name in names if name.split(", ")[0] not in names or ", " not in name}
+    for name in names:
+        if name not in groups:
+            groups[name.split(", ")[0]].append(name)
+    return dict(sorted(groups.items(), key=lambda group: not group[1]))
+
+
+def _plot_of_metrics(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The metrics of the runs, oldest first, as an image for the page; None for fewer than two runs."""
+    measured = [run for run in reversed(runs) if "MAP@12" in run["metrics"]]
+    if len(measured) < 2:
+        return None
+    import pandas as pd  # imported here, like nbconvert
+
+    from hm_utils.plotting import run_figures, style
+
+    table = pd.DataFrame([run["metrics"] for run in measured], index=[run["started"][5:16] for run in measured])
+    png, width = style.picture(run_figures.metrics_over_runs(table.rename(lambda start: start.replace("T", " "))))
+    lowest, highest = (table["MAP@12"].agg(how) for how in ("min", "max"))
+    words = f"MAP@12 of {len(measured)} runs is from {lowest:.4f} to {highest:.4f}"
+    return {"png": b64encode(png).decode(), "width": width, "alt": f"Figure: the metrics of the runs. {words}."}
 
 
 def read_runs(folder: Path) -> list[dict[str, Any]]:
@@ -147,7 +205,7 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
 
 def _with_defaults(run: dict[str, Any]) -> dict[str, Any]:
     """A run with defaults for fields that older versions did not write."""
-    run = {"metrics": {}, "environment": {}, "error": None, "published": None, "parameters": {}, **run}
+    run = {"metrics": {}, "environment": {}, "error": None, "published": None, "data": None, "parameters": {}, **run}
     return {"seconds": 0.0, "started": "", "notebooks": [], "status": "failed", "effective": run["parameters"], **run}
 
 

@@ -88,6 +88,33 @@ def test_has_one_title_and_an_introduction(notebook: NotebookNode) -> None:
     assert not re.search(r"!\[[^]]*\]\(attachment:", text), "an image pasted into a cell"
 
 
+def test_opens_with_four_lines_and_closes_with_what_was_learned(notebook: NotebookNode) -> None:
+    opening, shown = notebook.cells[0].source.split("The notebook shows:")
+    assert opening.startswith("# ")
+    assert len(re.findall(r"^- ", shown, re.MULTILINE)) == 4
+    heading, learned, following, versions = notebook.cells[-4:]
+    assert heading.source == "## What was learned, and what next"
+    assert "learned" in learned.source
+    assert following.source.startswith("Next: ")
+    assert "footer(" in versions.source
+
+
+def test_a_design_choice_stands_after_its_figure(notebook: NotebookNode) -> None:
+    for before, cell in pairwise(notebook.cells):
+        if "**Design choice.**" in cell.source:
+            assert cell.source.startswith("**Design choice.**")
+            assert "show(" in before.source, cell.source
+
+
+def test_the_prose_claims_nothing_about_the_data(notebook: NotebookNode) -> None:
+    """A finding is a sentence of a cell: of other data the answer may be another one (hm_utils.analysis.sentences)."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    claims = (
+        r"strongest|hard to beat|is (?:low|high)\b|[Mm]ost (?:customers|articles)|common value|nearly as|on this data"
+    )
+    assert not re.findall(claims, text)
+
+
 def test_parameters_come_first_with_a_comment_each(path: Path, notebook: NotebookNode) -> None:
     first, *others = code_cells(notebook)
     assert is_parameters(first)

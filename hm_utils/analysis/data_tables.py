@@ -6,7 +6,7 @@ The data's text is untrusted: a name may be empty, or hold HTML and Markdown. Ev
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -72,7 +72,28 @@ def features_off(tables: RawTables) -> str:
     return f"Features that are off, as the tables have no column for them: {', '.join(off)}." if off else ""
 
 
-def readable(frame: pd.DataFrame, text: Sequence[str], formats: dict[str, str] | None = None) -> Styler:
+def five_rows(tables: RawTables) -> dict[str, Styler]:
+    """The first five rows of each table, by its name: articles and customers upright, an attribute a row."""
+    log = tables.transactions.head()
+    shown = {
+        "articles": tables.articles.head().T,
+        "customers": tables.customers.head().T,
+        "transactions": log.assign(
+            customer=tables.customers["customer_id"].loc[log["customer"]].to_numpy(),
+            article=tables.articles["article_id"].loc[log["article"]].to_numpy(),
+            t_dat=log["t_dat"].dt.date,
+        ),
+    }
+    return {name: readable(table.map(_plain), text=table.columns) for name, table in shown.items()}
+
+
+def _plain(value: Any, length: int = 40) -> str:
+    """A value as text; of a long one, such as an id of 64 digits, the beginning."""
+    text = "–" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def readable(frame: pd.DataFrame, text: Iterable[Any], formats: dict[str, str] | None = None) -> Styler:
     """A table with the columns of ``text`` aligned left (pandas aligns every column right), and HTML escaped."""
     present: list[Any] = [name for name in text if name in frame]  # a table without rows may have no columns
     left: list[Any] = [

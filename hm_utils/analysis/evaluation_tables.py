@@ -1,18 +1,39 @@
-"""Tables of the index, the calibration and the published model (notebook 04)."""
+"""Tables of the rankings, the index and the calibration (notebook 04)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from hm_utils.analysis.data_tables import article_names
-from hm_utils.data.preprocessing import Preprocessed
+from hm_utils.evaluation.comparison import Evaluation, formatted
+from hm_utils.evaluation.decision import PUBLISHED
 from hm_utils.model.repurchase import TERMS, RepeatRates
 from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.retrieval.index import Index, ScannIndex
 from hm_utils.retrieval.index_tuning import Choice
-from hm_utils.serving.recommender import Recommender
 from hm_utils.training.calibration import Calibration
+
+
+def rankings_table(evaluation: Evaluation, rival: str) -> pd.DataFrame:
+    """All rankings in one table, the best by MAP@12 first, as text.
+
+    Columns: MAP@12 and recall@100 with their intervals, the published ranking minus this one by both metrics, paired by
+    customer (bold where the interval excludes 0), and with an oracle its share of the oracle's MAP@12.
+
+    Args:
+        rival: the best baseline, which is marked.
+    """
+    metrics = ["MAP@12", "recall@100"]
+    table = evaluation.table().sort_values(("MAP@12", "mean"), ascending=False, kind="stable")
+    gain = -evaluation.against(PUBLISHED)[metrics].rename(columns={"low": "high", "high": "low"})
+    shown = formatted(table[metrics])
+    ours_minus = formatted(gain.reindex(table.index), signed=True)
+    for metric in metrics:
+        shown[f"published − this, {metric}"] = ours_minus[metric]
+    if "oracle" in table.index:
+        shares = evaluation.share_of("oracle")["MAP@12", "mean"]
+        shown["of the oracle's MAP@12"] = shares.map("{:.0%}".format)
+    return shown.rename(index={rival: f"{rival} (best baseline)"})
 
 
 def index_summary(index: Index, choice: Choice) -> pd.Series:
@@ -72,26 +93,3 @@ def buying_again(scoring: Scoring, rates: RepeatRates, popularity: float) -> pd.
     table = pd.DataFrame(columns, index=pd.Index(days, name="days since"))
     table.attrs["gap"] = gap
     return table
-
-
-def show_customers(recommender: Recommender, data: Preprocessed, customers: int, k: int, seed: int = 0) -> pd.DataFrame:
-    """The last k purchases of a few random customers beside the k articles that they would be shown."""
-    log = data.log
-    counts = np.diff(log.offsets)
-    candidates = np.flatnonzero(counts >= (k if (counts >= k).any() else 1))
-    rows = np.sort(np.random.default_rng(seed).choice(candidates, min(customers, len(candidates)), replace=False))
-    articles, scores = recommender.recommend(recommender.customers(rows), k)
-    names = article_names(data.articles)
-    tables = {}
-    for row, ranked, score in zip(rows, articles, scores, strict=True):
-        bought = log.article[log.offsets[row] : log.offsets[row + 1]][::-1][:k]
-        columns = {
-            "bought, latest first": pd.Series(names[bought].to_list()),
-            "recommended": pd.Series(names[ranked[ranked >= 0]].to_list()),
-            "score": pd.Series([f"{number:.2f}" for number in score[ranked >= 0]], dtype=str),
-        }
-        customer = str(data.customers["customer_id"][row])
-        tables[customer[:8] if data.manifest.get("hm_ids", True) else customer] = pd.DataFrame(columns).rename(
-            index=lambda row: row + 1
-        )
-    return pd.concat(tables, names=["customer", ""]).fillna("")

@@ -1,7 +1,8 @@
-"""Recommendations of single customers as a table: history, recommended articles, purchases in the test days."""
+"""Recommendations of single customers as a table: history, recommended articles, purchases (notebook 04)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -10,7 +11,9 @@ from IPython.display import HTML
 
 from hm_utils.analysis.data_tables import article_names
 from hm_utils.arrays import Int32
+from hm_utils.data.preprocessing import Preprocessed
 from hm_utils.data.purchases import Baskets, PurchaseLog
+from hm_utils.serving.recommender import Recommender
 
 MIN_PURCHASES = 3  # before the test days: a shorter history shows little
 
@@ -51,10 +54,47 @@ def lists_table(
             for article in sorted(bought, key=lambda article: rank.get(article, 1_000))
         ]
         cells = (_list(past, end - start - len(history)), _list(shown), _list(then[:k], len(then) - k))
-        labelled = (f'<td data-label="{text}">{cell}</td>' for text, cell in zip(head, cells, strict=True))
-        rows.append(f"<tr>{''.join(labelled)}</tr>")
+        rows.append(_row(head, cells))
+    return _table(head, rows)
+
+
+def published_lists(recommender: Recommender, data: Preprocessed, customers: int, k: int, seed: int = 0) -> HTML:
+    """A few random customers: the last k purchases, and beside them the k articles that they would be shown."""
+    log = data.log
+    counts = np.diff(log.offsets)
+    candidates = np.flatnonzero(counts >= (k if (counts >= k).any() else 1))
+    drawn = np.sort(np.random.default_rng(seed).choice(candidates, min(customers, len(candidates)), replace=False))
+    articles, scores = recommender.recommend(recommender.customers(drawn), k)
+    names = article_names(data.articles)
+    head = ("customer", f"bought, the last {k}", "recommended now, with the score")
+    rows = []
+    for row, ranked, score in zip(drawn, articles, scores, strict=True):
+        bought = log.article[log.offsets[row] : log.offsets[row + 1]][::-1][:k]
+        own = set(log.article[log.offsets[row] : log.offsets[row + 1]].tolist())
+        customer_id = str(data.customers["customer_id"][row])
+        shown = [
+            _marked(escape(names[article]), False, article in own) + f" <small>{number:.2f}</small>"
+            for article, number in zip(ranked.tolist(), score, strict=True)
+            if article >= 0
+        ]
+        cells = (
+            f"<code>{escape(customer_id if len(customer_id) <= 20 else f'{customer_id[:8]}…')}</code>",
+            _list([escape(names[article]) for article in bought]),
+            _list(shown),
+        )
+        rows.append(_row(head, cells))
+    return _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: list[str]) -> HTML:
     header = "".join(f'<th class="text" scope="col">{text}</th>' for text in head)
     return HTML(f'<table class="lists"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>')
+
+
+def _row(head: Sequence[str], cells: Sequence[str]) -> str:
+    """A row; a phone shows each cell below its heading."""
+    labelled = (f'<td data-label="{text}">{cell}</td>' for text, cell in zip(head, cells, strict=True))
+    return f"<tr>{''.join(labelled)}</tr>"
 
 
 def _marked(name: str, hit: bool, own: bool, where: str = "") -> str:

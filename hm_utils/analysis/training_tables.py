@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import textwrap
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,6 +18,7 @@ from hm_utils.model.towers import DAYS_SINCE_EDGES, TwoTower
 from hm_utils.training.batches import Batch
 from hm_utils.training.negatives import InBatchNegatives
 
+DOCSTRING = re.compile(r'^ *""".*?"""\n', re.DOTALL | re.MULTILINE)
 NAME_COLUMNS = ["prod_name", "product_type_name", "colour_group_name"]
 
 
@@ -43,6 +48,20 @@ def count_parameters(model: TwoTower) -> pd.Series:
         part = ": ".join([tower, *place[2:3]]).replace("_", " ")  # tower.towers.0.part.…
         counts[part] = counts.get(part, 0) + parameter.numel()
     return pd.Series({**counts, "all": sum(counts.values())})
+
+
+def tower_code(model: TwoTower) -> str:
+    """The lines that encode an article and a customer, of the classes of this model's towers, as Markdown.
+
+    Raises:
+        OSError: the source is not to be had, as of a class that was typed into a notebook.
+    """
+    code = []
+    for ensemble in (model.item_tower, model.user_tower):
+        tower = type(ensemble.towers[0])
+        lines = DOCSTRING.sub("", textwrap.dedent(inspect.getsource(tower.forward)), count=1)
+        code.append(f"# {tower.__name__}\n{lines}")
+    return "```python\n" + "\n".join(code) + "```"
 
 
 def recency_weights(model: TwoTower) -> pd.Series:

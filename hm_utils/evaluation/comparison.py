@@ -208,19 +208,20 @@ def evaluate(
     return Evaluation(tuple(rankings), parts, _beyond_accuracy(rankings, log, as_of, articles), seed)
 
 
-def formatted(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
+def formatted(table: pd.DataFrame, digits: int = 4, signed: bool = False) -> pd.DataFrame:
     """A table of :class:`Evaluation` as text: a column a metric, cells such as ``0.0348 [0.0331, 0.0365]``."""
+    number = f"{'+' if signed else ''}.{digits}f"
 
     def cell(numbers: pd.Series) -> str:
         if "n" in numbers:
             return f"{int(numbers['n']):,}"
         if np.isnan(numbers["mean"]):
             return "–"
-        mean = f"{numbers['mean']:.{digits}f}"
+        mean = f"{numbers['mean']:{number}}"
         if "low" not in numbers or np.isnan(numbers["low"]):
             return mean
         # In a narrow column, the no-break space wraps the interval as a whole.
-        return f"{mean} [{numbers['low']:.{digits}f},\N{NO-BREAK SPACE}{numbers['high']:.{digits}f}]"
+        return f"{mean} [{numbers['low']:{number}},\N{NO-BREAK SPACE}{numbers['high']:{number}}]"
 
     names = table.columns.get_level_values(0).unique()
     return pd.DataFrame({name: table[name].apply(cell, axis=1) for name in names}, index=table.index)

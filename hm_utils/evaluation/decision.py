@@ -17,6 +17,7 @@ PUBLISHED = "two-tower + repurchase"  # the ranking that is published, by its na
 
 PUBLISH_IF = ("better", "not worse", "always")  # values of the notebook's parameter publish_if
 COMPARED = ("MAP@12", "recall@100")
+NOT_SURE = "not significantly different from"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _against(evaluation: Evaluation, rivals: Sequence[str]) -> Iterator[str]:
 def compared(gain: pd.Series, rival: str, digits: int = 4) -> str:
     """A paired difference in words: "above that of *popularity*, by +0.0051 [+0.0030, +0.0072]"."""
     mean, low, high = gain["mean"], gain["low"], gain["high"]
-    where = "above" if low > 0 else "below" if high < 0 else "not significantly different from"
+    where = "above" if low > 0 else "below" if high < 0 else NOT_SURE
     return f"{where} that of *{rival}*, by {mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
@@ -124,35 +125,79 @@ def headline(evaluation: Evaluation, rival: str) -> dict[str, float | str]:
     return {**numbers, "best baseline": rival}
 
 
-def in_words(evaluation: Evaluation, decision: Decision, rival: str, index_recall: float) -> str:
-    """The decision, and the evidence for and against it as Markdown lists.
+def result(evaluation: Evaluation, decision: Decision, rival: str, days: str) -> str:
+    """The result in a sentence, what speaks for and against the model, and what to do next, as Markdown.
 
     Args:
-        rival: the best baseline.
-        index_recall: share of exact search's ranking that the index finds.
+        rival: the best baseline by MAP@12.
+        days: the test days, such as "from 2020-09-16 to 2020-09-22".
     """
+    return f"{sentence(evaluation, rival, days)}\n\n{for_and_against(evaluation, decision, rival)}"
+
+
+def sentence(evaluation: Evaluation, rival: str, days: str) -> str:
+    """The gain over the best baseline, with its interval and its population."""
+    ours, theirs = (evaluation.mean(name) for name in (PUBLISHED, rival))
+    gain = evaluation.against(rival).loc[PUBLISHED]
+    mean, low, high = (gain["MAP@12", part] for part in ("mean", "low", "high"))
+    relative = ""
+    if theirs and ours != theirs:
+        relative = f", {abs(ours / theirs - 1):.0%} {'above' if ours > theirs else 'below'}"
+    words = "significantly above" if low > 0 else "significantly below" if high < 0 else NOT_SURE
+    return (
+        f"For the {len(evaluation):,} customers who bought {days}, the MAP@12 of *{PUBLISHED}* is **{ours:.4f}**, "
+        f"{words} the best baseline's {theirs:.4f} (*{rival}*): **{mean:+.4f}** "
+        f"[{low:+.4f}, {high:+.4f}]{relative}."
+    )
+
+
+def for_and_against(evaluation: Evaluation, decision: Decision, rival: str) -> str:
+    """The decision, the evidence for and against it, and the next steps, as Markdown lists."""
     gain = evaluation.against(rival).loc[PUBLISHED]
     gains = evaluation.gain_by_slice(PUBLISHED, rival).drop(EVERYONE)
+    better = {metric: int((gains[metric, "low"] > 0).sum()) for metric in COMPARED}
     lines = [
-        f"MAP@12 of *{PUBLISHED}* is {compared(gain['MAP@12'], rival)}; "
-        f"recall@100 is {compared(gain['recall@100'], rival, 3)}. That is the best baseline by MAP@12.",
+        f"Its recall@100 is {compared(gain['recall@100'], rival, 3)}.",
+        f"It is significantly better by MAP@12 in {better['MAP@12']} of {len(gains)} slices of the test, "
+        f"by recall@100 in {better['recall@100']}.",
     ]
-    for metric in COMPARED:
-        above = gains.index[gains[metric, "low"] > 0]
-        lines.append(f"By {metric} it is significantly better for {joined(above)}.")
     if "oracle" in evaluation.rankings:
         share = evaluation.share_of("oracle").loc[PUBLISHED]
         lines.append(
             f"It reaches {share['MAP@12', 'mean']:.0%} of the oracle's MAP@12 and {share['recall@100', 'mean']:.0%} of "
             "its recall@100. On this synthetic data nobody can do better than the oracle."
         )
-    lines.append(f"The index finds {index_recall:.1%} of exact search's ranking.")
-    lines.append("The served model is trained again on all days; these numbers are the estimate of its quality.")
-    against = decision.against or ("Nothing that was measured.",)
-    return "\n".join(
-        [f"**{decision.reason}.**", "", *(f"- {line}" for line in lines), "", "Against it:", ""]
-        + [f"- {line}" for line in against]
-    )
+    parts = {
+        "Beside that:": lines,
+        "Against it:": decision.against or ("Nothing that was measured.",),
+        "What to do next:": next_steps(evaluation, decision, rival),
+    }
+    lists = (f"{title}\n\n" + "\n".join(f"- {line}" for line in lines) for title, lines in parts.items())
+    return "\n\n".join([f"**{decision.reason}.**", *lists])
+
+
+def next_steps(evaluation: Evaluation, decision: Decision, rival: str) -> list[str]:
+    """What the result suggests to do."""
+    if not decision.publish:
+        steps = ["The model in service stays. Train with other parameters (`num_epochs`, `train_weeks`)."]
+    elif decision.verdict == "better":
+        steps = [
+            "Serve the model, and compare it with the present recommendations on live customers: held-out days cannot "
+            "show what customers do with other recommendations."
+        ]
+    else:
+        rank = "is significantly better than it" if decision.verdict == "worse" else "may be as good as it"
+        steps = [f"A baseline {rank}: test more customers (`test_days`) before relying on the model."]
+    gains = evaluation.gain_by_slice(PUBLISHED, rival).drop(EVERYONE)
+    for metric in COMPARED:
+        if len(below := gains.index[gains[metric, "high"] < 0]):
+            steps.append(f"Look at {joined(below)}: there the {metric} of the best baseline is significantly higher.")
+    if evaluation.mean(TWO_TOWER) <= evaluation.mean(rival):
+        steps.append("The towers alone do not beat the best baseline: give them more weeks or more epochs.")
+    coverage = evaluation.beyond_accuracy[COVERAGE]
+    if coverage[PUBLISHED] < coverage[rival]:
+        steps.append("If more of the catalogue should be shown, ask the service for diverse rankings.")
+    return steps
 
 
 def joined(names: Iterable[str]) -> str:

@@ -48,17 +48,16 @@ def write_report(notebook: Path, names: Sequence[str] = ()) -> bool:
     try:
         node = nbformat.read(notebook, as_version=4)
         facts = _recorded(node)
-        result = [cell for cell in node.cells if _is_result(cell)]
-        node.cells = [*node.cells[:1], *result, *(cell for cell in node.cells[1:] if not _is_result(cell))]
-        body = cells_html(node)
+        body = cells_html(result_first(node))
         headings = [
             {"level": int(level), "anchor": anchor, "text": html.unescape(re.sub(r"<[^>]+>", "", text))}
             for level, anchor, text in HEADING.findall(body)
         ]
         first = next((cell.source for cell in node.cells if cell.source.startswith("# ")), notebook.stem)
         title = first.splitlines()[0].lstrip("# ")
+        head, _, rest = body.partition("</h1>")  # the data's line stands between
         about = {"title": title, "here": notebook.stem, "names": names, "data": facts.get("data")}
-        page = _render("report.html.j2", **about, headings=headings, body=body)
+        page = _render("report.html.j2", **about, headings=headings, head=head, rest=rest)
         _write(notebook.with_suffix(".html"), page)
     except Exception as error:
         logger.warning("no HTML of %s: %s: %s", notebook.name, type(error).__name__, error)
@@ -91,7 +90,8 @@ def formula(tex: str) -> str:
     from matplotlib import mathtext, rc_context
 
     svg = StringIO()
-    settings = {"mathtext.fontset": "stix", "svg.fonttype": "path", "font.size": 15, "figure.facecolor": "none"}
+    settings: dict[Any, Any] = {"mathtext.fontset": "stix", "svg.fonttype": "path", "font.size": 15}
+    settings["figure.facecolor"] = "none"
     with rc_context(settings):
         mathtext.math_to_image(f"${' '.join(tex.split())}$", svg, format="svg", color=INK)
     picture = svg.getvalue()
@@ -121,14 +121,27 @@ def _is_result(cell: NotebookNode) -> bool:
     return RESULT in cell.metadata.get("tags", [])
 
 
+def result_first(node: NotebookNode) -> NotebookNode:
+    """A notebook whose cells of the result follow its title."""
+    title, *others = node.cells
+    cells = [title, *filter(_is_result, others), *(cell for cell in others if not _is_result(cell))]
+    return NotebookNode({**node, "cells": cells})
+
+
+def result_only(node: NotebookNode) -> NotebookNode:
+    """A notebook with nothing but the code cells of the result."""
+    return NotebookNode(
+        {**node, "cells": [cell for cell in node.cells if _is_result(cell) and cell.cell_type == "code"]}
+    )
+
+
 def result_of(run_dir: Path, run: Mapping[str, Any]) -> str:
     """The outputs of the cells of a run's notebooks that have the tag ``result``, as HTML."""
     parts = []
     for notebook in run["notebooks"]:
         path = run_dir / (notebook.get("notebook") or "")
         if path.is_file():
-            node = nbformat.read(path, as_version=4)
-            node.cells = [cell for cell in node.cells if _is_result(cell) and cell.cell_type == "code"]
+            node = result_only(nbformat.read(path, as_version=4))
             parts.append(cells_html(node, code=False) if node.cells else "")
     return "".join(parts)
 

@@ -32,8 +32,7 @@ from hm_utils.plotting.style import (
     styled,
 )
 
-METRICS = ("MAP@12", "recall@12", "recall@100")
-GAIN_METRICS = ("MAP@12", "recall@100")
+METRICS = ("MAP@12", "recall@100")
 
 
 def _colour_of(ranking: str, best_rival: str | None) -> str:
@@ -45,12 +44,13 @@ def _colour_of(ranking: str, best_rival: str | None) -> str:
 
 @styled
 def comparison(table: pd.DataFrame, best_rival: str | None = None) -> Figure:
-    """All rankings with 95 % intervals, one panel per metric.
+    """All rankings with 95 % intervals, one panel per metric, the best by MAP@12 on top.
 
     Args:
         table: ``comparison.Evaluation.table()``: one row per ranking, columns ``(metric, "mean" | "low" | "high")``.
         best_rival: the best baseline, which has a colour of its own; the other baselines are grey.
     """
+    table = table.sort_values(("MAP@12", "mean"), ascending=False, kind="stable")
     names = [str(name) for name in table.index]
     colours = [_colour_of(name, best_rival) for name in names]
     figure, panels = plt.subplots(1, len(METRICS), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.36 * len(names)))
@@ -63,7 +63,8 @@ def comparison(table: pd.DataFrame, best_rival: str | None = None) -> Figure:
         axes.set_xlim(0, max(span, 1e-6) * 1.28)
         axes.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_yticks(rows, names)
-    figure.supxlabel("mean over customers, with its 95 % bootstrap interval", fontsize=9.5)
+    words = "mean over customers, with its 95 % interval (blue: the model, orange: the best baseline"
+    figure.supxlabel(f"{words}{', green: the upper bound' if 'oracle' in names else ''})", fontsize=9.5)
     return figure
 
 
@@ -78,8 +79,8 @@ def gain_by_slice(gains: pd.DataFrame, difference: str) -> Figure:
         difference: the two rankings, for the axis, such as "two-tower − popularity".
     """
     shown = gains[gains[("customers", "n")] > 0]
-    figure, panels = plt.subplots(1, len(GAIN_METRICS), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.3 * len(shown)))
-    for axes, metric in zip(panels, GAIN_METRICS, strict=True):
+    figure, panels = plt.subplots(1, len(METRICS), sharey=True, figsize=(WIDTH + 1, 1.2 + 0.3 * len(shown)))
+    for axes, metric in zip(panels, METRICS, strict=True):
         mean, low, high = _bounds(shown, metric)
         axes.axvline(0, color=INK, linewidth=1)
         rows = _intervals(axes, metric, mean, low, high, np.select([low > 0, high < 0], [MAIN, OTHER], QUIET))
@@ -111,18 +112,18 @@ def recall_against_leaves(table: pd.DataFrame, chosen: int) -> Figure:
     for axes, (column, (title, label)) in zip(panels, parts.items(), strict=True):
         axes.plot(table["leaves"], table[column], color=MAIN, marker="o", markersize=4)
         axes.set(title=title, xlabel="leaves searched (log scale)", ylabel=label, xscale="log")
-        doublings = 2 ** np.arange(int(np.log2(table["leaves"].max())) + 1)
+        doublings = 2 ** np.arange(int(np.log2(table["leaves"].min())), int(np.log2(table["leaves"].max())) + 1)
         axes.set_xticks(doublings, [f"{leaves:,}" for leaves in doublings])
         axes.minorticks_off()
         value = table.set_index("leaves")[column][chosen]
         axes.plot(chosen, value, "o", color=OTHER, markersize=9)
-        axes.set_title(f"{title}: {value:.4g}")
+        axes.set_title(f"{title}: {value:.4f}" if column == "recall" else f"{title}: {value:,.0f} µs")
         axes.margins(0.08, 0.12)
     panels[0].axhline(0.99, color=QUIET, linewidth=1)
-    note(panels[0], "99 %", (1, 0.99), (0, -11), QUIET_INK)
+    note(panels[0], "99 %", (table["leaves"].min(), 0.99), (0, -11), QUIET_INK)
     if exact := table.attrs.get("exact"):
         panels[1].axhline(exact, color=THIRD, linewidth=1.4)
-        note(panels[1], f"exact search: {exact:,.0f}", (1, exact), (0, 4), THIRD)
+        note(panels[1], f"exact search: {exact:,.0f} µs", (table["leaves"].min(), exact), (0, 4), THIRD)
     panels[1].set_yscale("log")
     log_ticks(panels[1].yaxis, "{:,.0f}".format)
     figure.supxlabel(f"orange, and the number above: {chosen:,} leaves, as served", fontsize=9, color=OTHER)

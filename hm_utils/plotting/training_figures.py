@@ -27,11 +27,12 @@ from hm_utils.plotting.style import (
     thousands,
     whole_numbers,
 )
+from hm_utils.training.loop import EPOCHS_AVERAGED
 
 
 @styled
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
-    """The training loss and the validation metrics by epoch.
+    """The training loss and the validation metrics by epoch, and the mean of recall@100 that chooses the epoch.
 
     Args:
         history: one row per epoch, columns ``epoch``, ``train_loss``, and ``MAP@12`` or ``recall@100``.
@@ -45,6 +46,12 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
         best = history.set_index("epoch")[name][best_epoch]
         axes.plot(history["epoch"], history[name], color=QUIET if "loss" in name else MAIN, marker="o", markersize=4)
         axes.plot(best_epoch, best, "o", color=OTHER, markersize=8)
+        if name == "recall@100":
+            mean = history[name].rolling(EPOCHS_AVERAGED, min_periods=1).mean()
+            axes.plot(history["epoch"], mean, color=INK, linestyle=":", linewidth=1.4)
+            axes.text(
+                0.98, 0.06, f"dotted: mean of {EPOCHS_AVERAGED}", transform=axes.transAxes, ha="right", fontsize=9
+            )
         title = f"{name.replace('_', ' ')}: {best:.4g}"
         axes.set(title=title, xlabel="epoch", xlim=(0.5, history["epoch"].max() + 0.5))
         axes.margins(y=0.1)

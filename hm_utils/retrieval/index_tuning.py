@@ -38,6 +38,7 @@ class Setting:
     leaves_to_search: int
     recall: float
     microseconds: float  # per query, in batches, on this machine
+    answered: float = 1.0  # share of the queries whose leaves hold enough articles
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,12 @@ def choose_leaves(
 def search_curve(index: ScannIndex, queries: npt.ArrayLike, k: int = 100) -> pd.DataFrame:
     """Recall and time of ScaNN without its fallback, for 1, 2, 4, … and all leaves (notebook 04).
 
+    A query whose leaves hold too few articles is searched exactly in service, so it says nothing about ScaNN.
+
     Returns:
-        Columns ``leaves``, ``recall`` (mean share of exact search's first k that is found) and ``microseconds`` per
-        query on this machine. The attribute ``exact`` is the time of exact search.
+        Columns ``leaves``, ``recall`` (mean share of exact search's first k that is found, over the queries that ScaNN
+        answers) and ``microseconds`` per query on this machine. Numbers of leaves at which it answers no query are
+        excluded. The attribute ``exact`` is the time of exact search.
     """
     checked = index.exact.check(queries, k)
     width = min(k, len(index))
@@ -110,6 +114,8 @@ def search_curve(index: ScannIndex, queries: npt.ArrayLike, k: int = 100) -> pd.
     leaves = sorted({*doubled, index.leaves, index.leaves_to_search})
     frame = pd.DataFrame([_measured(index.with_settings(n, index.reorder), checked, kth, width) for n in leaves])
     frame = frame.drop(columns="reorder").rename(columns={"leaves_to_search": "leaves"})
+    frame["recall"] /= frame.pop("answered").replace(0, np.nan)
+    frame = frame.dropna(ignore_index=True)
     frame.attrs["exact"] = exact_cost
     return frame
 
@@ -125,9 +131,10 @@ def _measured(index: ScannIndex, queries: Float32, kth: Float32, k: int) -> Sett
     """The recall and the time of ScaNN alone; ``kth`` is from :func:`_kth_best`."""
     index.approximate(queries[:1], k)  # the first search prepares
     started = time.perf_counter()
-    _, scores = index.approximate(queries, k)
+    positions, scores = index.approximate(queries, k)
     cost = _microseconds(started, queries)
-    return Setting(index.reorder, index.leaves_to_search, float((scores >= kth).mean()), cost)
+    found, answered = float((scores >= kth).mean()), float((positions[:, 0] >= 0).mean())
+    return Setting(index.reorder, index.leaves_to_search, found, cost, answered)
 
 
 def _microseconds(started: float, queries: Float32) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from hm_utils.data.purchases import Baskets
 from hm_utils.evaluation.comparison import evaluate
-from hm_utils.evaluation.decision import PUBLISHED, TWO_TOWER, decide, in_words
+from hm_utils.evaluation.decision import PUBLISHED, TWO_TOWER, decide, for_and_against
 from tests.helpers.data import ARTICLES, CUSTOMERS, random_log
 
 AS_OF = 40
@@ -71,6 +71,6 @@ def test_what_speaks_against_is_listed(evaluation):
     assert "The two-tower alone has a MAP@12 of" in text
     assert "new to the customer" in text
     assert "new to the customer" not in "".join(decide(evaluation, ["weak"]).against)
-    words = in_words(evaluation, found, "strong", 0.99)
+    words = for_and_against(evaluation, found, "strong")
     assert all(f"- {line}" in words for line in found.against)
     assert isinstance(pd.Series(found.against), pd.Series)

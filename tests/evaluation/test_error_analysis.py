@@ -14,7 +14,7 @@ from hm_utils.analysis.list_tables import lists_table, some_customers
 from hm_utils.evaluation import error_analysis
 from hm_utils.evaluation.baselines import BASELINES
 from hm_utils.evaluation.comparison import evaluate
-from hm_utils.evaluation.decision import PUBLISHED, TWO_TOWER, compared, decide, headline, in_words
+from hm_utils.evaluation.decision import PUBLISHED, TWO_TOWER, compared, decide, for_and_against, headline
 from hm_utils.evaluation.reliability import best_temperature, mean_ratio, reliability
 from hm_utils.model.scoring import Repurchase, Scoring
 from hm_utils.plotting import evaluation_figures
@@ -148,7 +148,7 @@ def test_rankings_to_read(rankings, truth, log):
     assert "<b>Shirt" not in text
     assert "&lt;b&gt;Shirt &amp; co" in text
     hits = sum(len(baskets(truth)[place] & set(rankings[PUBLISHED][place][:12].tolist())) for place in places)
-    middle = [row.split("<td>")[2] for row in text.split("<tr>")[2:]]
+    middle = [row.split("<td ")[2] for row in text.split("<tr>")[2:]]
     assert sum(cell.count("✓") for cell in middle) == hits
 
 
@@ -171,9 +171,9 @@ def test_the_curve_of_a_search():
     if not isinstance(index, ScannIndex):
         pytest.skip("no wheel of ScaNN here")
     curve = search_curve(index, vectors[:50])
-    assert curve["leaves"].tolist()[0] == 1
     assert curve["leaves"].iloc[-1] == index.leaves
-    assert curve["recall"].is_monotonic_increasing
+    assert curve["recall"].iloc[0] > 0.05, "few leaves hold too few articles: that is no recall of 0"
+    assert curve["recall"].iloc[0] < curve["recall"].iloc[-1]
     assert curve["recall"].iloc[-1] > 0.95
     assert curve.attrs["exact"] > 0
     check_figure(evaluation_figures.recall_against_leaves(curve, index.leaves))
@@ -193,9 +193,8 @@ def test_the_figure_of_buying_again(snapshot):
 def test_the_decision_in_words(rankings, truth, log):
     evaluation = evaluate(rankings, truth, log, AS_OF)
     decision = decide(evaluation, ["popularity", "recent popularity"])
-    words = in_words(evaluation, decision, "recent popularity", 0.995)
+    words = for_and_against(evaluation, decision, "recent popularity")
     assert words.startswith(f"**{decision.reason}.**")
-    assert "99.5%" in words
     assert "oracle" not in words
     assert "nan" not in words
     assert headline(evaluation, "popularity")["best baseline"] == "popularity"

@@ -133,7 +133,7 @@ def test_the_table_of_runs_fits_and_sorts(browser: Any, tmp_path: Path) -> None:
     assert order("MAP@12") == ["01", "03", "02", "04"], "a run without the metric is last in both orders"
     assert order("num_epochs") == ["04", "03", "02", "01"]
     page.set_viewport_size({"width": 390, "height": 800})
-    for text in ("0.0400", "[128,2]", "published"):
+    for text in ("0.0400", "[128, 2]", "published"):
         box = page.locator("tbody tr", has_text="2026-01-02").get_by_text(text).first.bounding_box()
         assert box["x"] + box["width"] <= 390, f"{text} is outside a phone's screen"
 

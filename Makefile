@@ -74,6 +74,10 @@ update: $(STAMP)  ## Publish the model again with newer purchases, without train
 lab: $(STAMP)  ## Open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks
 
+.PHONY: reports
+reports: $(STAMP)  ## Write the latest run's reports into docs/reports, as Markdown that a code host displays (ARTIFACTS_DIR=)
+	$(PY) -m hm_utils.pipeline.markdown_reports "$(ARTIFACTS_DIR)/runs" docs/reports
+
 .PHONY: sample
 sample: $(SAMPLE)  ## Make the synthetic sample in data/sample (SIZE=tiny, sample or full)
 

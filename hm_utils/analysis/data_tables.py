@@ -87,9 +87,10 @@ def five_rows(tables: RawTables) -> dict[str, Styler]:
     return {name: readable(table.map(_plain), text=table.columns) for name, table in shown.items()}
 
 
-def _plain(value: Any, length: int = 40) -> str:
+def _plain(value: Any) -> str:
     """A value as text; of a long one, such as an id of 64 digits, the beginning."""
     text = "–" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
+    length = 40 if " " in text else 16  # a text without spaces does not wrap
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hm_utils.pipeline.parameters import check
+from hm_utils.pipeline.parameters import check, declared_parameters
 from tests.helpers.documentation import PAGES, ROOT, blocks, commands
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -70,3 +70,10 @@ def test_every_module_exists_and_has_the_options(path: Path) -> None:
         source = "".join(file.read_text() for file in sorted(Path(spec.origin).parent.glob("*.py")))
         for option in (argument for argument in arguments if argument.startswith("-")):
             assert f'"{option}"' in source, f"{path.name}: {name} has no {option}"
+
+
+def test_every_parameter_is_explained() -> None:
+    rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs" / "running.md").read_text(), re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    declared = {name for path in ROOT.glob("notebooks/0*.ipynb") for name in declared_parameters(path)}
+    assert explained == declared

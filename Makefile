@@ -127,6 +127,13 @@ lock:  ## Write the three locks anew: the newest versions that pyproject.toml al
 	cp "$$tmp/lock" requirements.lock; cp "$$tmp/served" requirements-serve.lock; cp "$$tmp/cluster" requirements-cluster.lock; \
 	echo "requirements.lock: $$(grep -c == requirements.lock) packages, and $$(grep -c == requirements-cluster.lock) for a cluster."
 
+.PHONY: sbom
+sbom: $(STAMP)  ## List the packages in .venv: artifacts/sbom.json (CycloneDX) and artifacts/licences.md
+	@tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	$(PY) -m venv "$$tools"; "$$tools/bin/pip" install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-licenses==5.5.5; \
+	"$$tools/bin/cyclonedx-py" environment $(PY) --output-file artifacts/sbom.json; \
+	"$$tools/bin/pip-licenses" --python $(PY) --format markdown --output-file artifacts/licences.md
+
 .PHONY: clean
 clean:  ## Remove the environments, caches and the sample (never data/raw or artifacts)
 	rm -rf $(VENV) $(PEERS_VENV) $(TFRS_VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,7 +14,7 @@ from app.main import create_app
 from hm_utils import recommend
 from hm_utils.serving.recommender import Recommender
 from tests.app.test_page import CHROMIUM, Open, browser, cards, show  # noqa: F401  fixtures
-from tests.helpers import served
+from tests.helpers import served, snapshots
 from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table
 from tests.helpers.live import Client, running, settings
 
@@ -31,11 +31,17 @@ def nameless() -> pd.DataFrame:
     return table
 
 
+def members() -> pd.DataFrame:
+    """With a further column, the parameter ``customer_columns``."""
+    return customer_table().assign(customer_id=CUSTOMER_IDS, tier=["gold", "silver"] * (CUSTOMERS // 2))
+
+
 @pytest.fixture(scope="module")
 def recommender() -> Recommender:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(served, "article_table", nameless)
-        patch.setattr(served, "customer_table", lambda: customer_table().assign(customer_id=CUSTOMER_IDS))
+        for module in (served, snapshots):
+            patch.setattr(module, "customer_table", members)
         made = served.random_recommender()
     made.manifest["data"] = {"hm_ids": False}
     return made
@@ -73,6 +79,21 @@ def test_every_door_takes_them(port: int) -> None:
         _, words, _ = client.ask("GET", f"/articles?q={quote(ARTICLE.split()[1])}")
         assert [each["article_id"] for each in words["articles"]] == [ARTICLE], "an id is searched where no name is"
         assert client.ask("POST", "/recommend", {"customer_id": "nobody"})[0] == 404
+
+
+def test_a_new_customer_has_further_columns(port: int) -> None:
+    with Client(port) as client:
+        assert client.ask("GET", f"/customers/{quote(BUYER, safe='')}")[1]["attributes"]["tier"] == "gold"
+        scores = {}
+        for name, other in {
+            "gold": {"tier": "gold"},
+            "silver": {"tier": "silver"},
+            "none": {},
+            "unknown": {"x": "y"},
+        }.items():
+            _, answer, _ = client.ask("POST", "/recommend", {"customer": {"age": 30, "other": other}, "top_k": 40})
+            scores[name] = [(item["article_id"], item["score"]) for item in answer["recommendations"]]
+        assert scores["gold"] != scores["silver"] != scores["none"] == scores["unknown"]
 
 
 @pytest.mark.parametrize("bad", ["", "tab\t", "\x7f", "\x85", "x" * 101])

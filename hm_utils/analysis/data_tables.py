@@ -6,7 +6,7 @@ The data's text is untrusted: a name may be empty, or hold HTML and Markdown. Ev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 
 from hm_utils.data.features import ARTICLE_COLUMNS, CUSTOMER_COLUMNS
 from hm_utils.data.raw import RawTables
-from hm_utils.data.raw_columns import PRICE
+from hm_utils.data.raw_columns import ARTICLE_ID, CUSTOMER_ID, PRICE
 from hm_utils.data.schema import tables_of
 
 EMPTY = "empty"
@@ -56,19 +56,17 @@ def rules_checked(tables: RawTables) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["table", "column", "rule", "action", "rows"])
 
 
-def features_off(tables: RawTables) -> str:
-    """A sentence for Markdown about the features whose columns the tables lack; "" if they have all of them."""
-    used = {
-        "articles": (tables.articles, ARTICLE_COLUMNS),
-        "customers": (tables.customers, CUSTOMER_COLUMNS),
-        "transactions": (tables.transactions, (PRICE,)),
-    }
-    off = [
-        f"`{name}.{column}`"
-        for name, (frame, columns) in used.items()
-        for column in columns
-        if column in tables.absent.get(name, ()) and frame[column].isna().all()
-    ]
+def features_off(articles: pd.DataFrame, customers: pd.DataFrame, absent: Mapping[str, Sequence[str]]) -> str:
+    """A sentence for Markdown about the features whose columns the tables lack; "" if they have all of them.
+
+    ``absent`` are the columns that each table lacks. A code whose names stand in for it is on.
+    """
+    off = []
+    for table, frame, columns in (("articles", articles, ARTICLE_COLUMNS), ("customers", customers, CUSTOMER_COLUMNS)):
+        used = [name for name in columns if name not in (ARTICLE_ID, CUSTOMER_ID)]
+        empty = [name for name in used if name in absent.get(table, ()) and frame[name].isna().all()]
+        off += [f"all of `{table}`"] if empty == used else [f"`{table}.{name}`" for name in empty]
+    off += ["`transactions.price`"] if PRICE in absent.get("transactions", ()) else []
     return f"Features that are off, as the tables have no column for them: {', '.join(off)}." if off else ""
 
 

@@ -74,7 +74,7 @@ def test_every_door_takes_them(port: int) -> None:
         assert (article["article_id"], article["name"]) == (ARTICLE, None)
         assert client.ask("GET", f"/articles/{quote(ARTICLE, safe='')}/similar")[1]["article_id"] == ARTICLE
         assert client.ask("GET", f"/customers/{quote(BUYER, safe='')}")[1]["customer_id"] == BUYER
-        _, found, _ = client.ask("GET", f"/customers?prefix={quote(BUYER[:5])}&limit=20")
+        _, found, _ = client.ask("GET", f"/customers?prefix={quote(BUYER[:1])}&limit=20")
         assert BUYER in [each["customer_id"] for each in found["customers"]]
         _, words, _ = client.ask("GET", f"/articles?q={quote(ARTICLE.split()[1])}")
         assert [each["article_id"] for each in words["articles"]] == [ARTICLE], "an id is searched where no name is"

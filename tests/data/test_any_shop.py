@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hm_utils.analysis.data_tables import features_off
 from hm_utils.data import raw_columns
 from hm_utils.data.features import Buckets, Encoders, Vocabulary, mean_prices
 from hm_utils.data.preprocessing import preprocess
 from hm_utils.data.purchases import PurchaseLog
-from hm_utils.data.raw import read_raw
+from hm_utils.data.raw import RawTables, read_raw
 from hm_utils.data.schema import DROP, RawDataError
 from tests.helpers.raw_files import any_shop, raw_frames, write
 
@@ -30,8 +31,14 @@ def test_ids_are_kept_as_they_are(tmp_path: Path) -> None:
     assert read.customers["customer_id"][read.transactions["customer"]].tolist() == log["customer_id"].tolist()
 
 
+def off(read: RawTables) -> str:
+    return features_off(read.articles, read.customers, read.absent)
+
+
 def test_three_columns_are_enough(tmp_path: Path) -> None:
     read = read_raw(write(tmp_path, any_shop(["a", "b"], ["x", "y", "z"])))
+    assert off(read).endswith("all of `articles`, all of `customers`, `transactions.price`.")
+    assert off(read_raw(write(tmp_path / "hm", raw_frames()))) == ""
     assert read.absent["transactions"] == ["price", "sales_channel_id"]
     assert set(read.absent["articles"]) == set(raw_columns.ARTICLE_COLUMNS) - {"article_id"}
     assert read.transactions["price"].isna().all()
@@ -70,6 +77,8 @@ def test_codes_of_another_shop_are_any_text_and_names_stand_in_for_codes(tmp_pat
     read = read_raw(write(tmp_path, any_shop(["a"], ["x", "y"]) | {"articles": articles}))
     assert read.articles["product_code"].tolist() == ["P-1", "P-2"]
     assert read.articles["colour_group_code"][0] == "red"
+    assert "`articles.product_type_no`" in off(read)
+    assert "colour_group_code" not in off(read)
     assert read.articles["colour_group_code"].isna().tolist() == [False, True]
 
 

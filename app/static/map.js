@@ -182,7 +182,7 @@ export function refresh() {
     const marked = all.filter((mark) => mark.kind === kind);
     return marked.length === 0 ? [] : [
       h("h3", {}, h("i", { class: `sign ${kind}`, "aria-hidden": "true" }), title),
-      h("ul", { class: "marked" }, ...marked.map(({ i, article, label }) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => focusOn(i) }, label && `${label}. `, nameOf(article))))),
+      h("ul", { class: "marked" }, ...marked.map(({ i, article, label }) => h("li", {}, h("button", { type: "button", class: "link", onclick: () => focusOn(i) }, label && `${label}. `, [nameOf(article), article.colour_group].filter(Boolean).join(", "))))),
     ];
   };
   byId("map-marked").replaceChildren(

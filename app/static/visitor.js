@@ -93,7 +93,7 @@ function showBasket() {
   const entries = [...store.basket.values()].reverse().map((article) =>
     h("li", { class: "bought" },
       ...label(article),
-      h("button", { type: "button", class: "round small", "aria-label": `Take ${nameOf(article)} out`, onclick: () => { toggle(article); byId("article-search").focus(); } }, icon("close")),
+      h("button", { type: "button", class: "round small", "aria-label": `Take ${nameOf(article)}, ${kindOf(article)}, out`, onclick: () => { toggle(article); byId("article-search").focus(); } }, icon("close")),
     ),
   );
   byId("basket").replaceChildren(

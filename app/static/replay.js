@@ -101,7 +101,7 @@ function scores() {
   const cell = (/** @type {any} */ figure) => (figure?.mean === null || figure === undefined ? "–" : figure.mean.toFixed(4));
   return h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "The evaluation’s table" },
     h("table", {},
-      h("caption", {}, `All ${count(store.model.tested_customers ?? 0)} customers of the test, the whole catalogue ranked. Bars are MAP@12 with its 95 % interval.`),
+      h("caption", {}, `All ${count(store.model.tested_customers ?? 0)} customers of the test, the whole catalogue ranked.`, h("span", { class: "bars-note" }, " Bars are MAP@12 with its 95 % interval.")),
       h("thead", {}, h("tr", {}, ...["Ranking", "MAP@12", "", "recall@12", "recall@100"].map((text) => h("th", { scope: "col" }, text || h("span", { class: "hidden" }, "Bar"))))),
       h("tbody", {},
         ...rows.map(([name, figures]) => {

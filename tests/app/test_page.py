@@ -637,6 +637,47 @@ def test_the_request_can_be_copied_as_curl(show: Open, port: int) -> None:
     assert re.search(r"\d ms", page.locator("#wire-line").inner_text())
 
 
+# Text whose contrast with its background is below 4.5 : 1. Opacities and half-transparent backgrounds count.
+FAINT = """() => {
+  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  const over = (colour, below, opacity = 1) => {
+    context.globalAlpha = 1;
+    context.fillStyle = `rgb(${below})`;
+    context.fillRect(0, 0, 1, 1);
+    context.globalAlpha = opacity;
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const chain = (element) => (element ? [...chain(element.parentElement), element] : []);
+  const light = (colour) => colour.map((v) => v / 255).map((v) => (v > 0.04045 ? ((v + 0.055) / 1.055) ** 2.4 : v / 12.92));
+  const luminance = (colour) => light(colour).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0.05);
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const faint = new Set();
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || element.closest("script, noscript, select, .hidden, .skip, #toast")) continue;
+    if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    let below = [255, 255, 255], opacity = 1;
+    for (const each of chain(element)) {
+      const style = getComputedStyle(each);
+      opacity *= style.opacity;
+      below = over(style.backgroundColor, below, opacity);
+    }
+    const [high, low] = [luminance(below), luminance(over(getComputedStyle(element).color, below, opacity))].sort((a, b) => b - a);
+    if (high / low < 4.5) faint.add(`${element.className || element.tagName} ${walker.currentNode.data.trim().slice(0, 30)} ${(high / low).toFixed(2)}`);
+  }
+  return [...faint];
+}"""  # noqa: E501
+# Boxes that can be scrolled to a hidden part, without a shadow that says so.
+CUT = """() => [...document.querySelectorAll("main *, dialog[open] *")].filter((element) => {
+  const style = getComputedStyle(element);
+  const across = element.scrollWidth > element.clientWidth + 1 && ["auto", "scroll"].includes(style.overflowX);
+  const down = element.scrollHeight > element.clientHeight + 1 && ["auto", "scroll"].includes(style.overflowY);
+  return (across || down) && !style.backgroundAttachment.includes("local");
+}).map((element) => element.outerHTML.slice(0, 100))"""
+
+
 READY = {
     "customer": ".timeline",
     "visitor": "#visitor-list .card",
@@ -646,13 +687,14 @@ READY = {
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation_and_screenshots_are_written(show: Open, theme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
 
     def problems(page: Any) -> list[tuple[str, str]]:
         violations = axe.run(page).response["violations"]
-        return [(violation["id"], node["html"][:200]) for violation in violations for node in violation["nodes"]]
+        found = [(violation["id"], node["html"][:200]) for violation in violations for node in violation["nodes"]]
+        return [*found, *(("faint", text) for text in page.evaluate(FAINT)), *(("cut", e) for e in page.evaluate(CUT))]
 
     PICTURES.mkdir(parents=True, exist_ok=True)
     for view, hash in VIEWS.items():
@@ -666,3 +708,12 @@ def test_axe_finds_no_violation_and_screenshots_are_written(show: Open, theme: s
             page.wait_for_selector("#similar .cards:not([aria-busy]) .card")
             page.wait_for_timeout(300)  # end of the dialog's animation
             assert problems(page) == [], "similar"
+            page.keyboard.press("Escape")
+            page.locator("#how-open").click()
+            page.wait_for_timeout(300)
+            assert problems(page) == [], "how it works"
+            page.keyboard.press("Escape")
+            page.get_by_role("button", name="Best-sellers").click()
+            page.wait_for_selector(".pair")
+            assert problems(page) == [], "compared"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width

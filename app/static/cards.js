@@ -105,7 +105,10 @@ export const recommendationCard = (item, known, { marks = [], move } = {}) =>
     rank: item.rank,
     figures: [["score", item.score.toFixed(2)]],
     marks: item.details.new_in_shop ? [...marks, ["fresh", "New in shop"]] : marks,
-    because: namesOf(item.reasons.map((/** @type {string} */ id) => known.get(id)).filter(Boolean)),
+    because: [
+      ...(item.reasons.includes(item.article_id) ? ["an earlier purchase"] : []),
+      ...namesOf(item.reasons.filter((/** @type {string} */ id) => id !== item.article_id).map((/** @type {string} */ id) => known.get(id)).filter(Boolean)),
+    ],
     move,
   });
 

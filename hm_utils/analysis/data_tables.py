@@ -88,7 +88,7 @@ def five_rows(tables: RawTables) -> dict[str, Styler]:
 def _plain(value: Any) -> str:
     """A value as text; of a long one, such as an id of 64 digits, the beginning."""
     text = "–" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
-    length = 40 if " " in text else 16  # a text without spaces does not wrap
+    length = 40 if " " in text else 12  # a text without spaces does not wrap
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

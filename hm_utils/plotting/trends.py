@@ -88,7 +88,7 @@ def best_seller_overlap(overlap: pd.DataFrame, unit: str) -> Figure:
         return nothing(figure, axes, f"the log has a single {unit}")
     axes.fill_between(overlap.index, overlap["low"], overlap["high"], color=MAIN, alpha=0.15, linewidth=0)
     share_curve(axes, overlap["mean"])
-    marked = overlap.index.intersection([1, 4, 13, 26, 52])
+    marked = overlap.index.intersection([1, 13, 26, 52])
     for later in marked[np.diff(marked, prepend=-np.inf) > 0.15 * len(overlap)]:  # side by side
         mean = float(overlap["mean"][later])
         mark(axes, later, mean, f"{mean:.0%} after {later}", (7, 5))

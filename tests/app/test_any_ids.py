@@ -51,7 +51,10 @@ def recommender() -> Recommender:
 def port(recommender: Recommender, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     photos = tmp_path_factory.mktemp("images")
     (photos / "safe").mkdir()
-    (photos / "outside.jpg").write_bytes(b"secret")
+    for outside in ("outside.jpg", "...jpg"):
+        (photos / outside).write_bytes(b"secret")
+    (photos / "safe" / "K-1").mkdir()
+    (photos / "safe" / "K-1" / "K-1_a.jpg").write_bytes(b"photo")
     chosen = settings(api_key=None, images=photos / "safe")
     with running(create_app(load=lambda path: recommender, settings=chosen)) as port:
         yield port
@@ -104,12 +107,15 @@ def test_unprintable_and_endless_ids_are_refused(port: int, bad: str) -> None:
             assert (status, answer["detail"][0]["loc"][:2]) == (422, ["body", list(body)[-1]])
 
 
-@pytest.mark.parametrize("path", ["../outside", "..%2Foutside", "%2e%2e%2foutside", "%2Fetc%2Fpasswd", "a.b", "%C3%A4"])
+@pytest.mark.parametrize(
+    "path", ["..", "%2e%2e", "../outside", "..%2Foutside", "%2e%2e%2foutside", "%2Fetc%2Fpasswd", "a.b", "%C3%A4"]
+)
 def test_no_photo_lies_outside_of_the_folder(port: int, path: str) -> None:
     with Client(port) as client:
         status, answer, _ = client.ask("GET", f"/images/{path}")
         assert status == 404
         assert "secret" not in str(answer)
+        assert client.ask("GET", "/images/K-1_a")[1] == "photo"
 
 
 def test_lists_for_many_customers(

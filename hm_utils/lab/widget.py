@@ -95,6 +95,8 @@ def side_by_side(
     rows = [ipywidgets.HBox([customer, left, right]), ipywidgets.HBox(list(filters.values()))]
     for row in rows:
         row.layout.flex_flow = "row wrap"
+        for control in row.children:
+            control.style.description_width = "100px"
     return ipywidgets.VBox([*rows, page])
 
 

@@ -203,6 +203,8 @@ def reliability(curves: pd.DataFrame, temperature: float) -> str:
     if not parts:
         return "There are too few purchases to count frequencies."
     ratios = {str(name): mean_ratio(part) for name, part in parts.items()}
+    if "as fitted" not in ratios:
+        return "As fitted, the scores have too few purchases in a bin to count frequencies."
     first = next(iter(parts.values()))
     high = np.average(np.log(first["predicted"] / first["observed"]), weights=first["purchases"]) > 0
     text = (

@@ -258,6 +258,8 @@ def test_reliability(factor: float, after: float | None, words: tuple[str, ...])
     text = sentences.reliability(pd.concat(curves), 1.3 if after else 1.0)
     assert all(word in text for word in words), text
     assert "too few purchases" in sentences.reliability(curves[0].head(0), 1.0)
+    if after:
+        assert "too few purchases" in sentences.reliability(curves[1], 1.3)
 
 
 @pytest.mark.parametrize(("exact", "words"), [(247.0, "2.5 times as fast"), (50.0, "not faster")])

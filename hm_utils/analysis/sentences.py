@@ -206,10 +206,10 @@ def reliability(curves: pd.DataFrame, temperature: float) -> str:
     if "as fitted" not in ratios:
         return "As fitted, the scores have too few purchases in a bin to count frequencies."
     first = next(iter(parts.values()))
-    high = np.average(np.log(first["predicted"] / first["observed"]), weights=first["purchases"]) > 0
+    often = (first["observed"] / first["predicted"]).to_numpy()[np.argsort(first["predicted"].to_numpy())]
     text = (
-        f"As fitted, the predicted probabilities are too {'high' if high else 'low'} on the whole; the mean factor to "
-        f"the observed ones is {ratios.pop('as fitted'):.2f}."
+        f"As fitted, the likeliest pairs are bought {often[-1]:.2f} times as often as predicted, the least likely of "
+        f"the figure {often[0]:.2f} times; the mean factor between the two is {ratios.pop('as fitted'):.2f}."
     )
     if not ratios:
         return f"{text} The temperature of the validation days is {temperature:.1f}, so there is one curve."

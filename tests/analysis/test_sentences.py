@@ -245,13 +245,17 @@ def test_cold_start() -> None:
 @pytest.mark.parametrize(
     ("factor", "after", "words"),
     [
-        (2.0, 1.1, ("too high", "is 2.00", "it is 1.10: closer")),
-        (0.5, 3.0, ("too low", "is 2.00", "it is 3.00: not closer")),
-        (1.5, None, ("too high", "is 1.0, so there is one curve")),
+        (2.0, 1.1, ("likeliest pairs are bought 0.50 times", "least likely of the figure 1.00", "it is 1.10: closer")),
+        (
+            0.5,
+            3.0,
+            ("likeliest pairs are bought 2.00 times", "least likely of the figure 1.00", "it is 3.00: not closer"),
+        ),
+        (1.5, None, ("likeliest pairs are bought 0.67 times", "is 1.0, so there is one curve")),
     ],
 )
 def test_reliability(factor: float, after: float | None, words: tuple[str, ...]) -> None:
-    curve = pd.DataFrame({"predicted": [0.01, 0.1], "observed": [0.01 / factor, 0.1 / factor], "purchases": [5.0, 5.0]})
+    curve = pd.DataFrame({"predicted": [0.01, 0.1], "observed": [0.01, 0.1 / factor], "purchases": [5.0, 5.0]})
     curves = [curve.assign(curve="as fitted")]
     if after:
         curves.append(curve.assign(curve="with", observed=curve["predicted"] / after))

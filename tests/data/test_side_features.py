@@ -132,8 +132,8 @@ def test_the_towers_take_them_and_a_published_model_has_what_it_needs(data: Prep
     np.testing.assert_allclose(recommender.encoded(known), snapshot.customers(rows), atol=1e-6)
     joined = known.joined([recommender.customers(rows[:3]), recommender.visitor(), recommender.customers(rows[5:9])])
     np.testing.assert_array_equal(recommender.encoded(joined)[:3], recommender.vectors(known)[:3])
-    articles, _ = recommender.recommend(recommender.visitor(articles=[3, 4]), 5)
-    assert recommender.reasons(recommender.visitor(articles=[3, 4]), articles[0])
+    articles, _ = recommender.recommend(recommender.visitor(articles=[3, 4], days_ago=[0, 0]), 5)
+    assert recommender.reasons(recommender.visitor(articles=[3, 4], days_ago=[0, 0]), articles[0])
 
     (folder / CUSTOMER_FEATURES).chmod(0o644)
     (folder / CUSTOMER_FEATURES).unlink()

@@ -17,6 +17,7 @@ SHOP = [
     "Folk Bikini top Green Swimwear Bikini top in crocheted yarn.",
     "Plain T-shirt White Jersey T-shirt in cotton.",
     "Пальто Серый Пальто",
+    "Tove Parka Grey Outdoor Parka in thick teddy pile with a fleecy, quilted and padded hood.",
     "",
 ]
 
@@ -24,12 +25,13 @@ SHOP = [
 @pytest.mark.parametrize(
     ("request_", "best"),
     [
-        ("something warm for winter", [0, 4]),  # no word of it is in the shop
+        ("something warm for winter", [0, 8, 4]),  # no word of it is in the shop
         ("a day at the beach", [5]),
         ("a red dress for a wedding", [1]),
         ("dresses", [1, 2]),
         ("DRESS, blue!", [2]),
         ("warm socks", [4]),  # both words count
+        ("a dress for the winter", [1, 2]),  # however warm, a parka is no dress
         ("t-shirt", [6]),
         ("пальто", [7]),
         ("pyjamas", []),

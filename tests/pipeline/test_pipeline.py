@@ -337,7 +337,7 @@ class TestParameters:
         self.refuse(notebooks, tmp_path, "num_epoch", "5")
         said = capsys.readouterr().err
         assert "unknown parameter num_epoch: did you mean num_epochs?" in said
-        assert "01_prepare, 02_train declare: artifacts_dir, data_dir, device" in said
+        assert "01_prepare, 02_train declare: article_columns, artifacts_dir, data_dir, device" in said
 
     def test_every_mistake_is_reported_at_once(
         self, notebooks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -262,8 +262,8 @@ def test_a_truth_belongs_to_the_tables_of_its_folder(tmp_path: Path, tiny: Path)
     with pytest.raises(NoTruthError, match="are not those that were preprocessed"):
         truth_of(tiny, "of other tables")
     shutil.copytree(tiny, tmp_path / "one")
-    (tmp_path / "one" / "articles.csv").unlink()
-    with pytest.raises(NoTruthError, match=r"has none of articles\.csv"):
+    (tmp_path / "one" / "transactions_train.csv").unlink()
+    with pytest.raises(NoTruthError, match=r"has none of transactions_train\.csv"):
         truth_of(tmp_path / "one", own)
     shutil.copytree(tiny, tmp_path / "old")
     (tmp_path / "old" / "truth" / "loyalty.npy").unlink()

@@ -114,6 +114,9 @@ export const get = async (path, options) => (await ask("GET", path, options)).js
 /** @param {string} path @param {any} body @param {AbortSignal} [signal] @returns {Promise<any>} */
 export const post = async (path, body, signal) => (await ask("POST", path, { body, signal })).json();
 
+/** @param {string} path @returns {Promise<string>} */
+export const words = async (path) => (await ask("GET", path, { quiet: true })).text();
+
 /** @param {string} path @returns {Promise<ArrayBuffer>} */
 export const bytes = async (path) => (await ask("GET", path)).arrayBuffer();
 

@@ -1,6 +1,6 @@
 // The page's frame: the address after the # selects the view; tabs, theme and dialogs are shared by all views.
 
-import { get } from "./api.js";
+import { get, words } from "./api.js";
 import { mountCustomer, pick, showCustomer } from "./customer.js";
 import { announce, byId, count, day, decoded, h, icon, plural } from "./dom.js";
 import { mountReplay, showReplay } from "./replay.js";
@@ -138,6 +138,15 @@ const skip = (link, target) =>
 skip("skip", () => "views");
 skip("skip-filters", () => BEHIND[/** @type {keyof typeof BEHIND} */ (address().view)]);
 byId("how-open").addEventListener("click", () => byId("how").showModal());
+byId("card").addEventListener("toggle", async () => {
+  const text = byId("card-text");
+  if (text.textContent) return;
+  try {
+    text.textContent = await words("/model/card");
+  } catch (error) {
+    text.textContent = /** @type {Error} */ (error).message;
+  }
+});
 mountWire();
 mountCustomer(goTo);
 mountVisitor();

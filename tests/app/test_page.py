@@ -427,6 +427,8 @@ def test_everything_can_be_done_from_the_keyboard(show: Open) -> None:
     assert page.evaluate("document.activeElement.id") == "how-open"
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="The item tower").wait_for()
+    page.locator("#card summary").press("Enter")
+    page.locator("#card-text", has_text="# Model card").wait_for()
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.id") == "how-open"
     page.keyboard.press("Tab")

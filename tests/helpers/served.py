@@ -126,6 +126,7 @@ def random_recommender(log: PurchaseLog | None = None, scoring: Scoring = SCORIN
         manifest={"version": "test", "metrics": {"decision": DECISION}},
         replay=random_replay(log),
         packed_map=map_of(snapshot),
+        card="# Model card\n",
     )
     return Recommender(content)
 

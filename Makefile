@@ -55,7 +55,7 @@ run: $(STAMP) $(NEEDS_SAMPLE)  ## Run the four notebooks and publish a model (DA
 
 .PHONY: test
 test: lint $(CLUSTER_STAMP)  ## Run every check: lint, types, tests (PYTEST_ARGS=)
-	$(PY) -m pytest -m "not cluster" -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -m "not cluster" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: test-cluster
 test-cluster: $(CLUSTER_STAMP)  ## Run the tests that start Ray (PYTEST_ARGS=)

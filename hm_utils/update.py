@@ -59,15 +59,13 @@ def update(data_dir: Path, artifacts_dir: Path, epochs: int = 0, seed: int = 42)
     Raises:
         BundleError: no model is published, or it is damaged.
         UpdateError: the tables are older than the model, or lack articles of its replay; or the model has features
-            from files of their own.
+            from files of their own, or is of an older version of this program.
         RawDataError, PreprocessedError: the tables cannot be read, or leave nothing.
     """
-    parent = bundle.current(artifacts_dir)
-    if parent is None:
-        raise BundleError(
-            artifacts_dir / "model", "no model is published here: run `make run` to train and publish one"
-        )
+    parent = bundle.current(artifacts_dir) or artifacts_dir / "model"  # verify says that there is none
     manifest = bundle.verify(parent)
+    if "ranking" not in manifest["metrics"]:
+        raise UpdateError(f"{parent.name} was published by an older version of this program: train a new model")
     parameters = dict(manifest["parameters"]["preprocessing"])
     if side := {"item_features", "customer_features"} & parameters.keys():
         raise UpdateError(

@@ -19,6 +19,7 @@ from hm_utils.data.features import CatalogueState, mean_prices
 from hm_utils.data.preprocessing import Preprocessed, preprocess
 from hm_utils.data.raw import read_raw
 from hm_utils.evaluation.decision import PUBLISHED
+from hm_utils.files import point_link
 from hm_utils.model.checkpoint import CheckpointError, load_checkpoint, read_checkpoint
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.pipeline import __main__ as pipeline
@@ -29,7 +30,7 @@ from hm_utils.serving.recommender import Recommender
 from hm_utils.training.refit import refit
 from tests.helpers.documentation import ROOT, commands
 from tests.helpers.html_checks import check_page
-from tests.helpers.served import unpacked
+from tests.helpers.served import reseal, unpacked
 
 PARAMETERS = {
     "num_epochs": 5,
@@ -343,6 +344,16 @@ def test_newer_purchases_enter_the_published_model_without_a_training(folders, t
     assert update.main(["--data-dir", str(newer), "--artifacts-dir", str(artifacts)]) == 1
     assert current(artifacts) == new.folder
     assert "newer purchases" in capsys.readouterr().err
+    # A model of before the ranking was recorded, and none at all.
+    older = {name: value for name, value in new.manifest["metrics"].items() if name != "ranking"}
+    point_link(artifacts / "model", reseal(new.folder, metrics=older))
+    (artifacts / "nothing").mkdir()
+    for folder, said in (
+        (artifacts, "older version of this program"),
+        (artifacts / "nothing", "no model is published"),
+    ):
+        assert update.main(["--data-dir", str(newer), "--artifacts-dir", str(folder)]) == 1
+        assert said in capsys.readouterr().err
 
 
 def test_an_update_may_train_from_the_published_weights(folders, tmp_path):

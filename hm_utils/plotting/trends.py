@@ -138,12 +138,12 @@ def seasons(shares: pd.DataFrame, what: str) -> Figure:
     colours = GROUPS[: len(shares.columns)]
     for name, colour in zip(shares, colours, strict=True):
         axes.plot(shares.index, shares[name], color=colour)
-        peak = (date2num(shares[name].idxmax()), shares[name].max())
-        note(axes, short(name), peak, (0, 4), colour, ha="center", fontsize=9)
-    axes.set_ylim(0, shares.to_numpy().max() * 1.12)
-    axes.margins(x=0.04)
+    axes.set_ylim(0, shares.to_numpy().max() * 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _date_axis(axes)
+    end = float(date2num(shares.index[-1]))
+    axes.set_xlim(float(date2num(shares.index[0])), end)
+    label_ends(axes, end, shares.iloc[-1].to_numpy(), [short(name) for name in shares], colours)
     return figure
 
 

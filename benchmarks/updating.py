@@ -1,15 +1,16 @@
 """A model a week later: left as it is, updated with the new purchases, and trained again.
 
-    python -m benchmarks.updating [--data-dir data/sample] [--seeds 3] [--json updating.json] [-p num_epochs 5]
+    python -m benchmarks.updating [--data-dir data/sample] [--weeks 6] [--json updating.json] [-p num_epochs 5]
 
-The last week of the log is the test. A model is validated and trained until a week before it, as it would have been
-published then. Its rankings for the buyers of the test week:
+Each of the last weeks of the log is a test. A model is validated and trained until a week before it, as it would have
+been published then. Its rankings for the buyers of the test week:
 
 * stale: as of the day of its publication, without the purchases of the week since.
 * updated: the same towers, with histories, the catalogue's state and popularity as of the test (`hm_utils.update`).
 * retrained: towers trained on everything before the test, for as many epochs. The weights of the score are the same.
 
-Rows are means over seeds. Differences are paired by customer, with 95 % intervals, of the mean over seeds.
+A customer's score is the mean over the weeks in which she buys. Rows are means over customers, and differences are
+paired by customer, with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.measuring import Run, chosen_of, machine, notebook_parameters, parser, save, show
@@ -42,15 +42,14 @@ KINDS = ("stale", "updated", "retrained")
 METRICS = ("MAP@12", "recall@100")
 
 
-def rankings(data: Preprocessed, parameters: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
-    """The rankings of each of :data:`KINDS` for the buyers of the last week of ``data.log``.
-
-    Args:
-        data: split so that its validation ends a week before the test week. The model is published then.
-    """
+def rankings(data: Preprocessed, test: int, parameters: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+    """The rankings of each of :data:`KINDS` for the buyers of the week from day ``test``."""
     log, state = data.log, CatalogueState(data.log)
-    published = data.split.val_end
-    test = published + WEEK
+    published, weeks = test - WEEK, parameters["train_weeks"]
+    # Everything that is published is known a week before the test, so validation ends there too.
+    split = replace(data.split, train_end=published - WEEK, val_end=published)
+    training = make_training_data(data.articles, data.customers, log, split.train_end, weeks)
+    data = replace(data, split=split, training=training)
     settings = TrainingSettings(**chosen_of(TrainingSettings, parameters) | {"seed": seed})
     sizes = {name: parameters[name] for name in TOWER_SIZES}
 
@@ -67,7 +66,6 @@ def rankings(data: Preprocessed, parameters: dict[str, Any], seed: int, folder: 
     settings = replace(settings, num_epochs=validated.best_epoch)
 
     def trained(as_of: int, name: str) -> tuple[TwoTower, TrainingData]:
-        weeks = parameters["train_weeks"]
         training = make_training_data(data.articles, data.customers, log, as_of, weeks)
         path = folder / f"{name}{seed}.pt"
         return fit_everything(data, training, tower_config(training, **sizes), settings, path).model, training
@@ -81,36 +79,36 @@ def rankings(data: Preprocessed, parameters: dict[str, Any], seed: int, folder: 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser("updating", __doc__)
     options.add_argument("--data-dir", default="data/sample", help="folder of raw tables (%(default)s)")
-    options.add_argument("--seeds", type=int, default=3, help="trainings (%(default)s)")
+    options.add_argument("--weeks", type=int, default=6, help="tests, each with a seed of its own (%(default)s)")
     options.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
                          help="of notebook 02 or 03, e.g. -p num_epochs 5; may be given many times")  # fmt: skip
     chosen = options.parse_args(arguments)
     parameters = notebook_parameters(dict(chosen.parameter))
-    weeks = parameters["train_weeks"]
-    scores: list[Any] = []
+    scores: list[pd.DataFrame] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tables = read_raw(resolve(chosen.data_dir))
-        data = preprocess(tables, folder / "data", val_days=WEEK, test_days=WEEK, train_weeks=weeks)
-        # Everything that is published is known a week before the test, so validation ends there too.
-        split = replace(data.split, train_end=data.split.val_end - 2 * WEEK, val_end=data.split.val_end - WEEK)
-        training = make_training_data(data.articles, data.customers, data.log, split.train_end, weeks)
-        data = replace(data, split=split, training=training)
-        truth = data.log.baskets_between(split.test_end - WEEK, split.test_end)
-        for seed in range(1, chosen.seeds + 1):
-            hits = [hit_matrix(ranked, truth) for ranked in rankings(data, parameters, seed, folder).values()]
-            scores.append([[average_precision(hit, truth.sizes), recall(hit, truth.sizes, 100)] for hit in hits])
-    mean = dict(zip(KINDS, np.mean(scores, axis=0), strict=True))  # kind: [metrics, customers]
-    rows = {kind: dict(zip(METRICS, values.mean(axis=1), strict=True)) for kind, values in mean.items()}
+        data = preprocess(tables, folder / "data", val_days=WEEK, test_days=WEEK, train_weeks=parameters["train_weeks"])
+        for back in range(1, chosen.weeks + 1):
+            test = data.split.test_end - back * WEEK
+            truth = data.log.baskets_between(test, test + WEEK)
+            columns = {}
+            for kind, ranked in rankings(data, test, parameters, back, folder).items():
+                hits = hit_matrix(ranked, truth)
+                columns[kind, "MAP@12"] = average_precision(hits, truth.sizes)
+                columns[kind, "recall@100"] = recall(hits, truth.sizes, 100)
+            scores.append(pd.DataFrame(columns, index=truth.customers))
+    customers = pd.concat(scores).groupby(level=0).mean()
+    rows = pd.DataFrame({kind: customers[kind].mean() for kind in KINDS}).T[list(METRICS)]
     differences = {}
     for better, worse in (("updated", "stale"), ("retrained", "updated"), ("retrained", "stale")):
-        less = (mean[better] - mean[worse]).T
+        less = (customers[better] - customers[worse]).to_numpy()
         ends = zip(METRICS, less.mean(axis=0), *interval(resampled_means(less, 0)), strict=True)
         cells = {name: f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]" for name, middle, low, high in ends}
         differences[f"{better} - {worse}"] = cells
-    report: Run = {"machine": machine("torch", "numpy"), "customers": len(truth), "seeds": chosen.seeds}
-    save(chosen.json, report | {"rows": rows, "differences": differences})
-    show(f"{len(truth):,} customers, {chosen.seeds} seeds", pd.DataFrame(rows).T.map("{:.4f}".format), report)
+    report: Run = {"machine": machine("torch", "numpy"), "customers": len(customers), "weeks": chosen.weeks}
+    save(chosen.json, report | {"rows": rows.to_dict("index"), "differences": differences})
+    show(f"{len(customers):,} customers, {chosen.weeks} weeks", rows.map("{:.4f}".format), report)
     return show("Paired differences", pd.DataFrame(differences).T, report)
 
 

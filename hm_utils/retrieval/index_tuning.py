@@ -37,7 +37,7 @@ class Setting:
     reorder: int
     leaves_to_search: int
     recall: float
-    microseconds: float  # per query, in batches, on this machine
+    microseconds: float  # per query, on this machine
     answered: float = 1.0  # share of the queries whose leaves hold enough articles
 
 
@@ -129,11 +129,13 @@ def _kth_best(exact: ExactIndex, queries: Float32, k: int) -> tuple[Float32, flo
 
 def _measured(index: ScannIndex, queries: Float32, kth: Float32, k: int) -> Setting:
     """The recall and the time of ScaNN alone; ``kth`` is from :func:`_kth_best`."""
-    index.approximate(queries[:1], k)  # the first search prepares
+    index.approximate(queries[0], k)  # the first search prepares
     started = time.perf_counter()
-    positions, scores = index.approximate(queries, k)
+    answers = [index.approximate(query, k) for query in queries]
     cost = _microseconds(started, queries)
-    found, answered = float((scores >= kth).mean()), float((positions[:, 0] >= 0).mean())
+    nothing = np.full(k, -np.inf, dtype=np.float32)
+    found = float((np.array([nothing if answer is None else answer[1] for answer in answers]) >= kth).mean())
+    answered = float(np.mean([answer is not None for answer in answers]))
     return Setting(index.reorder, index.leaves_to_search, found, cost, answered)
 
 

@@ -40,6 +40,8 @@ MIN_DAYS_OF_LOG = 28
 ITEM_BLOCK = 64
 # The best epoch has the highest mean of the validation metric over this epoch and those before, up to this number.
 EPOCHS_AVERAGED = 3
+# Reading the loss waits for the device: between two readings a GPU has steps in its queue.
+STEPS_PER_READING = 50
 
 Validate = Callable[[TwoTower], dict[str, float]]
 AfterEpoch = Callable[[list[dict[str, float]], int], None]
@@ -321,7 +323,7 @@ def _run_epoch(
     workers: Workers | None = None,
 ) -> dict[str, float]:
     model.train()
-    total, seen, started = 0.0, 0, time.perf_counter()
+    total, seen, started = torch.zeros((), dtype=torch.float64, device=device), 0, time.perf_counter()
     parts = -(-len(inputs.batches) // settings.steps_per_epoch)
     passes, part = divmod(epoch - 1, parts)
     steps = len(range(part, len(inputs.batches), parts))
@@ -343,12 +345,12 @@ def _run_epoch(
             if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == steps:
                 averaged.update_parameters(model)
             n = len(batch)
-            total += loss.item() * n
+            total.add_(loss.detach(), alpha=n)
             seen += n
             bar.update(n)
-            if not np.isfinite(total):
+            if ((step + 1) % STEPS_PER_READING == 0 or step + 1 == steps) and not total.isfinite():
                 raise FloatingPointError(
                     f"the loss is {loss.item()} in epoch {epoch}: lower learning_rate (now {settings.learning_rate}) "
                     "and run again; training then starts anew"
                 )
-    return {"train_loss": total / seen, "examples_per_second": seen / (time.perf_counter() - started)}
+    return {"train_loss": total.item() / seen, "examples_per_second": seen / (time.perf_counter() - started)}

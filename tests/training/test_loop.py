@@ -160,6 +160,20 @@ def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(parts, tmp_p
         run(parts, tmp_path / "c.pt", learning_rate=1e30)
 
 
+def test_a_loss_that_is_not_finite_ends_an_epoch_at_the_next_reading(parts, tmp_path, monkeypatch):
+    steps = []
+
+    def diverged(*arguments):
+        steps.append(batch_loss(*arguments))
+        return steps[-1] * float("nan" if len(steps) == 2 else 1)
+
+    monkeypatch.setattr(training_module, "STEPS_PER_READING", 3)
+    monkeypatch.setattr(training_module, "batch_loss", diverged)
+    with pytest.raises(FloatingPointError, match="the loss is"):
+        run(parts, tmp_path / "c.pt", batch_size=32)
+    assert len(steps) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("batch_size", 1), ("num_epochs", 0), ("learning_rate", float("nan")), ("patience", 0), ("history_length", 0)],

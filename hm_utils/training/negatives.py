@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,12 +26,16 @@ class InBatchNegatives:
     Attributes:
         places: ``[m]`` places of the articles among the batch's item vectors.
         log_expected_count: ``[m]`` see :func:`hm_utils.model.losses.sampled_softmax_loss`.
-        collisions: ``[n, m]`` true where the article is the example's own, or another purchase of its customer.
+        articles: ``[m]`` article rows.
+        customers: ``[m]`` rows of the customers who bought them.
+        own: which n of the m examples the loss is computed for.
     """
 
     places: Int64
     log_expected_count: Float32
-    collisions: Bool
+    articles: Int32
+    customers: Int32
+    own: slice | Int64
 
     @classmethod
     def of(
@@ -46,20 +51,34 @@ class InBatchNegatives:
         return cls(
             places=places,
             log_expected_count=np.log(np.maximum(expected, 1e-9)).astype(np.float32),
-            collisions=(articles == articles[own, None]) | (customers == customers[own, None]),
+            articles=articles,
+            customers=customers,
+            own=own,
         )
+
+    @property
+    def collisions(self) -> Bool:
+        """``[n, m]`` true where the article is the example's own, or another purchase of its customer."""
+        return cast(Bool, _collisions(self.articles, self.customers, self.own))
 
     def loss(self, model: TwoTower, popularity: Tensor, device: str) -> Loss:
         """``popularity`` ``[v]`` is added to the logits of the batch's item vectors."""
-        places, log_expected_count, collisions = (
-            to_tensor(array, device) for array in (self.places, self.log_expected_count, self.collisions)
+        places, log_expected_count, articles, customers = (
+            to_tensor(array, device) for array in (self.places, self.log_expected_count, self.articles, self.customers)
         )
+        own = self.own if isinstance(self.own, slice) else to_tensor(self.own, device)
+        collisions: Tensor = _collisions(articles, customers, own)  # there, as [n, m] is larger than all the rest
 
         def loss(users: Tensor, items: Tensor, positive_logits: Tensor) -> Tensor:
             logits = torch.addmm(popularity[places], model.scale * users, items.index_select(0, places).T)
             return sampled_softmax_loss(positive_logits, logits, log_expected_count, collisions)
 
         return loss
+
+
+def _collisions(articles: Any, customers: Any, own: Any) -> Any:
+    """:attr:`InBatchNegatives.collisions` of arrays, or of tensors."""
+    return (articles == articles[own, None]) | (customers == customers[own, None])
 
 
 @dataclass(frozen=True)

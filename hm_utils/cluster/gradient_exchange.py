@@ -16,6 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from hm_utils.model.encoding import to_tensor
 from hm_utils.model.towers import TwoTower
 from hm_utils.training.batches import Batch
 
@@ -79,7 +80,7 @@ class TorchWorkers:
         shared = batch.shared
         if shared is None:
             return items
-        own = items.index_select(0, torch.from_numpy(shared.sent).to(items.device))
+        own = items.index_select(0, to_tensor(shared.sent, str(items.device)))
         # Collectives need equal shapes. A worker without examples sends only padding, and still has to take part.
         gathered = _AllGather.apply(F.pad(own, (0, 0, 0, shared.slots - len(own))))
         others = dist.get_world_size() - 1

@@ -19,8 +19,10 @@ from hm_utils.model.towers import ItemEnsemble, UserEnsemble
 ROW_BLOCK = 16
 
 
-def to_tensor(array: npt.NDArray, device: str) -> Tensor:
+def to_tensor(array: npt.NDArray | Tensor, device: str) -> Tensor:
     """``array`` on the device; shares memory where it is contiguous and the device is the CPU."""
+    if isinstance(array, Tensor):
+        return array.to(device)
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
@@ -30,7 +32,11 @@ def padded(rows: npt.NDArray[Any], block: int) -> npt.NDArray[Any]:
 
 
 def encode_items(
-    tower: ItemEnsemble, categories: Int32, state: Float32, device: str, features: Float32 | None = None
+    tower: ItemEnsemble,
+    categories: Int32 | Tensor,
+    state: Float32 | Tensor,
+    device: str,
+    features: Float32 | Tensor | None = None,
 ) -> Tensor:
     """``[n, vector_dim]`` unit vectors of articles.
 
@@ -45,11 +51,11 @@ def encode_items(
 
 def encode_users(
     tower: UserEnsemble,
-    attributes: Int32,
+    attributes: Int32 | Tensor,
     items: Tensor,
     histories: Histories,
     device: str,
-    features: Float32 | None = None,
+    features: Float32 | Tensor | None = None,
 ) -> Tensor:
     """``[n, vector_dim]`` unit vectors of customers.
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from hm_utils.arrays import Int32
+from hm_utils.arrays import Float32, Int32
 from hm_utils.data.features import ARTICLE_COLUMNS, MISSING, STATE_COLUMNS, UNKNOWN, CatalogueState
 from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.side_features import NO_SIDE_FEATURES, SideFeatures
 from hm_utils.model.checkpoint import FORMAT, load_checkpoint, plain
-from hm_utils.model.encoding import encode_items, encode_users, padded, to_tensor
+from hm_utils.model.encoding import encode_items, encode_users, to_tensor
 from hm_utils.model.towers import ID_COLUMNS, TowerConfig, TwoTower
 from hm_utils.training.batches import Batch, BatchMaker
 from hm_utils.training.optimizer import STEPS_PER_AVERAGE, Optimizers, averaged_model
@@ -102,6 +102,30 @@ class TrainingInputs:
     attributes: Int32
     side: SideFeatures = NO_SIDE_FEATURES
 
+    def on(self, device: str) -> Tables:
+        """The tables on the device, moved there once."""
+        if device not in self._tables:
+            self._tables[device] = Tables(self, device)
+        return self._tables[device]
+
+    @cached_property
+    def _tables(self) -> dict[str, Tables]:
+        return {}
+
+
+class Tables:
+    """The tables of :class:`TrainingInputs` as tensors on a device, where every step gathers its rows."""
+
+    def __init__(self, inputs: TrainingInputs, device: str) -> None:
+        def moved(table: Float32 | None) -> Tensor | None:
+            return None if table is None else to_tensor(table, device)
+
+        self.categories = to_tensor(inputs.categories, device)
+        self.attributes = to_tensor(inputs.attributes, device)
+        self.articles, self.customers = moved(inputs.side.articles), moved(inputs.side.customers)
+        # As CatalogueState, for all days of the default 16 weeks.
+        self.state_as_of = lru_cache(maxsize=128)(lambda day: to_tensor(inputs.state.as_of(day), device))
+
 
 @dataclass
 class TrainingResult:
@@ -155,18 +179,21 @@ def resolve_device(device: str) -> str:
 
 def encode_batch(model: TwoTower, batch: Batch, inputs: TrainingInputs, device: str) -> tuple[Tensor, Tensor]:
     """``users [n, vector_dim]`` and ``items [u, vector_dim]`` of a batch, unit vectors."""
-    rows = padded(batch.items, ITEM_BLOCK)
-    categories, state = inputs.categories[rows], inputs.state.as_of(batch.day)[rows]
+    tables = inputs.on(device)
+    rows = to_tensor(batch.items, device)
+    rows = torch.cat([rows, rows[-1:].expand(-len(rows) % ITEM_BLOCK)])
+    categories = tables.categories.index_select(0, rows).long()
+    state = tables.state_as_of(batch.day).index_select(0, rows)
     if batch.day >= MIN_DAYS_OF_LOG:
         # Before its first sale an article has no id and no price, in training as on the day that it arrives.
         unsold = state[:, NEVER_SOLD] > 0
-        categories[unsold, :ID_COLUMNS] = UNKNOWN
-        categories[unsold, PRICE_COLUMN] = MISSING
-    of_items, of_customers = inputs.side.articles, inputs.side.customers
-    more = None if of_items is None else of_items[rows]
+        categories[:, :ID_COLUMNS].masked_fill_(unsold[:, None], UNKNOWN)
+        categories[:, PRICE_COLUMN].masked_fill_(unsold, MISSING)
+    more = None if tables.articles is None else tables.articles.index_select(0, rows)
     items = encode_items(model.item_tower, categories, state, device, more)[: len(batch.items)]
-    attributes = inputs.attributes[batch.customers]
-    more = None if of_customers is None else of_customers[batch.customers]
+    customers = to_tensor(batch.customers, device)
+    attributes = tables.attributes.index_select(0, customers)
+    more = None if tables.customers is None else tables.customers.index_select(0, customers)
     return encode_users(model.user_tower, attributes, items, batch.histories, device, more), items
 
 

@@ -26,6 +26,7 @@ from hm_utils.data.side_features import NO_SIDE_FEATURES, SideFeatures
 from hm_utils.model.checkpoint import FORMAT, load_checkpoint, plain
 from hm_utils.model.encoding import encode_items, encode_users, to_tensor
 from hm_utils.model.towers import ID_COLUMNS, TowerConfig, TwoTower
+from hm_utils.training import accelerator
 from hm_utils.training.batches import Batch, BatchMaker
 from hm_utils.training.optimizer import STEPS_PER_AVERAGE, Optimizers, averaged_model
 from hm_utils.training.run_files import RunFiles
@@ -366,7 +367,10 @@ def _run_epoch(
         leave=False,
         disable=workers is not None,  # a worker's output goes into a file
     ) as bar:
-        for step, batch in enumerate(inputs.batches.epoch(rng, part, parts)):
+        batches = inputs.batches.epoch(rng, part, parts)
+        if accelerator.used(device):
+            batches = accelerator.prefetched(batches, device)
+        for step, batch in enumerate(batches):
             loss = batch_loss(model, batch, inputs, device, workers)
             optimizers.step(loss, partial(workers.sum_gradients, model, loss) if workers else None)
             if (step + 1) % STEPS_PER_AVERAGE == 0 or step + 1 == steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from hm_utils.model.towers import TwoTower
+from hm_utils.training import accelerator
 
 # Validation and the checkpoint use an average of the weights, taken every STEPS_PER_AVERAGE steps. It favours later
 # ones: the k-th of n weighs about k^(AVERAGE_POWER - 1) (polynomial-decay averaging, Shamir & Zhang, ICML 2013).
@@ -55,8 +57,7 @@ class RowAdam(torch.optim.SparseAdam):
                         "exp_avg_sq": torch.zeros_like(parameter),
                     }
                 state["step"] += 1
-                gradient = parameter.grad.coalesce()
-                rows, gradient = gradient.indices()[0], gradient.values()
+                rows, gradient = self._rows(parameter, parameter.grad)
                 mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - beta1)
                 square = state["exp_avg_sq"].index_select(0, rows)
                 square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
@@ -64,7 +65,29 @@ class RowAdam(torch.optim.SparseAdam):
                 state["exp_avg_sq"].index_copy_(0, rows, square)
                 size = group["lr"] * (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
                 weights = parameter.index_select(0, rows).addcdiv_(mean, square.sqrt_().add_(group["eps"]), value=-size)
-                parameter.index_copy_(0, rows, weights)  # rows are distinct, and index_add_ would take far longer
+                parameter.index_copy_(0, rows, weights)  # index_add_ would take far longer
+
+    def _rows(self, parameter: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of a sparse gradient, ``[m]``, and the sum of what it has for each, ``[m, d]``.
+
+        On a GPU a row can be there several times, each time with its whole sum: a sort to find the distinct rows would
+        wait for the device.
+        """
+        if not accelerator.used(str(parameter.device)):
+            gradient = gradient.coalesce()
+            return gradient.indices()[0], gradient.values()
+        rows = gradient._indices()[0]
+        if parameter not in self._sums:
+            self._sums[parameter] = torch.zeros_like(parameter)
+        sums = self._sums[parameter].index_add_(0, rows, gradient._values())
+        found = sums.index_select(0, rows)
+        sums.index_fill_(0, rows, 0.0)
+        return rows, found
+
+    @cached_property
+    def _sums(self) -> dict[Tensor, Tensor]:
+        """``[n, d]`` of each table, 0 between the steps; no part of the state."""
+        return {}
 
 
 class Optimizers:

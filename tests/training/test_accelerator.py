@@ -60,8 +60,10 @@ def test_an_error_while_a_batch_is_made_ends_the_training():
 
 def assert_same_training(one, other, **tolerance):
     losses = [[record["train_loss"] for record in result.history] for result in (one, other)]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
+    np.testing.assert_allclose(*losses, rtol=1e-5)
     for name, value in weights(one.model).items():
+        if name.endswith("content_weight.bias"):
+            continue  # a softmax follows: its gradient is nothing but rounding, which Adam scales up
         torch.testing.assert_close(value, weights(other.model)[name], **tolerance)
 
 

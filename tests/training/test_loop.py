@@ -11,6 +11,7 @@ from hm_utils.data.popularity import LOGIT_ADJUSTMENT
 from hm_utils.data.preprocessing import make_training_data
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.checkpoint import read_checkpoint
+from hm_utils.training import accelerator
 from hm_utils.training import loop as training_module
 from hm_utils.training.batches import BatchMaker
 from hm_utils.training.fit import training_inputs
@@ -193,7 +194,9 @@ def test_training_reads_nothing_of_the_future(parts, tmp_path):
     np.testing.assert_array_equal(training.examples.negatives, short.examples.negatives)
 
 
-def test_row_adam_takes_the_steps_of_sparse_adam():
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_row_adam_takes_the_steps_of_sparse_adam(monkeypatch, on_gpu):
+    monkeypatch.setattr(accelerator, "used", lambda device: on_gpu)
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(50, 4, generator=generator)
     bags = [torch.nn.EmbeddingBag.from_pretrained(start.clone(), False, mode="sum", sparse=True) for _ in range(2)]

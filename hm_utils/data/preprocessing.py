@@ -125,7 +125,8 @@ class TrainingData:
             as_of=encoders.as_of,
             encoders=encoders,
             categories=np.load(directory / "article_categories.npy", allow_pickle=False),
-            attributes=np.load(directory / "customer_attributes.npy", mmap_mode="r", allow_pickle=False),
+            # Copy-on-write: nothing writes to it, but torch wants arrays that it could write to.
+            attributes=np.load(directory / "customer_attributes.npy", mmap_mode="c", allow_pickle=False),
             examples=Examples.load(directory),
             side=SideFeatures.load(directory),
         )

@@ -258,9 +258,9 @@ def train(
     Raises:
         FloatingPointError: if the loss is not finite; the last good epoch stays on disk.
     """
-    device = resolve_device(settings.device)
     torch.manual_seed(settings.seed)
-    model = TwoTower(tower_config).to(device)
+    model = TwoTower(tower_config).to(resolve_device(settings.device))
+    device = str(model.log_scale.device)  # with the number of the GPU, as the validation knows it
     if start is not None:
         model.load_state_dict(start.state_dict())
     averaged = averaged_model(model)

@@ -1,4 +1,4 @@
-"""Training and ranking on a GPU, with the CPU beside it: one command of at most eight minutes.
+"""Training and ranking on a GPU, with the CPU beside it: one command, sized for less than eight minutes.
 
     python -m benchmarks.gpu [--size full] [--device auto] [--batch-sizes 512 8192] [--steps 300] [--json out.json]
 

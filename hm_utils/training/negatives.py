@@ -28,14 +28,14 @@ class InBatchNegatives:
         log_expected_count: ``[m]`` see :func:`hm_utils.model.losses.sampled_softmax_loss`.
         articles: ``[m]`` article rows.
         customers: ``[m]`` rows of the customers who bought them.
-        own: which n of the m examples the loss is computed for.
+        own: ``[n]`` numbers of the examples that the loss is computed for.
     """
 
     places: Int64
     log_expected_count: Float32
     articles: Int32
     customers: Int32
-    own: slice | Int64
+    own: Int64
 
     @classmethod
     def of(
@@ -53,7 +53,7 @@ class InBatchNegatives:
             log_expected_count=np.log(np.maximum(expected, 1e-9)).astype(np.float32),
             articles=articles,
             customers=customers,
-            own=own,
+            own=np.arange(len(articles))[own],
         )
 
     @property
@@ -63,10 +63,10 @@ class InBatchNegatives:
 
     def loss(self, model: TwoTower, popularity: Tensor, device: str) -> Loss:
         """``popularity`` ``[v]`` is added to the logits of the batch's item vectors."""
-        places, log_expected_count, articles, customers = (
-            to_tensor(array, device) for array in (self.places, self.log_expected_count, self.articles, self.customers)
+        places, log_expected_count, articles, customers, own = (
+            to_tensor(array, device)
+            for array in (self.places, self.log_expected_count, self.articles, self.customers, self.own)
         )
-        own = self.own if isinstance(self.own, slice) else to_tensor(self.own, device)
         collisions: Tensor = _collisions(articles, customers, own)  # there, as [n, m] is larger than all the rest
 
         def loss(users: Tensor, items: Tensor, positive_logits: Tensor) -> Tensor:

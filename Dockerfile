@@ -12,7 +12,9 @@ FROM python:3.11-slim AS packages
 ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /build
 COPY requirements-serve.lock ./
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -r requirements-serve.lock
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-serve.lock \
+    && /venv/bin/pip install --no-cache-dir torch
 COPY pyproject.toml README.md LICENSE ./
 COPY hm_utils hm_utils
 COPY app app
@@ -36,7 +38,10 @@ ARG PIP_EXTRA_INDEX_URL=
 RUN apt-get update && apt-get install -y --no-install-recommends git libgomp1 make && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home --shell /bin/bash analyst
 COPY requirements.lock /tmp/
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -r /tmp/requirements.lock && chown -R analyst /venv
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r /tmp/requirements.lock \
+    && /venv/bin/pip install --no-cache-dir torch \
+    && chown -R analyst /venv
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/project
 USER analyst
 WORKDIR /project

@@ -17,7 +17,15 @@ WORKERS ?= 1#             processes of `make serve`
 PYTEST_ARGS ?=#           e.g. "-k metrics -x"
 BENCH_ARGS ?=#            of `python -m benchmarks.quality`, e.g. "--only ours baselines --json out.json"
 SPEED_ARGS ?=#            of `python -m benchmarks.all`, e.g. "--only reading growth"
-TORCH ?= 2.13.0#          the release that `make lock` pins
+TORCH ?= 2.13.0#          the release that `make lock` pins, with the next line's hashes
+# Of its CPU builds for Linux, from PyTorch's own index: x86_64 and aarch64, each for Python 3.11, 3.12 and 3.13.
+TORCH_CPU := \
+  6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b \
+  4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2 \
+  3fbf9c9d1f3c10c2d59d04aca426dee9ccc6ceb32d255c61e93acc3b4f75fae6 \
+  84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7 \
+  6f307c2c32d764ffc6ff6893b801fad6d4752f3e67966cb8abf1843427c02604 \
+  0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -115,16 +123,24 @@ lock:  ## Write the three locks anew: the newest versions that pyproject.toml al
 	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,dev]"; \
 	frozen() { \
 	  "$$tmp/$${1:-venv}/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
-	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/' \
-	      -e "s/^(scann==.*)/\1 ; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')/"; \
+	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/'; \
 	}; \
-	{ sed '/^[^#]/,$$d' requirements.lock; frozen; } > "$$tmp/lock"; \
+	frozen > "$$tmp/requirements.lock"; \
 	"$$python" -m venv "$$tmp/serve"; \
-	"$$tmp/serve/bin/pip" install --no-compile --constraint "$$tmp/lock" setuptools ".[serve]"; \
-	{ sed '/^[^#]/,$$d' requirements-serve.lock; frozen serve; } > "$$tmp/served"; \
-	"$$tmp/venv/bin/pip" install --no-compile --constraint "$$tmp/lock" ".[cluster]"; \
-	{ sed '/^[^#]/,$$d' requirements-cluster.lock; frozen | grep -vxFf "$$tmp/lock"; } > "$$tmp/cluster"; \
-	cp "$$tmp/lock" requirements.lock; cp "$$tmp/served" requirements-serve.lock; cp "$$tmp/cluster" requirements-cluster.lock; \
+	"$$tmp/serve/bin/pip" install --no-compile --constraint "$$tmp/requirements.lock" setuptools ".[serve]"; \
+	frozen serve > "$$tmp/requirements-serve.lock"; \
+	"$$tmp/venv/bin/pip" install --no-compile --constraint "$$tmp/requirements.lock" ".[cluster]"; \
+	frozen | grep -vxFf "$$tmp/requirements.lock" > "$$tmp/requirements-cluster.lock"; \
+	"$$python" -m venv "$$tmp/uv"; "$$tmp/uv/bin/pip" install --quiet uv; \
+	printf '    --hash=sha256:%s \\\n' $(TORCH_CPU) > "$$tmp/torch-cpu"; \
+	for lock in requirements.lock requirements-serve.lock requirements-cluster.lock; do \
+	  { sed '/^[^#]/,$$d' $$lock; \
+	    "$$tmp/uv/bin/uv" pip compile --quiet --python "$$python" --no-deps --generate-hashes --no-header --no-annotate "$$tmp/$$lock" \
+	    | sed -E -e "/^torch==/r $$tmp/torch-cpu" \
+	        -e "s/^(scann==[^ ]+)/\1 ; sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')/"; \
+	  } > "$$tmp/hashed"; \
+	  cp "$$tmp/hashed" $$lock; \
+	done; \
 	echo "requirements.lock: $$(grep -c == requirements.lock) packages, and $$(grep -c == requirements-cluster.lock) for a cluster."
 
 .PHONY: sbom
@@ -164,6 +180,10 @@ endef
 LINK := import os, sysconfig; site = sysconfig.get_path("purelib"); \
   open(os.path.join(site, "checkout.pth"), "w").write(os.path.relpath(os.getcwd(), site))
 
+# torch from a folder that PIP_FIND_LINKS names. pip prefers files whose hash an index tells, and would download it.
+FROM_FOLDER := sed -n '/^torch==/,/[^\\]$$/p' requirements.lock \
+  | $(PY) -m pip install --quiet --no-index --no-compile --require-hashes --no-deps -r /dev/stdin
+
 $(STAMP): requirements.lock pyproject.toml Makefile $(call lost,$(VENV))
 	@if ! $(PY) -c 'import pip; $(FITS)' 2>/dev/null; then \
 	  $(find_python); \
@@ -171,7 +191,9 @@ $(STAMP): requirements.lock pyproject.toml Makefile $(call lost,$(VENV))
 	  "$$python" -m venv --clear $(VENV); \
 	fi
 	@echo "Installing requirements.lock into $(VENV): one to three minutes."
-	@$(PY) -m pip install --disable-pip-version-check --no-compile $$(test -t 2 || echo --quiet) -r requirements.lock
+	@$(FROM_FOLDER) 2>/dev/null || true
+	@$(PY) -m pip install --disable-pip-version-check --no-compile --require-hashes --no-deps $$(test -t 2 || echo --quiet) -r requirements.lock
+	@$(PY) -m pip install --disable-pip-version-check --quiet torch  # the libraries of a GPU build, which no lock has
 	@$(PY) -m pip uninstall --disable-pip-version-check --quiet --yes hm-two-tower 2>/dev/null
 	@$(PY) -c '$(LINK)'
 	@touch $@
@@ -198,7 +220,7 @@ $(BENCH_STAMP): benchmarks/requirements.txt $(STAMP)
 
 $(CLUSTER_STAMP): requirements-cluster.lock $(STAMP)
 	@echo "Installing requirements-cluster.lock into $(VENV): less than a minute."
-	@$(PY) -m pip install --disable-pip-version-check --no-compile --no-deps $$(test -t 2 || echo --quiet) -r $<
+	@$(PY) -m pip install --disable-pip-version-check --no-compile --require-hashes --no-deps $$(test -t 2 || echo --quiet) -r $<
 	@touch $@
 
 $(SAMPLE): $(wildcard hm_utils/sample/*.py) | $(STAMP)

@@ -72,6 +72,21 @@ def test_every_module_exists_and_has_the_options(path: Path) -> None:
             assert f'"{option}"' in source, f"{path.name}: {name} has no {option}"
 
 
+def test_every_install_of_a_lock_checks_hashes() -> None:
+    """With pip and with uv; and PyTorch's GPU libraries, which no lock has, are added afterwards."""
+    texts = ["\n".join(map(shlex.join, commands(path))) for path in PAGES]
+    texts += [text.replace("\\\n", "") for text in (MAKEFILE, (ROOT / "Dockerfile").read_text())]
+    assert MAKEFILE.count("--require-hashes --no-deps") == 3
+    installs = [text for text in texts if re.search(r"pip install .*-r \S*requirements", text)]
+    assert len(installs) == 3
+    for text in installs:
+        for line in re.findall(r"pip install .*-r \S*requirements\S*\.lock", text):
+            assert "--require-hashes --no-deps" in line, line
+        assert re.search(r"pip install .*\btorch\b", text)
+    (page,) = (text for path, text in zip(PAGES, texts, strict=False) if path.name == "installation.md")
+    assert "uv pip install --require-hashes" in page
+
+
 def test_every_parameter_is_explained() -> None:
     rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs" / "running.md").read_text(), re.MULTILINE)
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}

@@ -1,4 +1,4 @@
-"""pyproject.toml, requirements.lock and environment.yml install the same thing."""
+"""pyproject.toml, the locks and environment.yml agree."""
 
 from __future__ import annotations
 
@@ -23,14 +23,22 @@ import hm_utils
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-LOCK_LINES = (ROOT / "requirements.lock").read_text().splitlines()
-SERVE_LINES = (ROOT / "requirements-serve.lock").read_text().splitlines()  # a part of requirements.lock
-CLUSTER_LINES = (ROOT / "requirements-cluster.lock").read_text().splitlines()  # installed on top of the other
+
+
+def lock_lines(name: str) -> list[str]:
+    """A requirement with its hashes a line."""
+    text = (ROOT / name).read_text().replace("\\\n", "")
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+LOCK_LINES = lock_lines("requirements.lock")
+SERVE_LINES = lock_lines("requirements-serve.lock")  # a part of requirements.lock
+CLUSTER_LINES = lock_lines("requirements-cluster.lock")  # installed on top of the other
 
 
 def locked(lines: list[str] = LOCK_LINES) -> dict[str, Requirement]:
-    lines = [line for line in lines if line.strip() and not line.startswith("#")]
-    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+    found = (Requirement(line.partition(" --hash")[0]) for line in lines)
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
 def declared() -> list[Requirement]:
@@ -66,7 +74,7 @@ def test_declared_requirements_are_locked(wanted: list[Requirement], lines: list
 
 def test_the_service_needs_nothing_of_the_notebooks() -> None:
     """With the packages of its own lock alone the application can be imported."""
-    assert set(SERVE_LINES[2:]) < set(LOCK_LINES)
+    assert set(SERVE_LINES) < set(LOCK_LINES)
     ours, packages = {"app", "hm_utils"}, set(locked(SERVE_LINES))
     others = [
         module
@@ -95,7 +103,17 @@ def test_every_locked_line_is_one_exact_version() -> None:
         assert re.fullmatch(r"[0-9][0-9A-Za-z.]*", pin(requirement)), f"{requirement}: a local or wild version"
         assert requirement.url is None
     for lines in (LOCK_LINES, CLUSTER_LINES):
-        assert len(locked(lines)) == sum(bool(line.strip()) and not line.startswith("#") for line in lines), "twice"
+        assert len(locked(lines)) == len(lines), "twice"
+
+
+def test_every_locked_line_has_hashes_and_torch_those_of_its_cpu_builds() -> None:
+    for line in LOCK_LINES + SERVE_LINES + CLUSTER_LINES:
+        assert re.fullmatch(r"[^-].*?( +--hash=sha256:[0-9a-f]{64})+", line), f"{line[:40]}: run `make lock`"
+    cpu = re.findall(r"\b[0-9a-f]{64}\b", (ROOT / "Makefile").read_text())
+    assert len(cpu) == 6
+    for lines in (LOCK_LINES, SERVE_LINES):
+        (torch,) = (line for line in lines if line.startswith("torch=="))
+        assert all(one in torch for one in cpu), "run `make lock`"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +134,7 @@ def test_the_lock_has_everything_that_its_packages_need(lines: list[str]) -> Non
 
 def test_torch_is_the_tested_release_and_scann_only_where_it_has_wheels() -> None:
     assert str(locked()["torch"]) == "torch==2.13.0"
+    assert "torch==2.13.0 " in (ROOT / "docs" / "installation.md").read_text()
     marker = locked()["scann"].marker
     assert marker is not None
     linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
@@ -125,12 +144,10 @@ def test_torch_is_the_tested_release_and_scann_only_where_it_has_wheels() -> Non
     assert not marker.evaluate({"sys_platform": "win32", "platform_machine": "AMD64"})
 
 
-def test_conda_installs_the_lock_and_every_tool_has_one_python() -> None:
+def test_conda_brings_no_library_and_every_tool_has_one_python() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["name"] == PROJECT["project"]["name"]
-    *conda, pip = environment["dependencies"]
-    assert conda == ["python=3.11", "pip"], "libraries come from the lock, not from conda"
-    assert pip == {"pip": ["-r requirements.lock", "-e ."]}
+    assert environment["dependencies"] == ["python=3.11", "pip"], "libraries come from the lock, not from conda"
     assert PROJECT["project"]["requires-python"] == ">=3.11,<3.14"
     assert PROJECT["tool"]["mypy"]["python_version"] == "3.11"
     assert PROJECT["tool"]["ruff"]["target-version"] == "py311"

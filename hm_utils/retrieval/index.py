@@ -29,7 +29,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hm_utils.arrays import Float32, Int32, Int64, mapped
+from hm_utils.arrays import Bool, Float32, Int32, Int64, mapped
 
 Kind = Literal["auto", "scann", "exact"]
 
@@ -243,14 +243,21 @@ class ScannIndex:
             positions[row], scores[row] = self.approximate(query, width) or exact.nearest(query[None], width)
         return exact.answer(positions, scores, k)
 
-    def approximate(self, query: Float32, k: int) -> tuple[npt.NDArray[np.uint32], Float32] | None:
+    def approximate(
+        self, query: Float32, k: int, inside: Bool | None = None, needed: int | None = None
+    ) -> tuple[npt.NDArray[np.uint32], Float32] | None:
         """Positions and scores ``[k]`` from ScaNN alone, for a checked query and k at most ``depth``.
 
-        None if the query's leaves hold too few articles.
+        None if fewer than ``needed`` articles are found (default: ``depth``).
+
+        Args:
+            inside: ``[n]`` the only articles that count; None for all.
         """
         wanted = min(self.depth, len(self))
         found, _ = self.searcher.search(query, wanted + SPARE, self.reorder, self.leaves_to_search)
-        if len(found) < wanted:
+        if inside is not None:
+            found = found[inside[found]]
+        if len(found) < (wanted if needed is None else needed):
             return None
         found = found[: k + SPARE]
         scores = np.vecdot(self.vectors.take(found, axis=0), query)

@@ -26,7 +26,8 @@ from app.serving.answers import UnknownError
 from app.serving.model import Load, load_recommender
 from app.serving.reload import Reloader
 from app.serving.request_batching import RequestBatcher
-from app.settings import Settings, model_folder, read_settings, unknown_variables
+from app.serving.stock import StockFile
+from app.settings import Settings, model_folder, read_settings, stock_file, unknown_variables
 from app.supervision import clean_up, end_with_supervisor
 from hm_utils.retrieval.milvus import VectorStoreError
 
@@ -50,7 +51,10 @@ def create_app(path: Path | None = None, load: Load = load_recommender, settings
         state.images = current.images if current.images.is_dir() else None
         store = current.vector_store
         state.reloader = Reloader(
-            state, path or model_folder(current), load if store is None else partial(load, vector_store=store)
+            state,
+            path or model_folder(current),
+            load if store is None else partial(load, vector_store=store),
+            StockFile(stock_file(current, path or current.model)),
         )
         await state.reloader.reload()
         polling = asyncio.create_task(state.reloader.poll(current.reload_seconds)) if current.reload_seconds else None

@@ -29,6 +29,14 @@ class Counts(BaseModel):
     purchases: int = Field(examples=[31_788_324])
 
 
+class StockSummary(BaseModel):
+    """The list of articles in stock."""
+
+    articles: int = Field(description="articles in stock", examples=[98_210])
+    unknown: int = Field(description="ids in the list that the model does not know", examples=[14])
+    since: str = Field(description="when the list was written", examples=["2026-01-20T10:15:30+00:00"])
+
+
 class Verdict(BaseModel):
     """The decision to publish the model."""
 
@@ -53,6 +61,7 @@ class Model(BaseModel):
         examples=["Synthetic sample: 21,000 customers, 10,000 articles, 734 days"],
     )
     counts: Counts
+    stock: StockSummary | None = Field(description="the articles to choose from; null: all")
     tested_customers: int | None = Field(description="customers of the test; null if not recorded", examples=[68_984])
     metrics: dict[str, dict[str, Figure]] = Field(
         description="by ranking, then by metric: the model before its refit on the test days, and the baselines"

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
 
     model: Path = Field(default=DEFAULT_MODEL, description="the published model")
     model_version: str | None = Field(default=None, pattern=VERSION, description="the one version to serve")
+    stock: Path | None = Field(default=None, description="ids of the articles in stock; by default beside the model")
     images: Path = Field(default=DEFAULT_IMAGES, description="photos of articles; the folder may be missing")
     api_key: Key | None = Field(default=None, description="required in X-API-Key")
     admin_key: Key | None = Field(default=None, description="required in X-API-Key for administration")
@@ -73,6 +74,11 @@ def model_folder(settings: Settings) -> Path:
     """The published model, or the version that the settings pin."""
     version = settings.model_version
     return settings.model if version is None else settings.model.absolute().parent / "models" / version
+
+
+def stock_file(settings: Settings, model: Path) -> Path:
+    """The list of the articles in stock; the file may be missing."""
+    return model.absolute().parent / "stock.txt" if settings.stock is None else settings.stock
 
 
 def read_settings() -> Settings:

@@ -19,6 +19,7 @@ from hm_utils.files import check_writable
 from hm_utils.serving.batch import SUBMITTED, has_blanks, read_customers, write
 from hm_utils.serving.bundle import BundleError
 from hm_utils.serving.recommender import Recommender
+from hm_utils.serving.stock import read_stock
 
 MAX_TOP_K = 1_000
 
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--top-k", type=int, default=SUBMITTED, help="articles a customer in --output (%(default)s)")
     parser.add_argument("--output", type=Path, help="a .parquet file: customer_id, article_id, rank, score")
     parser.add_argument("--submission", type=Path, help="the competition's file, .csv or .csv.gz")
+    parser.add_argument("--stock", type=Path, help="ids of the articles in stock, one a line; all without it")
     parser.add_argument("--engine", default="local", help="local, or ray for a cluster (%(default)s)")
     parser.add_argument("--num-workers", type=int, default=1, help="of --engine ray (%(default)s)")
     options = parser.parse_args(arguments)
@@ -53,13 +55,16 @@ def main(arguments: list[str] | None = None) -> int:
         for path in filter(None, (options.output, options.submission)):
             check_writable(path)  # now, not after computing everything
         engine = engines.choose(options.engine, options.num_workers)
-        recommender = Recommender.load(options.model)
+        stock = read_stock(options.stock) if options.stock else None
+        recommender = Recommender.load(options.model).with_stock(stock)
         rows, unknown = read_customers(options.customers, recommender)
         if options.submission and has_blanks(recommender):
             raise ValueError("some article ids have blanks, which separate the ids in --submission: use --output")
     except (BundleError, ClusterError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if recommender.in_stock is not None and recommender.in_stock.unknown:
+        print(f"{recommender.in_stock.unknown} ids in {options.stock.name} are not in the model", file=sys.stderr)
     if unknown:
         shown = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
         print(f"{len(unknown)} customers are not in the model and were excluded: {shown}", file=sys.stderr)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from hm_utils import engines, recommend
-from tests.helpers.data import customer_table
+from tests.helpers.data import article_table, customer_table
 from tests.helpers.served import publish_random
 
 IDS = customer_table()["customer_id"].tolist()[:3]
@@ -46,7 +46,21 @@ def test_every_customer_of_a_file_is_found(
     assert sorted(pd.read_parquet(tmp_path / "r.parquet")["customer_id"].astype(str).unique()) == sorted(IDS)
 
 
+def test_only_articles_in_stock_are_recommended(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stock = article_table()["article_id"].tolist()[::4]
+    (tmp_path / "stock.txt").write_text("\n".join([*stock, "unknown"]))
+    command = ["--model", str(model), "--output", str(tmp_path / "r.parquet"), "--stock", str(tmp_path / "stock.txt")]
+    assert recommend.main([*command, "--top-k", "5"]) == 0
+    assert "1 ids in stock.txt are not in the model" in capsys.readouterr().err
+    found = pd.read_parquet(tmp_path / "r.parquet")
+    assert set(found["article_id"].astype(str)) <= set(stock)
+    assert (found.groupby("customer_id", observed=True).size() == 5).all()
+
+
 REFUSED = {
+    "no stock": (["--output", "r.parquet", "--stock", "nothing"], "nothing cannot be read: No such file"),
     "CSV": (["--output", "recs.csv"], "--output is a .parquet file, not recs.csv"),
     "zip": (["--submission", "x.zip"], "--submission is a .csv or .csv.gz file, not x.zip"),
     "below a file": (["--output", "file/recs.parquet"], "file/recs.parquet cannot be written: "),

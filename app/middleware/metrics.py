@@ -52,6 +52,9 @@ class Metrics:
         self.reloads = Counter(
             "hm_model_reloads", "Checks of a newly published model.", ["outcome"], registry=self._registry
         )
+        self.restocks = Counter(
+            "hm_stock_reloads", "Changes of the list of articles in stock.", ["outcome"], registry=self._registry
+        )
         # Finding a child by its labels takes longer than counting.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -98,6 +101,12 @@ class ModelMetrics(Collector):
         info.add_metric([recommender.version, data_until(recommender) or ""], 1)
         yield info
         yield GaugeMetricFamily("hm_index_articles", "Articles in the index.", len(recommender.article_ids))
+        stock = recommender.in_stock
+        if stock is not None:
+            yield GaugeMetricFamily("hm_stock_articles", "Articles in stock.", len(stock.rows))
+            yield GaugeMetricFamily("hm_stock_unknown_ids", "Ids in the list that the model lacks.", stock.unknown)
+            age = (datetime.now(UTC) - stock.stock.since).total_seconds()
+            yield GaugeMetricFamily("hm_stock_age_seconds", "Seconds since the list of articles was written.", age)
         published = published_at(recommender.version)
         if published is not None:
             age = (datetime.now(UTC) - published).total_seconds()

@@ -29,6 +29,7 @@ from app.schemas_demo import (
     ReplayedCustomer,
     ReplayedRanking,
     ReplayOutcome,
+    StockSummary,
     Verdict,
 )
 from app.serving import answers
@@ -67,6 +68,7 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
         data_until=log.date(log.last_day),
         trained_on=data_line(origin, model.n_customers, len(model.article_ids), log.last_day + 1),
         counts=Counts(articles=len(model.article_ids), customers=model.n_customers, purchases=len(log)),
+        stock=stock_summary(model),
         tested_customers=test.get("customers"),
         metrics={
             ranking: {name: Figure(**figures[name]) for name in SHOWN_METRICS if name in figures}
@@ -78,6 +80,14 @@ async def get_model(request: Request, model: RecommenderDep) -> Model:
         map=model.packed_map is not None,
         images=request.app.state.images is not None,
     )
+
+
+def stock_summary(model: Recommender) -> StockSummary | None:
+    found = model.in_stock
+    if found is None:
+        return None
+    since = found.stock.since.isoformat(timespec="seconds")
+    return StockSummary(articles=len(found.rows), unknown=found.unknown, since=since)
 
 
 @router.get("/model/card", response_class=Response, responses=CARD | not_found("card") | UNAVAILABLE)

@@ -103,7 +103,7 @@ def recommend(model: Recommender, request: RecommendRequest) -> RecommendRespons
             item.reasons = model.article_ids[reasons].tolist()
     if "total" in request.include:
         ranked = np.arange(len(model.article_ids)) if allowed is None else allowed
-        answer.total = len(np.setdiff1d(ranked, left_out))
+        answer.total = len(np.setdiff1d(model.among_stock(ranked), left_out))
     return answer
 
 
@@ -207,11 +207,11 @@ def article(model: Recommender, row: int) -> Article:
 
 def search(model: Recommender, words: str, limit: int) -> Articles:
     """Articles with every word; if there are none, the best answers to some, and then what is similar to the first."""
-    catalogue = model.catalogue
-    rows = catalogue.search(words, limit).tolist()
+    catalogue, allowed = model.catalogue, None if model.in_stock is None else model.in_stock.mask
+    rows = catalogue.search(words, limit, allowed).tolist()
     by_words = bool(rows)
     if not by_words:
-        rows = catalogue.search_by_meaning(words, limit).tolist()
+        rows = catalogue.search_by_meaning(words, limit, allowed).tolist()
         if 0 < len(rows) < limit:
             close, _ = model.similar(rows[0], limit)
             rows = list(dict.fromkeys([*rows, *close.tolist()]))[:limit]

@@ -16,6 +16,7 @@ from fastapi import Depends, HTTPException, Request, status
 from app.logs import logger
 from hm_utils.files import follow
 from hm_utils.serving.bundle import BundleError, read_manifest
+from hm_utils.serving.stock import StockError
 from hm_utils.serving.trial import try_model
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def open_model(path: Path, load: Load) -> Serving:
         logger.error("model refused: %s", error)
         # The message of a library may contain the path of a file in the model.
         return Serving(None, error.problem.replace(f"{error.folder}/", ""))
+    except StockError as error:
+        logger.error("model refused: %s", error)
+        return Serving(None, str(error))
     except Exception:
         logger.exception("model refused: %s could not be loaded", path)
         return Serving(None, "the model could not be loaded: see the service's log")

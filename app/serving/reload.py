@@ -1,4 +1,4 @@
-"""Hot reload: a newly published model replaces the served one between two requests."""
+"""Hot reload: a newly published model, or another list of articles in stock, is served between two requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from starlette.datastructures import State
 
 from app.logs import logger
 from app.serving.model import Load, Serving, open_model
+from app.serving.stock import StockFile
 from hm_utils.files import follow
 from hm_utils.serving.bundle import MANIFEST, versions
+from hm_utils.serving.stock import StockError
 
 T = TypeVar("T")
 
@@ -37,16 +39,17 @@ class ReloadOutcome:
 
 
 class Reloader:
-    """Keeps ``state.serving`` at the newest servable model in ``path``.
+    """Keeps ``state.serving`` at the newest servable model in ``path``, with the articles that are in stock.
 
     A request reads ``state.serving`` once and keeps the model, so its answer is of one version. The old model is freed
     with its last request.
     """
 
-    def __init__(self, state: State, path: Path, load: Load) -> None:
+    def __init__(self, state: State, path: Path, load: Load, stock: StockFile) -> None:
         self._state = state
         self._path = path
-        self._load = load
+        self._load: Load = lambda folder: stock.applied(load(folder))
+        self._stock = stock
         self._lock = asyncio.Lock()
         # One thread for all models: a new model reuses heap memory that the old one freed.
         self._thread = ThreadPoolExecutor(1, "hm-reload")
@@ -56,8 +59,9 @@ class Reloader:
         self._retry_at = 0.0
 
     async def reload(self) -> ReloadOutcome:
-        """Load the published model, unless it is already served."""
+        """Load the published model, unless it is already served; and the list of articles in stock, if it changed."""
         async with self._lock:
+            await self._restock()
             published = await self._in_thread(fingerprint, self._path)
             if published == self._last_tried and self._problem is None and self._version() is not None:
                 return self._finish("unchanged")
@@ -79,13 +83,28 @@ class Reloader:
             return self._finish("loaded")
 
     async def poll(self, seconds: float) -> None:
-        """Check for a new model every ``seconds``, until cancelled."""
+        """Check for a new model and another list every ``seconds``, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             published = await self._in_thread(fingerprint, self._path)
             retry = self._problem is not None and time.monotonic() >= self._retry_at
-            if published is not None and (published != self._last_tried or retry):
+            restock = await self._in_thread(self._stock.changed)
+            if restock or (published is not None and (published != self._last_tried or retry)):
                 await self.reload()
+
+    async def _restock(self) -> None:
+        """Serve with the list of articles in stock, if it changed; a refused one is logged, and the last one stays."""
+        if not await self._in_thread(self._stock.changed):
+            return
+        try:
+            served = await self._in_thread(self._stock.reread, self._state.serving.recommender)
+        except StockError as error:
+            logger.error("stock refused: %s", error)
+            self._state.metrics.restocks.labels("refused").inc()
+            return
+        self._state.metrics.restocks.labels("loaded").inc()
+        if served is not None:
+            self._state.serving = Serving(served)
 
     def close(self) -> None:
         """Stop loading and serving."""

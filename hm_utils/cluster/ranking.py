@@ -27,6 +27,7 @@ from hm_utils.model.scoring import Scoring
 from hm_utils.model.snapshot import RANKED_AT_ONCE, Snapshot
 from hm_utils.serving.batch import CHUNK, Recommended
 from hm_utils.serving.recommender import Recommender
+from hm_utils.serving.stock import Stock
 
 Batch = dict[str, np.ndarray]
 
@@ -34,8 +35,8 @@ Batch = dict[str, np.ndarray]
 class RecommendingWorker:
     """A loaded published model, from a folder on a file system that all workers share."""
 
-    def __init__(self, model: Path, top_k: int) -> None:
-        self._recommender, self._top_k = Recommender.load(model), top_k
+    def __init__(self, model: Path, stock: Stock | None, top_k: int) -> None:
+        self._recommender, self._top_k = Recommender.load(model).with_stock(stock), top_k
 
     def __call__(self, batch: Batch) -> Batch:
         articles, scores = self._recommender.recommend(self._recommender.customers(batch["data"]), self._top_k)
@@ -53,7 +54,8 @@ def recommend_in_chunks(recommender: Recommender, rows: Int64, top_k: int, num_w
         connected(num_workers),
         tqdm(total=len(rows), unit="customer", unit_scale=True, desc="recommending") as bar,
     ):
-        for batch in _mapped(chunks, RecommendingWorker, (recommender.folder, top_k), num_workers):
+        stock = recommender.in_stock and recommender.in_stock.stock
+        for batch in _mapped(chunks, RecommendingWorker, (recommender.folder, stock, top_k), num_workers):
             yield batch["data"], batch["articles"], batch["scores"]
             bar.update(len(batch["data"]))
 

@@ -161,9 +161,9 @@ class Relatives:
         """``[m]`` whether the customer bought the article; false for a variant."""
         return self.terms[0] > 0
 
-    def among(self, articles: Int32) -> Relatives:
-        """The relatives that are in ``articles`` (rows)."""
-        kept = np.isin(self.articles, articles)
+    def among(self, allowed: Bool) -> Relatives:
+        """The relatives that are allowed (``[n_articles]``)."""
+        kept = allowed[self.articles]
         return Relatives(self.owner[kept], self.articles[kept], self.terms[:, kept], self.returning, self.n_articles)
 
     def place(self, articles: Int32) -> Int64:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hm_utils.arrays import Int32, Int64
+from hm_utils.arrays import Bool, Int32, Int64
 from hm_utils.data.features import mean_prices
 from hm_utils.data.ids import as_bytes, rows_of
 from hm_utils.data.popularity import recent_sales
@@ -118,24 +118,24 @@ class Catalogue:
                 kept &= self.price <= np.float32(highest)
         return np.flatnonzero(kept).astype(np.int32)
 
-    def search(self, words: str, limit: int) -> Int32:
-        """The best-selling articles that match every word.
+    def search(self, words: str, limit: int, allowed: Bool | None = None) -> Int32:
+        """The best-selling articles that match every word, of the ``allowed`` ones (``[n]``) or of all.
 
         A word matches the start of a word in the article's name, type, colour, department, section or id.
         """
-        found = np.ones(len(self), dtype=bool)
+        found = np.ones(len(self), dtype=bool) if allowed is None else allowed.copy()
         for word in set(words.lower().split()):
             found &= pc.match_substring(self._text, f" {word}").to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(found)
         return rows[np.argsort(self._rank[rows], kind="stable")][:limit].astype(np.int32)
 
-    def search_by_meaning(self, words: str, limit: int) -> Int32:
+    def search_by_meaning(self, words: str, limit: int, allowed: Bool | None = None) -> Int32:
         """The articles that answer some of the words, one of a name, best answers first, then best-selling.
 
         See :mod:`hm_utils.serving.word_search`.
         """
         scores = self._words.scores(words_of(words))
-        rows = np.flatnonzero(scores > 0)
+        rows = np.flatnonzero(scores > 0 if allowed is None else (scores > 0) & allowed)
         rows = rows[np.lexsort((self._rank[rows], -scores[rows]))][: VARIANTS * limit]
         again = self._table["prod_name"].take(rows).to_pandas().duplicated().to_numpy()
         return rows[np.argsort(again, kind="stable")][:limit].astype(np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import trange
 
-from hm_utils.arrays import Float32, Int32, Int64
+from hm_utils.arrays import Bool, Float32, Int32, Int64
 from hm_utils.data.histories import Purchases, visit
 from hm_utils.data.ids import rows_of
 from hm_utils.data.purchases import PurchaseLog
@@ -27,10 +28,12 @@ from hm_utils.model.tower_classes import TowerError
 from hm_utils.retrieval.index import ExactIndex, Searchable
 from hm_utils.retrieval.index_tuning import recall_at_k
 from hm_utils.retrieval.milvus import StoreIndex, VectorStoreError
+from hm_utils.retrieval.part import PartOfIndex
 from hm_utils.serving.bundle import PUBLISH_AGAIN, BundleError, verify
 from hm_utils.serving.catalogue import Catalogue
 from hm_utils.serving.model_folder import USER_VECTORS, ModelContent
 from hm_utils.serving.reranking import maximal_marginal_relevance
+from hm_utils.serving.stock import InStock, Stock
 from hm_utils.serving.stored_vectors import write_vectors
 from hm_utils.serving.user_context import UserContext, customers_as_of
 
@@ -50,7 +53,8 @@ class Recommender:
 
     def __init__(self, content: ModelContent) -> None:
         self._content = content
-        self._index = content.index
+        self._index: Searchable = content.index
+        self.in_stock: InStock | None = None
         self._scorer = Scorer(
             scoring=content.scoring,
             vectors=content.index.vectors,
@@ -60,6 +64,18 @@ class Recommender:
             rates=content.rates,
             scale=content.scale,
         )
+
+    def with_stock(self, stock: Stock | None) -> Recommender:
+        """The same model that recommends only articles in stock; None for all articles.
+
+        Raises:
+            StockError: the model knows no article of the list.
+        """
+        changed = copy.copy(self)
+        changed.in_stock = None if stock is None else stock.of(self.catalogue, self.hm_ids)
+        index = self._content.index
+        changed._index = index if changed.in_stock is None else PartOfIndex(index, changed.in_stock.rows)
+        return changed
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -99,12 +115,12 @@ class Recommender:
     @property
     def is_remote(self) -> bool:
         """Whether a search waits for another process; fast requests must not wait for it."""
-        return isinstance(self._index, StoreIndex)
+        return isinstance(self._content.index, StoreIndex)
 
     def probe(self) -> None:
         """Raises VectorStoreError if the articles are in a vector store that does not answer."""
-        if isinstance(self._index, StoreIndex):
-            self._index.probe()
+        if isinstance(self._content.index, StoreIndex):
+            self._content.index.probe()
 
     @property
     def article_ids(self) -> npt.NDArray[np.str_]:
@@ -235,7 +251,7 @@ class Recommender:
         allowed: Int32 | None = None,
         scoring: Scoring | None = None,
     ) -> tuple[Int32, Float32]:
-        """The best articles of the whole catalogue for each user.
+        """The best articles for each user, of the whole catalogue or of those in stock.
 
         Args:
             users: from :meth:`customers` or :meth:`visitor`.
@@ -249,17 +265,19 @@ class Recommender:
             float32, falling, -inf there (see hm_utils.model.scoring).
         """
         if allowed is not None:
-            allowed = np.setdiff1d(allowed, excluded).astype(np.int32)
+            allowed = np.setdiff1d(self.among_stock(allowed), excluded).astype(np.int32)
         if not len(users) or (allowed is not None and not len(allowed)):
             return np.full((len(users), top_k), -1, np.int32), np.full((len(users), top_k), -np.inf, np.float32)
         vectors, related = self.vectors(users), self._relatives(users)
         index: Searchable = self._index
         scorer = self._weighted(scoring)
         if allowed is not None:
-            index = ExactIndex(self._index.vectors[allowed], allowed)
-            related = related.among(allowed)
+            index = ExactIndex(self._content.index.vectors[allowed], allowed)
+            related = related.among(self._mask(allowed))
         elif scoring is not None:  # the index was tuned to the published weights
             index = ExactIndex(self._index.vectors, self._index.ids)
+        if allowed is None and self.in_stock is not None:
+            related = related.among(self.in_stock.mask)
         found, scores = scorer.rank(index.search, vectors, related, top_k)
         if allowed is not None or not len(excluded):
             return found, scores
@@ -275,6 +293,15 @@ class Recommender:
             found = np.take_along_axis(np.where(out, -1, found).astype(np.int32), order, axis=1)
             scores = np.take_along_axis(np.where(out, -np.inf, scores).astype(np.float32), order, axis=1)
         return found[:, :top_k], scores[:, :top_k]
+
+    def among_stock(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+        """Those of the articles that are in stock."""
+        return rows if self.in_stock is None else rows[self.in_stock.mask[rows]]
+
+    def _mask(self, rows: Int32) -> Bool:
+        mask = np.zeros(len(self.article_ids), dtype=bool)
+        mask[rows] = True
+        return mask
 
     def diversify(self, articles: Int32, scores: Float32, diversity: float, top_k: int) -> tuple[Int32, Float32]:
         """``top_k`` of one user's candidates (``[n]``, best first), reranked against similar embeddings."""
@@ -307,10 +334,10 @@ class Recommender:
 
     def similar(self, article: int, top_k: int) -> tuple[Int32, Float32]:
         """The articles with the closest embeddings to one article's, best first, and their cosines."""
-        vectors = self._index.vectors
+        vectors = self._content.index.vectors
         query = np.zeros((1, vectors.shape[1]), dtype=np.float32)
         query[0, :-2] = self._content.article_vectors[article]  # 0 where popularity is folded in
-        found, dots = ExactIndex(vectors, self._index.ids).search(query, top_k + 1)
+        found, dots = ExactIndex(self._index.vectors, self._index.ids).search(query, top_k + 1)
         other = np.flatnonzero((found[0] != article) & (found[0] >= 0))[:top_k]
         return found[0, other], dots[0, other] / np.linalg.norm(vectors[article, :-2])
 

@@ -40,7 +40,7 @@ class FakeRecommender:
 
     version = "20260120T101530.123456Z-1f2e3d4c"
     manifest: ClassVar[dict[str, Any]] = {}
-    is_remote, hm_ids = False, True
+    is_remote, hm_ids, in_stock = False, True, None
     catalogue = FakeCatalogue()
     article_ids = catalogue.ids
 

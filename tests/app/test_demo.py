@@ -65,6 +65,7 @@ def test_the_model_reports_its_age_data_and_metrics(client: TestClient, monkeypa
         "data_until": log.date(log.last_day),
         "trained_on": f"Your data in <b>logs: {CUSTOMERS} customers, {ARTICLES} articles, {log.last_day + 1} days",
         "counts": {"articles": ARTICLES, "customers": CUSTOMERS, "purchases": len(log)},
+        "stock": None,
         "tested_customers": 57,
         "metrics": {"popularity": {"MAP@12": {"mean": 0.1, "low": 0.05, "high": None}}},
         "verdict": {"verdict": "worse", "reason": "Published although …", "against": ["New."]},

@@ -30,7 +30,7 @@ ADMIN_KEY = "staple-for-operators"
 class Fake:
     """Row, articles and scores are all the version's number, so an answer of two versions is visible."""
 
-    is_remote, hm_ids = False, True
+    is_remote, hm_ids, in_stock = False, True, None
 
     def __init__(self, version: str, last_date: str | None = None) -> None:
         self.version = version

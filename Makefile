@@ -120,7 +120,7 @@ cluster-env: $(CLUSTER_STAMP)  ## Install what a run on many machines needs (Ray
 lock:  ## Write the three locks anew: the newest versions that pyproject.toml allows
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; $(find_python); \
 	"$$python" -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,dev]"; \
+	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,onnx,dev]"; \
 	frozen() { \
 	  "$$tmp/$${1:-venv}/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
 	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/'; \

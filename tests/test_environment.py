@@ -162,6 +162,7 @@ TOOLS = {
     "httpx2",  # FastAPI's TestClient
     "ipykernel", "jupyterlab",  # JupyterLab and its kernel
     "milvus-lite",  # pymilvus
+    "onnx", "onnxscript",  # torch.onnx
     "codespell", "mypy", "pandas-stubs", "scipy-stubs", "types-pyyaml", "types-tqdm",  # make lint
     "nbstripout", "ruff", "setuptools",  # make
 }  # fmt: skip

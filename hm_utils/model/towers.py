@@ -236,7 +236,7 @@ class UserTower(nn.Module):
         # Weighted sums over a history without copying its vectors: a bag of item rows, and the weights by bucket.
         pooled = F.embedding_bag(history, items, per_sample_weights=weight, mode="sum")
         pooled = torch.where(any_history, pooled, self.no_history)
-        by_bucket = weight.new_zeros(len(weight), len(self.edges) + 1).scatter_add(1, bucket, weight)
+        by_bucket = weight.new_zeros(weight.shape[0], len(self.edges) + 1).scatter_add(1, bucket, weight)
         when = by_bucket @ self.recency.weight
         newest = items.index_select(0, history[:, 0]) * mask[:, :1]
         count = torch.log1p(mask.sum(dim=1, keepdim=True).float())
@@ -270,7 +270,7 @@ class ItemEnsemble(nn.Module):
         more = _given(features, self.config.n_item_features, "item_features")
         vectors = [tower(categories, state, *more) for tower in self.towers]
         if self.config.item_tower:
-            shape = (len(categories), self.config.output_dim)
+            shape = (categories.shape[0], self.config.output_dim)  # len() would fix it in an export
             vectors = [unit_vectors(each, shape, tower) for each, tower in zip(vectors, self.towers, strict=True)]
         return self.config.side_by_side(vectors)
 
@@ -299,7 +299,7 @@ class UserEnsemble(nn.Module):
         pairs = zip(self.towers, self.config.apart(items), strict=True)
         vectors = [tower(attributes, own, history, days_since, mask, *more) for tower, own in pairs]
         if self.config.user_tower:
-            shape = (len(attributes), self.config.output_dim)
+            shape = (attributes.shape[0], self.config.output_dim)
             vectors = [unit_vectors(each, shape, tower) for each, tower in zip(vectors, self.towers, strict=True)]
         return self.config.side_by_side(vectors)
 

@@ -27,6 +27,8 @@ TORCH_CPU := \
   6f307c2c32d764ffc6ff6893b801fad6d4752f3e67966cb8abf1843427c02604 \
   0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d
 
+PYTHONS ?= python3.11 python3.12 python3.13 python3 python#  the first that will do makes .venv
+
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -152,7 +154,7 @@ sbom: $(STAMP)  ## List the packages in .venv: artifacts/sbom.json (CycloneDX) a
 
 .PHONY: clean
 clean:  ## Remove the environments, caches and the sample (never data/raw or artifacts)
-	rm -rf $(VENV) $(PEERS_VENV) $(TFRS_VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* $(PEERS_VENV) $(TFRS_VENV) data/sample build ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- files -------------------------------------------------------------------------------------
@@ -162,10 +164,10 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 lost = $(if $(wildcard $(1)/.installed),$(if $(shell $(1)/bin/python -c 'import pip; $(FITS)' 2>/dev/null && echo fits),,FORCE))
 .PHONY: FORCE
 
-# Sets $$python to the first that will do, 3.11 before newer ones as it is the version that is tested.
+# Sets $$python to the first that will do, 3.11 before newer ones as it is the version that is tested most.
 define find_python
 python=""; \
-for candidate in python3.11 python3.12 python3.13 python3 python; do \
+for candidate in $(PYTHONS); do \
   if "$$candidate" -c '$(FITS)' 2>/dev/null; then \
     python="$$candidate"; break; \
   fi; \

@@ -313,5 +313,8 @@ def test_ci_runs_make_test_and_a_cut_of_the_cluster() -> None:
     *_, test, _, cluster = script.read_text().splitlines()
     assert test == "make test"
     assert cluster.startswith("make test-cluster PYTEST_ARGS=")
-    for path in re.findall(r"tests/[\w/.]+", cluster):
+    matrix = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())["jobs"]["checks"]["strategy"]
+    loop = re.findall(r"^for version in (.*); do$", script.read_text(), re.MULTILINE)
+    assert " ".join(["3.11", *loop]) == " ".join(matrix["matrix"]["python"])
+    for path in re.findall(r"tests/[\w/.]+", script.read_text()):
         assert (ROOT / path).exists(), path

@@ -33,11 +33,12 @@ FITTED = {
     "trend": ("best-sellers of a week: MAP@12", 1),
     "evergreen": ("best-sellers of all time: MAP@12", 1),
     "launch": ("sales of articles first sold in the week", 1),
+    "decline": ("top 100 kept after four weeks", -1),
     "life_weeks": ("articles first sold in the week", -1),
     "taste": ("user-user kNN, popular: MAP@12", 1),
     "repurchase": ("pairs bought before", 1),
     "repeat_spread": ("repurchase, popular: MAP@12", 1),
-    "recall_days": ("user-user kNN, active in 30 days: MAP@12", -1),
+    "recall_power": ("user-user kNN, active in 30 days: MAP@12", 1),
     "staples": ("repurchase gap 75 %", 1),
 }
 STEP, LARGEST = 0.5, 1.3  # exponent of a step's ratio, and its limit
@@ -69,7 +70,7 @@ def table(found: dict[str, float], size: str) -> pd.DataFrame:
 
 def stepped(constants: Constants, found: dict[str, float]) -> Constants:
     """The constants after one step towards the real figures."""
-    allowed = limits("sample")
+    allowed = limits("full")
 
     def factor(figure: str, sign: int = 1) -> float:
         real = allowed[figure][0] or np.nan

@@ -10,6 +10,7 @@ from hm_utils.sample import Sample
 from hm_utils.sample.seasons import MONTHS
 
 WEEK, RECENT = 7, 28
+TURNOVER_WEEKS = 10  # best-sellers are compared from week to week over so many
 CUSTOMERS = 140_000  # about so many are measured, where the figures do not need all of them
 TRANSACTION_FIELDS = ("customer", "day", "article", "price", "channel")
 
@@ -100,15 +101,17 @@ MARGINS: dict[str, tuple[float, float, float]] = {
 # hold for the size "full" alone.
 POPULARITY: dict[str, tuple[float, float, float]] = {
     "gini": (0.759, 0.69, 0.80),
-    "top 0.096 % of the articles": (0.046, 0.02, 0.06),
-    "top 0.96 % of the articles": (0.182, 0.14, 0.22),
-    "top 9.6 % of the articles": (0.596, 0.54, 0.65),
+    "sales of the top 100": (0.046, 0.03, 0.06),
+    "sales of the top 1,000": (0.182, 0.14, 0.22),
+    "sales of the top 10,000": (0.596, 0.54, 0.65),
     "median / mean sales": (0.214, 0.15, 0.34),
     "articles never sold": (0.0094, 0.0, 0.08),  # an article has a third of its sales in the real data
     "week articles sold": (0.170, 0.10, 0.22),
-    "week top 0.56 %": (0.134, 0.08, 0.17),
-    "week top 5.6 %": (0.502, 0.38, 0.55),
-    "week top 28 %": (0.856, 0.76, 0.90),
+    "week, top 100": (0.134, 0.11, 0.16),
+    "week, top 1,000": (0.502, 0.43, 0.57),
+    "week, top 5,000": (0.856, 0.79, 0.92),
+    "top 100 kept after a week": (0.56, 0.49, 0.62),
+    "top 100 kept after four weeks": (0.26, 0.19, 0.33),
 }
 
 
@@ -125,7 +128,7 @@ def margins(sample: Sample) -> dict[str, float]:
         **_baskets(log, recent, sample, customers),
         **_coherence(recent, sample),
         **_repurchases(log, sample),
-        **_popularity(everybody, sample),
+        **_popularity(sample),
         **_groups_and_prices(log, recent, sample),
     }
 
@@ -212,31 +215,40 @@ def _repurchases(log: pd.DataFrame, sample: Sample) -> dict[str, float]:
     }
 
 
-def _popularity(log: pd.DataFrame, sample: Sample) -> dict[str, float]:
-    sales = np.sort(np.bincount(log["article"], minlength=len(sample.articles)))[::-1]
-    n = (sales > 0).sum()
-    on_sale = sample.truth.on_sale(sample.truth.days - 1)
-    week = log["article"].to_numpy()[log["day"].to_numpy() >= sample.truth.days - WEEK]
-    in_week = np.sort(np.bincount(week, minlength=len(on_sale))[on_sale])[::-1]
-    rank = np.arange(1, n + 1)
+def _popularity(sample: Sample) -> dict[str, float]:
+    weeks = np.asarray(sample.truth.days - 1 - sample.day, dtype=np.int64) // WEEK  # 0: the last
+    sales = _sales(sample, weeks >= 0)
+    recent = [_sales(sample, weeks == week) for week in range(TURNOVER_WEEKS + 4)]
+    best = [np.argsort(-of_week, kind="stable")[:100] for of_week in recent]
+    sold = np.sort(sales[sales > 0])
+    rank = np.arange(len(sold), 0, -1)
 
-    def top(counts: npt.NDArray, share: float) -> float:
-        """Share of sales of the top ``share`` of the articles, interpolated between whole articles."""
-        upto = np.append(0, counts.cumsum()) / counts.sum()
-        return float(np.interp(share * len(counts), np.arange(len(upto)), upto))
+    def kept(after: int) -> float:
+        return float(np.mean([np.isin(best[w + after], best[w]).mean() for w in range(TURNOVER_WEEKS)]))
 
     return {
-        "gini": 1 - 2 * float((sales[:n] * (rank - 0.5)).sum() / (n * sales.sum())),
-        "top 0.096 % of the articles": top(sales[:n], 100 / 104_547),
-        "top 0.96 % of the articles": top(sales[:n], 1_000 / 104_547),
-        "top 9.6 % of the articles": top(sales[:n], 10_000 / 104_547),
-        "median / mean sales": float(np.median(sales[:n]) / sales[:n].mean()),
-        "articles never sold": 1 - n / len(sales),
-        "week articles sold": (in_week > 0).sum() / len(sales),
-        "week top 0.56 %": top(in_week, 100 / 17_986),
-        "week top 5.6 %": top(in_week, 1_000 / 17_986),
-        "week top 28 %": top(in_week, 5_000 / 17_986),
+        "gini": 1 - 2 * float((sold * (rank - 0.5)).sum() / (len(sold) * sold.sum())),
+        "sales of the top 100": _top(sales, 100),
+        "sales of the top 1,000": _top(sales, 1_000),
+        "sales of the top 10,000": _top(sales, 10_000),
+        "median / mean sales": float(np.median(sold) / sold.mean()),
+        "articles never sold": 1 - len(sold) / len(sales),
+        "week articles sold": float((recent[0] > 0).mean()),
+        "week, top 100": _top(recent[0], 100),
+        "week, top 1,000": _top(recent[0], 1_000),
+        "week, top 5,000": _top(recent[0], 5_000),
+        "top 100 kept after a week": kept(1),
+        "top 100 kept after four weeks": kept(4),
     }
+
+
+def _sales(sample: Sample, rows: npt.NDArray) -> npt.NDArray:
+    return np.bincount(sample.article[rows], minlength=len(sample.articles))
+
+
+def _top(sales: npt.NDArray, most: int) -> float:
+    """The share of the ``most`` best-sellers in all sales."""
+    return float(np.sort(sales)[::-1][:most].sum() / sales.sum())
 
 
 def _groups_and_prices(log: pd.DataFrame, recent: pd.DataFrame, sample: Sample) -> dict[str, float]:

@@ -44,7 +44,7 @@ def lifetimes(
     """
     n_products = int(product.max()) + 1
     evergreen = rng.random(n_products) < EVERGREEN_SHARE
-    earliest = -40
+    earliest = -round(constants.weeks_before)
     first = np.zeros(n_products, dtype=np.int64)
     last = np.full(n_products, -1, dtype=np.int64)
     todo = np.arange(n_products)
@@ -89,7 +89,7 @@ def weekly(
         age = np.maximum(week - launch, 0)
         # Appeal is low in the first week, has its maximum in the third, and then declines with age.
         fresh = np.log(constants.launch) * np.maximum(1 - age / 2, 0)
-        fresh -= 1.1 * np.minimum(age / np.minimum(life, 60), 1.5)
+        fresh -= constants.decline * np.minimum(age / np.minimum(life, 60), 1.5)
         log_appeal[week] = np.where(on_sale, base + season * summer[week] + fresh + trend[product], -np.inf)
         # Markdowns come late in the life of an article, and in the summer and winter sales.
         late = cut_at_end & (age > 0.7 * life)

@@ -18,7 +18,7 @@ times.
 Again. Then each line may be replaced by an earlier purchase: the same article within days (another size, a second
 piece), a staple that is due, or another colour. A purchase ``age`` days before this day has
 
-    recall = rate of the product * ((1 + age / recall_days) ** -RECALL_POWER + staples * x * exp(1 - x))
+    recall = rate of the product * ((1 + age / RECALL_DAYS) ** -recall_power + staples * x * exp(1 - x))
 
 with ``x = age / days until the staple is due`` (no second term for other articles), and 0 if the article is no longer
 on sale. With R the sum of the recalls of all past pieces, a line is a repurchase with probability
@@ -35,7 +35,7 @@ from tqdm import tqdm
 from hm_utils.arrays import Float32, Float64, Int32, Int64
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue
-from hm_utils.sample.constants import HIGHEST, RECALL_HALF, RECALL_POWER, TRIES, VARIANT, Constants
+from hm_utils.sample.constants import HIGHEST, RECALL_DAYS, RECALL_HALF, TRIES, VARIANT, Constants
 from hm_utils.sample.customers import Customers
 from hm_utils.sample.preferences import Preferences, softmax
 from hm_utils.sample.visits import Visits, spans
@@ -171,7 +171,7 @@ def _draw_rows(chances: Float32, rng: np.random.Generator) -> Int64:
 
 def recall(age_days: npt.NDArray, rate: Float32, staple_days: Float32, constants: Constants) -> Float64:
     """``[n]`` the recall of purchases ``age_days`` ago (``staple_days`` 0: not a staple)."""
-    fading = (1.0 + age_days / constants.recall_days) ** -RECALL_POWER
+    fading = (1.0 + age_days / RECALL_DAYS) ** -constants.recall_power
     due = np.divide(age_days, staple_days, out=np.zeros(len(age_days)), where=staple_days > 0)
     return rate * (fading + constants.staples * due * np.exp(1 - due))
 

@@ -36,7 +36,7 @@ AGE_WIDTH = 7.5  # years; segments attract customers around their age: buyers of
 
 # Repurchases.
 TRIES = 3  # draws of another article in place of an owned one
-RECALL_POWER = 1.2  # of the fall of the recall: quartiles 3, 8 and 49 days between repeats
+RECALL_DAYS = 0.84  # until the recall falls
 RECALL_HALF = 1.0  # sum of recalls at which half of the highest probability is reached
 VARIANT = 0.1  # share of repurchases that take another variant: 8.5 % of purchases repeat a product, 4.7 % an article
 HIGHEST = 0.9  # probability of a repurchase, for the most loyal
@@ -61,12 +61,14 @@ class Constants:
     trend: float  # spread of the weekly trend of a product's log appeal: MAP@12 of best-sellers of a week
     evergreen: float  # appeal of articles that never end, relative to others: MAP@12 of best-sellers of all time
     launch: float  # appeal in the first week, relative to the third: share of sales of articles first sold in the week
-    life_weeks: float  # median weeks on sale: share of the sold articles that are first sold in the week
+    decline: float  # fall of the log appeal over a life: 26 of a week's top 100 articles are there four weeks later
+    life_weeks: float  # median weeks on sale: number of articles sold in a week
+    weeks_before: float  # before the log, of the first launches: share of the sold articles first sold in the week
     taste: float  # scale of the segments' likings: MAP@12 of user-user kNN
     concentration: float  # effect of a customer's traits on the segment; higher: lists that differ more
     repurchase: float  # highest mean probability that a line is a repurchase: pairs bought before
     repeat_spread: float  # of the log rates at which products are repurchased: MAP@12 of repurchase, popular
-    recall_days: float  # days until recall falls: MAP@12 of customers active in the last 30 days
+    recall_power: float  # of the fall of the recall: MAP@12 of customers active in the last 30 days
     staples: float  # weight of a staple that is due: upper quartile of the days between repeats
     shared: tuple[float, ...]  # probability of each of behaviour.SHARED: share of a basket's pairs with the same value
     steepness: float = 1.0  # exponent of popularity; at other values departments and colours miss their shares
@@ -74,18 +76,20 @@ class Constants:
 
 FULL = Constants(
     stock_tilt=0.45,
-    spread=1.25,
-    head=0.48,
-    trend=0.6,
-    evergreen=3.0,
-    launch=0.65,
-    life_weeks=36.0,
-    taste=1.37,
-    concentration=4.3,
-    repurchase=0.26,
+    spread=1.05,
+    head=0.46,
+    trend=0.8,
+    evergreen=4.5,
+    launch=0.29,
+    decline=3.8,
+    life_weeks=50.0,
+    weeks_before=55.0,
+    taste=1.22,
+    concentration=4.5,
+    repurchase=0.455,
     repeat_spread=1.35,
-    recall_days=0.68,
-    staples=0.018,
+    recall_power=1.45,
+    staples=0.008,
     shared=(0.28, 0.07, 0.19, 0.015, 0.004, 0.003, 0.02, 0.005),
 )
 SMALL = Constants(
@@ -95,12 +99,14 @@ SMALL = Constants(
     trend=0.85,
     evergreen=1.2,
     launch=0.65,
+    decline=1.1,
     life_weeks=44.0,
+    weeks_before=40.0,
     taste=1.2,
     concentration=7.0,
     repurchase=0.285,
     repeat_spread=1.7,
-    recall_days=0.84,
+    recall_power=1.2,
     staples=0.01,
     shared=(0.214, 0.08, 0.201, 0.05, 0.03, 0.021, 0.051, 0.01),
 )

@@ -36,6 +36,8 @@ FITTED = {
     "decline": ("top 100 kept after four weeks", -1),
     "life_weeks": ("articles first sold in the week", -1),
     "taste": ("user-user kNN, popular: MAP@12", 1),
+    "age": ("best-sellers by age: MAP@12", 1),
+    "concentration": ("user-user kNN, dormant: MAP@12", 1),
     "repurchase": ("pairs bought before", 1),
     "repeat_spread": ("repurchase, popular: MAP@12", 1),
     "recall_power": ("user-user kNN, active in 30 days: MAP@12", 1),

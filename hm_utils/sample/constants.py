@@ -65,6 +65,7 @@ class Constants:
     life_weeks: float  # median weeks on sale: number of articles sold in a week
     weeks_before: float  # before the log, of the first launches: share of the sold articles first sold in the week
     taste: float  # scale of the segments' likings: MAP@12 of user-user kNN
+    age: float  # scale of the effect of a customer's age on the segment: MAP@12 of best-sellers by age
     concentration: float  # effect of a customer's traits on the segment; higher: lists that differ more
     repurchase: float  # highest mean probability that a line is a repurchase: pairs bought before
     repeat_spread: float  # of the log rates at which products are repurchased: MAP@12 of repurchase, popular
@@ -77,19 +78,20 @@ class Constants:
 FULL = Constants(
     stock_tilt=0.45,
     spread=1.05,
-    head=0.46,
+    head=0.49,
     trend=0.8,
-    evergreen=4.5,
+    evergreen=3.3,
     launch=0.29,
     decline=3.8,
     life_weeks=50.0,
     weeks_before=55.0,
-    taste=1.22,
-    concentration=4.5,
-    repurchase=0.455,
-    repeat_spread=1.35,
+    taste=1.13,
+    age=0.75,
+    concentration=6.5,
+    repurchase=0.385,
+    repeat_spread=1.2,
     recall_power=1.45,
-    staples=0.008,
+    staples=0.01,
     shared=(0.28, 0.07, 0.19, 0.015, 0.004, 0.003, 0.02, 0.005),
 )
 SMALL = Constants(
@@ -103,6 +105,7 @@ SMALL = Constants(
     life_weeks=44.0,
     weeks_before=40.0,
     taste=1.2,
+    age=1.0,
     concentration=7.0,
     repurchase=0.285,
     repeat_spread=1.7,

@@ -88,7 +88,7 @@ def make_preferences(
             constants.concentration * pull,
             0.5 * constants.concentration * price,
             0.8 * constants.concentration * own,
-            10 * (centre - 36) / AGE_WIDTH**2,
+            constants.age * 10 * (centre - 36) / AGE_WIDTH**2,
         ]
     ).T
     target = rng.dirichlet(np.full(N_SEGMENTS, 4.0))

@@ -44,6 +44,9 @@ class Fake:
     def customers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return rows
 
+    def with_stock(self, _: object) -> Fake:
+        return self
+
     def recommend(
         self, rows: npt.NDArray[np.int64], top_k: int, excluded: object = None, *_: object
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:

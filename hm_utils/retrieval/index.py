@@ -69,6 +69,17 @@ def _check_rows(array: npt.ArrayLike, what: str, dim: int | None = None) -> Floa
     return rows
 
 
+def widened(ids: Int32, scores: Float32, k: int) -> tuple[Int32, Float32]:
+    """``ids`` and ``scores`` (``[m, c]``) with k columns: -1 and -inf after the c found."""
+    found = ids.shape[1]
+    if found == k:  # np.pad would cost more than the search
+        return ids, scores
+    wide_ids = np.full((len(ids), k), -1, np.int32)
+    wide_scores = np.full((len(ids), k), -np.inf, np.float32)
+    wide_ids[:, :found], wide_scores[:, :found] = ids, scores
+    return wide_ids, wide_scores
+
+
 class Searchable(Protocol):
     """The interface that a recommender needs, in this process or in a store; :class:`ExactIndex` describes it."""
 
@@ -170,14 +181,8 @@ class ExactIndex:
         return positions, scores
 
     def answer(self, positions: Int64, scores: Float32, k: int) -> tuple[Int32, Float32]:
-        """The ids at ``positions`` and their scores, widened to k columns with -1 and -inf."""
-        found = positions.shape[1]
-        if found == k:  # np.pad would cost more than the search
-            return self.ids[positions], scores
-        wide_ids = np.full((len(positions), k), -1, np.int32)
-        wide_scores = np.full((len(positions), k), -np.inf, np.float32)
-        wide_ids[:, :found], wide_scores[:, :found] = self.ids[positions], scores
-        return wide_ids, wide_scores
+        """The ids at ``positions`` and their scores, :func:`widened` to k columns."""
+        return widened(self.ids[positions], scores, k)
 
     def save(self, directory: Path) -> None:
         """Write ``vectors.npy``, ``ids.npy`` and ``index.json`` into ``directory`` (made if missing)."""

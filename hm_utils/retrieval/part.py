@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hm_utils.arrays import Float32, Int32
-from hm_utils.retrieval.index import ExactIndex, ScannIndex, Searchable
+from hm_utils.retrieval.index import ExactIndex, ScannIndex, Searchable, widened
 
 NEEDED = 150  # articles that a search of the whole index must find; a k above it is searched exactly
 WIDER = 1.5  # times as many candidates as the part's share asks for: a query's neighbours may be rarer than all
@@ -65,8 +65,4 @@ class PartOfIndex:
         few = found[:, 0] < 0
         if few.any():
             found[few], scores[few] = self._exact.search(checked[few], width)
-        if width == k:
-            return found, scores
-        wide = np.full((len(found), k), -1, np.int32), np.full((len(found), k), -np.inf, np.float32)
-        wide[0][:, :width], wide[1][:, :width] = found, scores
-        return wide
+        return widened(found, scores, k)

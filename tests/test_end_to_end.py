@@ -30,6 +30,7 @@ from hm_utils.serving.recommender import Recommender
 from hm_utils.training.refit import refit
 from tests.helpers.documentation import ROOT, commands
 from tests.helpers.html_checks import check_page
+from tests.helpers.notebooks import run_cells
 from tests.helpers.served import reseal, unpacked
 
 PARAMETERS = {
@@ -354,6 +355,15 @@ def test_newer_purchases_enter_the_published_model_without_a_training(folders, t
     ):
         assert update.main(["--data-dir", str(newer), "--artifacts-dir", str(folder)]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_the_notebook_of_an_update_publishes_too(folders, tmp_path, monkeypatch):
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(folders[1], artifacts, symlinks=True)
+    old = current(artifacts)
+    newer = newer_tables(folders[0], tmp_path / "newer")
+    assert run_cells("update", {"data_dir": str(newer), "artifacts_dir": str(artifacts)}, monkeypatch) == []
+    assert Recommender.load(artifacts / "model").manifest["data"]["parent"] == old.name
 
 
 def test_an_update_may_train_from_the_published_weights(folders, tmp_path):

@@ -58,7 +58,7 @@ def python(cell: NotebookNode) -> ast.Module:
 
 
 def test_the_folder_has_these_notebooks() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == [*NAMES, "playground"]
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == [*NAMES, "playground", "update"]
 
 
 def test_is_valid(notebook: NotebookNode) -> None:

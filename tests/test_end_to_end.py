@@ -360,10 +360,10 @@ def test_newer_purchases_enter_the_published_model_without_a_training(folders, t
 def test_the_notebook_of_an_update_publishes_too(folders, tmp_path, monkeypatch):
     artifacts = tmp_path / "artifacts"
     shutil.copytree(folders[1], artifacts, symlinks=True)
-    old = current(artifacts)
+    old = Recommender.load(artifacts / "model")
     newer = newer_tables(folders[0], tmp_path / "newer")
     assert run_cells("update", {"data_dir": str(newer), "artifacts_dir": str(artifacts)}, monkeypatch) == []
-    assert Recommender.load(artifacts / "model").manifest["data"]["parent"] == old.name
+    assert Recommender.load(artifacts / "model").manifest["data"]["parent"] == old.version
 
 
 def test_an_update_may_train_from_the_published_weights(folders, tmp_path):

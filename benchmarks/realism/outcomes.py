@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -83,11 +84,11 @@ def ranking(scores: Iterator[sparse.csr_array], n: int) -> Int32:
     """``[n, K]`` the articles of each row by falling score, -1 padding."""
     ranked, low = np.full((n, K), -1, dtype=np.int32), 0
     for part in scores:
-        dense = part.toarray()
-        best = np.argsort(-dense, axis=1, kind="stable")[:, :K]
-        found = np.take_along_axis(dense, best, axis=1) > 0
-        ranked[low : low + len(best), : best.shape[1]] = np.where(found, best, -1)
-        low += len(best)
+        best = _strongest(part, K)
+        row = np.repeat(np.arange(best.shape[0]), np.diff(best.indptr))
+        order = np.lexsort((best.indices, -best.data, row))
+        ranked[low + row, np.arange(len(order)) - best.indptr[row]] = best.indices[order]
+        low += best.shape[0]
     return ranked
 
 
@@ -169,8 +170,14 @@ def _unit(rows: sparse.csr_array) -> sparse.csr_array:
 
 
 def _strongest(rows: sparse.csr_array, k: int) -> sparse.csr_array:
-    """The k largest entries of each row."""
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    order = np.lexsort((-rows.data, row))
-    keep = order[np.arange(len(order)) - rows.indptr[row] < k]
-    return sparse.csr_array((rows.data[keep], (row[keep], rows.indices[keep])), shape=rows.shape)
+    """The k largest entries above 0 of each row; of equal ones the first in order of column."""
+    rows.sort_indices()
+    kept = []
+    for low, high in pairwise(rows.indptr):  # a sort of all entries takes most of a week's time
+        data = rows.data[low:high]
+        least = np.partition(data, -k)[-k] if len(data) > k else 0
+        above, equal = np.flatnonzero(data > max(least, 0)), np.flatnonzero((data == least) & (data > 0))
+        kept.append(low + np.sort(np.append(above, equal[: k - len(above)])))
+    keep = np.concatenate(kept)
+    ends = np.cumsum([0, *map(len, kept)])
+    return sparse.csr_array((rows.data[keep], rows.indices[keep], ends), shape=rows.shape)

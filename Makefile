@@ -27,6 +27,7 @@ TORCH_CPU := \
   6f307c2c32d764ffc6ff6893b801fad6d4752f3e67966cb8abf1843427c02604 \
   0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d
 
+HELD_BACK := "soupsieve<3"#  in the locks: later ones need Python 3.11.5, and Debian 12 has 3.11.2
 PYTHONS ?= python3.11 python3.12 python3.13 python3 python#  the first that will do makes .venv
 
 VENV := .venv
@@ -122,7 +123,7 @@ cluster-env: $(CLUSTER_STAMP)  ## Install what a run on many machines needs (Ray
 lock:  ## Write the three locks anew: the newest versions that pyproject.toml allows
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; $(find_python); \
 	"$$python" -m venv "$$tmp/venv"; \
-	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" setuptools ".[notebooks,serve,onnx,dev]"; \
+	"$$tmp/venv/bin/pip" install --upgrade --no-compile "torch==$(TORCH)" $(HELD_BACK) setuptools ".[notebooks,serve,onnx,dev]"; \
 	frozen() { \
 	  "$$tmp/$${1:-venv}/bin/pip" freeze --all --exclude pip --exclude hm-two-tower \
 	  | sed -E -e '/^(nvidia-|cuda-|triton)/d' -e 's/^(torch==[^+]*)\+.*/\1/'; \

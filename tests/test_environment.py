@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import hm_utils
@@ -130,6 +131,13 @@ def test_the_lock_has_everything_that_its_packages_need(lines: list[str]) -> Non
                 if name == "torch" and re.match(r"nvidia|cuda|triton", needed.name):
                     continue
                 assert canonicalize_name(needed.name) in lock, f"{name} needs {needed}: run `make lock`"
+
+
+def test_every_locked_package_takes_every_python_that_the_project_takes() -> None:
+    for name, requirement in (locked() | locked(CLUSTER_LINES)).items():
+        if requirement.marker is None or requirement.marker.evaluate():
+            needed = SpecifierSet(distribution(name).metadata["Requires-Python"] or "")
+            assert needed.contains("3.11.0"), f"{requirement} needs Python {needed}: hold it back in `make lock`"
 
 
 def test_torch_is_the_tested_release_and_scann_only_where_it_has_wheels() -> None:

@@ -273,9 +273,7 @@ def preprocess(
         split, last_date, purchases, examples = write(folder, parameters)
         saving.result()
         if side.identity:
-            log, everybody = PurchaseLog.load(folder / "log"), np.arange(len(tables.customers))
-            sold, bought = log.sales_between(0, split.train_end) > 0, log.has_bought(everybody, split.train_end)
-            side.scaled(sold, bought).save(folder / "training")
+            side.scaled(PurchaseLog.load(folder / "log"), split.train_end).save(folder / "training")
             more |= side.checksums
         write_manifest(folder, tables, parameters | more, asdict(split), last_date, purchases, examples)
     return Preprocessed.load(directory)

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hm_utils.arrays import Bool, Float32
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.raw_columns import ARTICLE_ID, CUSTOMER_ID
 from hm_utils.files import file_entry, resolve
 
@@ -55,11 +56,12 @@ class SideFeatures:
         """The files' checksums, if there are files: part of the name of what is made from them."""
         return [self.checksums] if self.checksums else []
 
-    def scaled(self, sold: Bool, bought: Bool) -> SideFeatures:
-        """Standardised by the articles ``sold`` and the customers who ``bought`` before the split.
+    def scaled(self, log: PurchaseLog, day: int) -> SideFeatures:
+        """Standardised by the articles sold before ``day`` and the customers who bought then.
 
         A number that is missing becomes 0, the mean. One more column is 1 for those in the file, else 0.
         """
+        sold, bought = log.sales_between(0, day) > 0, log.has_bought(np.arange(log.n_customers), day)
         return replace(
             self,
             articles=None if self.articles is None else _standardised(self.articles, sold),

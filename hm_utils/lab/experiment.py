@@ -106,9 +106,7 @@ def fit(
 
 def _with_side_features(data: Preprocessed, files: dict[str, str | Path]) -> Preprocessed:
     """The data with these numbers in place of its own."""
-    log, day = data.log, data.split.train_end
-    side = side_features.read(data.articles, data.customers, **files)
-    side = side.scaled(log.sales_between(0, day) > 0, log.has_bought(np.arange(log.n_customers), day))
+    side = side_features.read(data.articles, data.customers, **files).scaled(data.log, data.split.train_end)
     return replace(data, training=replace(data.training, side=side))
 
 

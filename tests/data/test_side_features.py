@@ -12,6 +12,7 @@ import pytest
 
 from hm_utils.data.features import CatalogueState
 from hm_utils.data.preprocessing import Preprocessed, preprocess
+from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.side_features import SideFeatures, SideFeaturesError, read
 from hm_utils.model.snapshot import Snapshot
 from hm_utils.serving.bundle import BundleError
@@ -19,7 +20,15 @@ from hm_utils.serving.model_folder import CUSTOMER_FEATURES
 from hm_utils.serving.recommender import Recommender
 from hm_utils.training.fit import tower_config, training_inputs
 from hm_utils.training.loop import train
-from tests.helpers.data import ARTICLES, CUSTOMERS, article_table, customer_table, random_log, raw_tables
+from tests.helpers.data import (
+    ARTICLES,
+    CUSTOMERS,
+    article_table,
+    customer_table,
+    random_log,
+    random_transactions,
+    raw_tables,
+)
 from tests.helpers.served import publish_snapshot, reseal
 from tests.helpers.training import SMALL
 
@@ -77,10 +86,12 @@ def test_a_file_of_another_form_runs_nothing(tmp_path: Path) -> None:
 
 def test_numbers_are_scaled_by_the_training_days_alone() -> None:
     values = np.array([[1.0], [3.0], [np.nan], [1000.0]], dtype=np.float32)
-    sold = np.array([True, True, True, False])
-    scaled = SideFeatures(articles=values).scaled(sold, sold).articles
-    assert scaled is not None
-    np.testing.assert_allclose(scaled, [[-1, 1], [1, 1], [0, 0], [10, 1]])
+    sales = random_transactions(4).assign(article=range(4), customer=range(4))
+    sales["t_dat"] = pd.date_range("2020-08-04", periods=4)
+    scaled = SideFeatures(values, values).scaled(PurchaseLog.from_transactions(sales, 4, 4), day=3)
+    assert scaled.articles is not None
+    np.testing.assert_allclose(scaled.articles, [[-1, 1], [1, 1], [0, 0], [10, 1]])
+    np.testing.assert_array_equal(scaled.customers, scaled.articles)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,5 @@
-# Two images: the service, which only reads a published model, and the notebooks.
-#
-#   docker build --target service -t hm-two-tower .
-#   docker run --read-only --tmpfs /tmp -p 8000:8000 -v "$PWD/artifacts:/artifacts:ro" hm-two-tower
-#
-#   docker build --target notebooks -t hm-two-tower-notebooks .
-#   docker run -p 8888:8888 -v "$PWD:/project" hm-two-tower-notebooks
-#
-# --build-arg PIP_EXTRA_INDEX_URL=... takes PyTorch's small CPU build from its own index (docs/installation.md).
+# Two images: the service, which only reads a published model, and the notebooks (docs/installation.md#containers).
+# PIP_EXTRA_INDEX_URL may name PyTorch's own index, for its small CPU build.
 
 FROM python:3.11-slim AS packages
 ARG PIP_EXTRA_INDEX_URL=

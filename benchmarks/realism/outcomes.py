@@ -18,7 +18,7 @@ from hm_utils.evaluation.metrics import average_precision, hit_matrix, recall
 from hm_utils.sample import Sample, oracle_ranking
 
 WEEK, ACTIVE_DAYS, K = 7, 30, 100
-BUYERS = 20_000  # drawn of a week's buyers: the standard error of a score is about 3 %
+BUYERS = 20_000  # drawn of a week's buyers
 NEIGHBOURS, NEIGHBOUR_WEEKS = 1_000, 12
 
 # Figure -> its value in the week of 2020-09-16 to 09-22 on the full data (68,984 buyers). None: no published figure.

@@ -86,8 +86,7 @@ def ranking(scores: Iterator[sparse.csr_array], n: int) -> Int32:
     for part in scores:
         best = _strongest(part, K)
         row = np.repeat(np.arange(best.shape[0]), np.diff(best.indptr))
-        order = np.lexsort((best.indices, -best.data, row))
-        ranked[low + row, np.arange(len(order)) - best.indptr[row]] = best.indices[order]
+        ranked[low + row, np.arange(len(row)) - best.indptr[row]] = best.indices
         low += best.shape[0]
     return ranked
 
@@ -170,14 +169,13 @@ def _unit(rows: sparse.csr_array) -> sparse.csr_array:
 
 
 def _strongest(rows: sparse.csr_array, k: int) -> sparse.csr_array:
-    """The k largest entries above 0 of each row; of equal ones the first in order of column."""
+    """The k largest entries of each row without zeros, by falling value; equal ones in order of column."""
+    rows.eliminate_zeros()
     rows.sort_indices()
     kept = []
     for low, high in pairwise(rows.indptr):  # a sort of all entries takes most of a week's time
         data = rows.data[low:high]
-        least = np.partition(data, -k)[-k] if len(data) > k else 0
-        above, equal = np.flatnonzero(data > max(least, 0)), np.flatnonzero((data == least) & (data > 0))
-        kept.append(low + np.sort(np.append(above, equal[: k - len(above)])))
-    keep = np.concatenate(kept)
-    ends = np.cumsum([0, *map(len, kept)])
+        near = np.flatnonzero(data >= np.partition(data, -k)[-k]) if len(data) > k else np.arange(len(data))
+        kept.append(low + near[np.argsort(-data[near], kind="stable")[:k]])
+    keep, ends = np.concatenate(kept), np.cumsum([0, *map(len, kept)])
     return sparse.csr_array((rows.data[keep], rows.indices[keep], ends), shape=rows.shape)

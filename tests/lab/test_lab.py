@@ -89,7 +89,7 @@ def test_a_notebook_outside_the_run_is_short_and_without_outputs(name: str) -> N
     assert not any(cell.outputs or cell.execution_count for cell in code)
     for cell in code:
         lines = [line for line in cell.source.splitlines() if line.strip() and not re.match("from |import ", line)]
-        assert len(lines) <= 12, cell.source
+        assert len(lines) <= 10, cell.source
 
 
 def test_the_playground_has_each_experiment() -> None:

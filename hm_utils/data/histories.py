@@ -33,26 +33,11 @@ class Histories:
         """The histories of some of the customers."""
         return Histories(**{name: column[rows] for name, column in self._columns()})
 
-    def newest(self, length: int) -> Histories:
-        """The last ``length`` purchases of each customer."""
-        return Histories(**{name: column[:, :length] for name, column in self._columns()})
-
-    def reordered(self, order: Int64, mask: Bool | None = None) -> Histories:
-        """The purchases in the columns ``order`` ``[n, m]``.
-
-        Purchases become padding where ``mask`` (``[n, length]``, by default the histories' own) is false.
-        """
-        shown = np.take_along_axis(self.mask if mask is None else mask, order, axis=1)
+    def reordered(self, order: Int64, mask: Bool) -> Histories:
+        """The purchases in the columns ``order`` ``[n, m]``; padding where ``mask`` (``[n, length]``) is false."""
+        shown = np.take_along_axis(mask, order, axis=1)
         columns = {name: np.take_along_axis(column, order, axis=1) for name, column in self._columns()}
         return Histories(**{name: np.where(shown, column, 0) for name, column in columns.items()} | {"mask": shown})
-
-    def merged(self, other: Histories) -> Histories:
-        """Both histories of each customer as one, as long as ``other``; on the same day, ``self`` is nearer."""
-        both = Histories(
-            **{name: np.concatenate([column, getattr(other, name)], axis=1) for name, column in self._columns()}
-        )
-        newest_first = np.argsort(np.where(both.mask, both.days_since, np.iinfo(np.int32).max), axis=1, kind="stable")
-        return both.reordered(newest_first[:, : other.mask.shape[1]])
 
     def _columns(self) -> list[tuple[str, npt.NDArray]]:
         return [(each.name, getattr(self, each.name)) for each in fields(self)]
@@ -74,19 +59,6 @@ def gather_histories(log: PurchaseLog, customers: Int32, ends: Int64, days: npt.
 def histories_as_of(log: PurchaseLog, customers: Int32, as_of: int, length: int) -> Histories:
     """The last ``length`` purchases of each customer strictly before day ``as_of``."""
     return gather_histories(log, customers, log.history_ends(customers, as_of), as_of, length)
-
-
-def visit(articles: Sequence[int], days_ago: Sequence[int], length: int) -> Histories:
-    """The history of one visitor: article rows in the order of the events, and the days since each (0: this visit)."""
-    days = np.asarray(days_ago, dtype=np.int32)
-    order = np.argsort(-days, kind="stable")[::-1][:length]
-    padding = (0, length - len(order))
-    rows = np.asarray(articles, dtype=np.int32)[order]
-    return Histories(
-        articles=np.pad(rows, padding)[None],
-        days_since=np.pad(days[order], padding)[None],
-        mask=(np.arange(length) < len(order))[None],
-    )
 
 
 def history_rows(log: PurchaseLog, customers: npt.ArrayLike, as_of: int) -> tuple[Int64, Int64]:
@@ -136,6 +108,15 @@ class Purchases:
         days = np.concatenate([self.days_since, np.asarray(days_since, dtype=np.int32)])
         oldest_first = np.argsort(-days, kind="stable")
         return Purchases(np.zeros(len(days), dtype=np.int64), both[oldest_first], days[oldest_first], 1)
+
+    def newest(self, length: int) -> Histories:
+        """The last ``length`` purchases of each customer."""
+        counts = np.bincount(self.owner, minlength=self.customers)
+        rows = np.cumsum(counts)[:, None] - 1 - np.arange(length)
+        mask = np.arange(length) < counts[:, None]
+        articles, days_since = (np.zeros(mask.shape, dtype=np.int32) for _ in range(2))
+        articles[mask], days_since[mask] = self.articles[rows[mask]], self.days_since[rows[mask]]
+        return Histories(articles, days_since, mask)
 
     def without(self, articles: Int32) -> Purchases:
         """``[m]`` a single customer m times, each time without one of the ``articles``."""

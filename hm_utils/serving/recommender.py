@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tqdm.auto import trange
 
 from hm_utils.arrays import Bool, Float32, Int32, Int64
-from hm_utils.data.histories import Purchases, visit
+from hm_utils.data.histories import Purchases
 from hm_utils.data.ids import rows_of
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.data.segments import Segment, customers_by_segment
@@ -45,7 +45,6 @@ GOLDEN_TOLERANCE = 1e-3
 RECALL_CUSTOMERS, RECALL_TOLERANCE = 200, 0.01
 
 STORED_AT_ONCE = 16_384  # customers
-SPARE = 30  # older purchases, which move up where one is left out to find reasons
 
 
 class Recommender:
@@ -178,14 +177,9 @@ class Recommender:
 
     def customers(self, rows: npt.NDArray[np.integer]) -> UserContext:
         """Customers as the model knows them."""
-        attributes, length = self._content.attributes, self._context_length
-        users = customers_as_of(self.log, attributes, np.asarray(rows, dtype=np.int32), self.as_of, length)
+        users = customers_as_of(self.log, self._content.attributes, np.asarray(rows, dtype=np.int32), self.as_of)
         features = self._content.customer_features
         return users if features is None else replace(users, features=np.asarray(features[rows]))
-
-    @property
-    def _context_length(self) -> int:
-        return self._content.history_length + SPARE
 
     def visitor(
         self,
@@ -203,19 +197,17 @@ class Recommender:
             articles: rows of viewed or bought articles in order, in addition to the model's.
             days_ago: days since each of these, 0 for the visit under way.
         """
-        seen = visit(articles, days_ago, self._context_length)
         if row is None:
             codes = self._content.encoders.encode_customer(attributes or {})
             features = self._content.customer_features
             nothing = None if features is None else np.zeros((1, features.shape[1]), dtype=np.float32)
-            return UserContext(codes, seen, NO_PURCHASES.merged(articles, days_ago), features=nothing)
+            return UserContext(codes, NO_PURCHASES.merged(articles, days_ago), features=nothing)
         known = self.customers(np.array([row]))
         if attributes is not None:
             known = replace(known, attributes=self._content.encoders.encode_customer(attributes), rows=None)
         if not len(articles):
             return known
-        purchases = known.purchases.merged(articles, days_ago)
-        return replace(known, histories=seen.merged(known.histories), purchases=purchases, rows=None)
+        return replace(known, purchases=known.purchases.merged(articles, days_ago), rows=None)
 
     def vectors(self, users: UserContext) -> Float32:
         """``[n, d]`` the user tower's vectors: stored ones for customers as the model knows them, else encoded."""
@@ -226,7 +218,7 @@ class Recommender:
     def encoded(self, users: UserContext) -> Float32:
         """Vectors by the user tower; equal to stored ones to the last bit on the machine that published."""
         tower, vectors = self._content.user_tower, self._content.article_vectors
-        histories = users.histories.newest(self._content.history_length)
+        histories = users.purchases.newest(self._content.history_length)
         return encode_customers(tower, vectors, users.attributes, histories, features=users.features)
 
     def queries(self, users: UserContext) -> Float32:
@@ -318,7 +310,7 @@ class Recommender:
 
         The lift is the score's loss when the other article is removed from the history. Only losses count.
         """
-        newest = user.histories.newest(self._content.history_length)
+        newest = user.purchases.newest(self._content.history_length)
         history = np.unique(newest.articles[newest.mask]).astype(np.int32)
         if not len(history):
             return [[] for _ in articles]

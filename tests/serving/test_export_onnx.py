@@ -55,7 +55,7 @@ def test_the_user_tower_gives_the_vectors_of_every_customer(model: Path, folder:
     facts = session.get_modelmeta().custom_metadata_map
     assert facts["version"] == recommender.version
     customers = recommender.customers(np.arange(CUSTOMERS))
-    histories = customers.histories.newest(int(facts["history_length"]))
+    histories = customers.purchases.newest(int(facts["history_length"]))
     (vectors,) = session.run(
         None,
         {

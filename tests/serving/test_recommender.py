@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hm_utils.data.histories import histories_as_of, purchases_as_of
+from hm_utils.data.histories import purchases_as_of
 from hm_utils.data.purchases import PurchaseLog
 from hm_utils.model.scoring import BEST_SELLERS, CHAIN, TOWERS_ALONE, Scoring
 from hm_utils.serving.recommender import Recommender
@@ -79,9 +79,9 @@ def test_queries_are_those_of_the_evaluation_with_and_without_a_history(recommen
 def test_attributes_sent_replace_the_stored_ones(recommender):
     as_other = recommender.visitor(5, attributes_of(9))
     np.testing.assert_array_equal(as_other.attributes, recommender.customers([9]).attributes)
-    np.testing.assert_array_equal(as_other.histories.articles, recommender.customers([5]).histories.articles)
+    np.testing.assert_array_equal(as_other.purchases.articles, recommender.customers([5]).purchases.articles)
     unknown = recommender.visitor(None, {"age": None, "club_member_status": "no such status"})
-    assert not unknown.histories.mask.any()
+    assert not len(unknown.purchases.owner)
     assert recommender.recommend(unknown, 10)[0].min() >= 0
 
 
@@ -119,17 +119,15 @@ def test_reasons_are_the_purchases_whose_removal_lowers_the_score_most(recommend
     for customer in (0, 5, 31):
         user = recommender.customers([customer])
         found, scores = recommender.recommend(user, 12)
-        newest = user.histories.newest(5)
+        newest = user.purchases.newest(5)
         expected = []
         history = np.unique(newest.articles[newest.mask]).tolist()
         lost = {}
         for article in history:
             without = bought[(bought["customer"] != customer) | (bought["article"] != article)]
             log = PurchaseLog.from_transactions(without, CUSTOMERS, ARTICLES)
-            rows = user.rows.astype(np.int32)
-            histories = histories_as_of(log, rows, recommender.as_of, 5)
-            purchases = purchases_as_of(log, rows, recommender.as_of)
-            ranked, values = recommender.recommend(UserContext(user.attributes, histories, purchases), ARTICLES)
+            purchases = purchases_as_of(log, user.rows, recommender.as_of)
+            ranked, values = recommender.recommend(UserContext(user.attributes, purchases), ARTICLES)
             lost[article] = dict(zip(ranked[0].tolist(), values[0].tolist(), strict=True))
         for article, score in zip(found[0].tolist(), scores[0].tolist(), strict=True):
             expected.append({h: score - lost[h][article] for h in history})

@@ -36,11 +36,11 @@ async def recommend(request: Request, body: RecommendRequest, model: Recommender
             ranking = await state.customers.recommend(model, row, depth)
         else:
             ranking = await state.visitors.recommend(model, partial(answers.user_context, model, body, row), depth)
-        answer = answers.from_ranking(model, body, *ranking)
+        content = answers.from_ranking(model, body, *ranking)
     else:
-        answer = await in_pool(request, answers.recommend, model, body)
+        content = await in_pool(request, answers.recommend, model, body)
     # A Response, because FastAPI would validate a returned model again.
-    return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
+    return Response(content, media_type="application/json")
 
 
 @router.post("/recommend/batch", response_model=BatchResponse, responses=INVALID_BODY | UNAVAILABLE)

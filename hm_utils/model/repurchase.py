@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hm_utils.arrays import Bool, Float32, Float64, Int32, Int64, mapped
-from hm_utils.data.features import FIRST_CODE
+from hm_utils.data.features import FIRST_CODE, mean_prices
 from hm_utils.data.histories import Purchases, purchases_as_of
 from hm_utils.data.purchases import PurchaseLog
 
@@ -35,21 +35,24 @@ TERMS = {
     "variety": "log of the number of different articles that the customer bought",
     "again": "log odds that anybody buys the article again, less those of the whole shop",
     "due": "distance of the days since the last purchase from the usual gap, as a log ratio",
+    "price": "log of the article's mean price, less the mean over all articles",
     "variant": "not bought, but of the product of an article bought before",
 }
 
 
 @dataclass(frozen=True)
 class RepeatRates:
-    """How each article is bought again by anybody, as of a day.
+    """How each article is bought again by anybody, and its price, as of a day.
 
     Attributes:
         again: ``[n_articles]`` log odds that a purchase repeats an earlier one of the customer, less the shop's.
         log_gap: ``[n_articles]`` mean log of the days between two purchases by one customer.
+        log_price: ``[n_articles]`` log of the mean price paid, less the mean over all articles; 0 where not known.
     """
 
     again: Float32
     log_gap: Float32
+    log_price: Float32
 
     @classmethod
     def as_of(cls, log: PurchaseLog, as_of: int) -> RepeatRates:
@@ -67,7 +70,11 @@ class RepeatRates:
         gap = log_gaps.sum() / max(repeated.sum(), 1.0)
         again = np.log(rates / (1 - rates)) - np.log(rate / (1 - rate))
         gaps = (log_gaps + PRIOR_GAPS * gap) / (repeated + PRIOR_GAPS)
-        return cls(again.astype(np.float32), gaps.astype(np.float32))
+        prices, log_price = mean_prices(log, as_of), np.zeros(log.n_articles)
+        known = np.flatnonzero(prices > 0)
+        log_price[known] = np.log(prices[known])
+        log_price[known] -= log_price[known].sum() / max(len(known), 1)
+        return cls(again.astype(np.float32), gaps.astype(np.float32), log_price.astype(np.float32))
 
     def save(self, directory: Path) -> None:
         """Write one ``.npy`` an array."""
@@ -216,7 +223,8 @@ def relatives(purchases: Purchases, variants: Variants, rates: RepeatRates) -> R
     terms[4, here] = np.log(counts[owner])
     terms[5, here] = rates.again[articles]
     terms[6, here] = np.abs(log_last - usual_gap)
-    terms[7, there] = 1.0
+    terms[7, here] = rates.log_price[articles]
+    terms[8, there] = 1.0
     owner = keys // n_articles
     return Relatives(owner, keys - owner * n_articles, terms, counts > 0, n_articles)
 

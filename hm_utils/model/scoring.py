@@ -43,6 +43,7 @@ class Repurchase:
     variety: float = 0.0
     again: float = 0.0
     due: float = 0.0
+    price: float = 0.0
     variant: float = 0.0
 
     @property

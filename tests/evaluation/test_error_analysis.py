@@ -181,7 +181,7 @@ def test_the_curve_of_a_search():
 
 def test_the_figure_of_buying_again(snapshot):
     """The odds are those of the scorer's terms: an article due after its usual gap, bought once or three times."""
-    scoring = Scoring(1.0, 0.5, repurchase=Repurchase(0.5, 0.2, 3.0, 1.0, -0.5, 0.8, -0.3, 0.4, -0.2, 1.0))
+    scoring = Scoring(1.0, 0.5, repurchase=Repurchase(0.5, 0.2, 3.0, 1.0, -0.5, 0.8, -0.3, 0.4, -0.2, 0.3, 1.0))
     odds = evaluation_tables.buying_again(scoring, snapshot.rates, popularity=2.0)
     once = 3.0 - 0.3 * np.log(10) - 0.2 * np.log(odds.attrs["gap"]) + (0.2 - 0.5) * 2.0
     assert odds["bought once"].iloc[0] == pytest.approx(np.exp(once))

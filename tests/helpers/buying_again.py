@@ -39,12 +39,19 @@ def repeat_rates(log: PurchaseLog, as_of: int) -> tuple[list[float], list[float]
     return again, [(g + PRIOR_GAPS * gap) / (r + PRIOR_GAPS) for g, r in zip(gaps, repeated, strict=True)]
 
 
+def log_prices(log: PurchaseLog, as_of: int) -> list[float]:
+    """Log of each article's mean price, less the mean of these; 0 for an article that was never sold."""
+    paid = [log.price[(log.article == article) & (log.day < as_of)] for article in range(log.n_articles)]
+    logs = {article: math.log(prices.mean()) for article, prices in enumerate(paid) if len(prices)}
+    return [logs[article] - sum(logs.values()) / len(logs) if article in logs else 0.0 for article in range(len(paid))]
+
+
 def terms(log: PurchaseLog, as_of: int, products: Int32, on_sale: Bool, known: bool = True) -> Float64:
     """``[n_customers, n_articles, len(TERMS)]``, all 0 for an article that is no relative."""
     found = np.zeros((log.n_customers, log.n_articles, len(TERMS)))
     if as_of == 0 or not known:
         return found
-    again, log_gap = repeat_rates(log, as_of)
+    (again, log_gap), log_price = repeat_rates(log, as_of), log_prices(log, as_of)
     for customer in range(log.n_customers):
         mine = purchase_days(log, customer, as_of)
         for article, days in mine.items():
@@ -61,6 +68,7 @@ def terms(log: PurchaseLog, as_of: int, products: Int32, on_sale: Bool, known: b
                 math.log(len(mine)),
                 again[article],
                 abs(math.log(last) - gap),
+                log_price[article],
                 0,
             ]
         for article in range(log.n_articles):

@@ -30,7 +30,7 @@ from tests.helpers.data import article_table, customer_table, random_log
 from tests.helpers.files import write_over
 from tests.helpers.snapshots import random_training, snapshot_of
 
-SCORING = Scoring(0.9, 0.4, 1.0, 0.1, Repurchase(0.5, 0.2, 2.0, 0.3, -0.4, 0.6, -0.2, 0.4, -0.3, 1.0))
+SCORING = Scoring(0.9, 0.4, 1.0, 0.1, Repurchase(0.5, 0.2, 2.0, 0.3, -0.4, 0.6, -0.2, 0.4, -0.3, 0.5, 1.0))
 
 DECISION = {"verdict": "not worse", "reason": "Published although it is new", "against": ["It finds few."]}
 

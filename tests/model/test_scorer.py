@@ -31,7 +31,7 @@ from tests.helpers.vectors import unit
 CUSTOMER_ROWS = np.arange(CUSTOMERS, dtype=np.int32)
 PRODUCTS = np.array([0, 1, *(2 + np.arange(ARTICLES - 2) // 3)], dtype=np.int32)  # of three each; two have none
 ON_SALE = np.random.default_rng(3).random(ARTICLES) < 0.6
-EVERYTHING = Repurchase(0.5, -0.3, 2.0, 0.4, -0.2, 0.7, -0.5, 0.3, -0.6, 1.5)
+EVERYTHING = Repurchase(0.5, -0.3, 2.0, 0.4, -0.2, 0.7, -0.5, 0.3, -0.6, 0.4, 1.5)
 SCORINGS = [
     Scoring(repurchase=Repurchase(taste=1.0, popularity=0.5, bought=4.0)),
     Scoring(repurchase=Repurchase(bought=-30.0)),
@@ -92,8 +92,10 @@ def test_rates_of_buying_again_are_those_of_a_loop_over_the_log(at_once, monkeyp
     again, log_gap = buying_again.repeat_rates(random_log(), 25)
     np.testing.assert_allclose(rates.again, again, rtol=1e-5)
     np.testing.assert_allclose(rates.log_gap, log_gap, rtol=1e-5)
+    np.testing.assert_allclose(rates.log_price, buying_again.log_prices(random_log(), 25), rtol=1e-4, atol=1e-6)
     assert np.ptp(rates.again) > 0.1
     assert np.ptp(rates.log_gap) > 0.1
+    assert np.ptp(rates.log_price) > 0.1
 
 
 def test_rates_without_any_repeat_are_the_shops():
@@ -102,6 +104,7 @@ def test_rates_without_any_repeat_are_the_shops():
     assert rates.again.shape == rates.log_gap.shape == (ARTICLES,)
     assert not rates.again.any()
     assert not rates.log_gap.any()
+    assert not rates.log_price.any()
 
 
 @pytest.mark.parametrize("as_of", [0, 25, DAYS, DAYS + 9])

@@ -11,7 +11,7 @@ from tests.helpers import buying_again
 from tests.helpers.data import ARTICLES, CUSTOMERS, random_log
 from tests.helpers.snapshots import random_snapshot
 
-EVERYTHING = Repurchase(0.5, -0.3, 2.0, 0.4, -0.2, 0.7, -0.5, 0.3, -0.6, 1.5)
+EVERYTHING = Repurchase(0.5, -0.3, 2.0, 0.4, -0.2, 0.7, -0.5, 0.3, -0.6, 0.4, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Buying again: the articles that a customer bought, other articles of the same products, and what speaks for each.
 
 A purchase repeats an earlier one or explores. For a repeat, the articles are few and much is known about each: how
-often and when the customer bought it, and how often anybody buys it again. :data:`TERMS` are these facts. Their
-weights are fitted (:mod:`hm_utils.training.calibration`).
+often and when the customer bought it, how often anybody buys it again, and what it costs. :data:`TERMS` are these
+facts. Their weights are fitted (:mod:`hm_utils.training.calibration`).
 
 Buying again is most of what simple baselines know (Li et al., "A Next Basket Recommendation Reality Check", TOIS
 2023). To model it beside exploring follows RepeatNet (Ren et al., AAAI 2019) and TREx (Li et al., arXiv 2405.01143).

@@ -32,7 +32,7 @@ from hm_utils.files import file_entries, file_entry, follow, point_link
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-FORMAT = 14  # raise it when a reader of the old form would misread the new one
+FORMAT = 15  # raise it when a reader of the old form would misread the new one
 FACTS = ("data", "parameters", "metrics", "golden")  # the writer's entries of the manifest, each an object
 LIBRARIES = ("numpy", "pandas", "torch", "scann", "safetensors", "pyarrow")
 VERSION = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -296,6 +296,19 @@ def test_sigterm_under_load_loses_no_accepted_request() -> None:
     logged = {line["request_id"] for line in lines if re.fullmatch(r"\d-\d+", line.get("request_id", ""))}
     assert len(logged) > 100
     assert logged - answered == set()
+
+
+def test_the_command_serves_with_the_bounds_on_connections() -> None:
+    with (
+        serving(*SLOW, HM_MAX_CONNECTIONS="5") as (_, port, lines),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+        ExitStack() as stack,
+    ):
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\n" + b"X: a\r\n" * 101 + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+        for _ in range(10):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+        wait_for(lambda: any("5 connections, the limit (HM_MAX_CONNECTIONS)" in line["message"] for line in lines))
 
 
 def test_the_metrics_sum_over_workers(tmp_path: Path) -> None:

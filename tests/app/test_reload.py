@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from hm_utils.serving import trial
 from hm_utils.serving.bundle import BundleError
 from tests.helpers.files import write_over
 from tests.helpers.live import ADMIN_KEY, KEY, Client, Fake, load_fake, publish_fake, running, settings, wait_for
@@ -110,6 +111,19 @@ def test_a_service_that_starts_beside_a_broken_model_serves_the_newest_other(tmp
         assert client.post("/recommend", headers=WITH_KEY, json={"customer_id": "a" * 64}).status_code == 200
         new = publish_fake(tmp_path)
         wait_for(lambda: ready(client)["version"] == new)
+
+
+def test_a_model_is_tried_in_another_process_before_the_service_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_fake(tmp_path)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(trial.sys, "executable", str(python))
+    with TestClient(create_app(tmp_path / "model", settings=settings())) as client:
+        assert "ends the process that opens it (SIGSEGV)" in ready(client)["detail"]
+        assert client.get("/health").status_code == 200
 
 
 def test_a_pinned_version_is_served_and_new_ones_are_not_taken(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
+from app.main import create_app
 from app.schemas import RecommendRequest, RecommendResponse
 from app.serving import answers as answers_of
 from app.serving.request_batching import MAX_BATCH_SIZE, RequestBatcher
 from tests.helpers.data import CUSTOMERS, customer_table
+from tests.helpers.live import settings
 from tests.helpers.served import random_recommender
 
 
@@ -136,3 +139,22 @@ def test_later_requests_are_another_batch(model: Any) -> None:
 
     asyncio.run(twice())
     assert model.sizes == [3, 2]
+
+
+def test_the_service_computes_visitors_outside_of_the_event_loop(
+    recommender: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[str] = set()
+    from_request = answers_of.user_context
+
+    def user_context(*arguments: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return from_request(*arguments)
+
+    monkeypatch.setattr(answers_of, "user_context", user_context)
+    with TestClient(create_app(load=lambda path: recommender, settings=settings(api_key=None))) as client:
+        known = customer_table()["customer_id"][0]
+        bodies: list[dict[str, Any]] = [{"history": [article_id(3)]}, {"customer": {"age": 20}}]
+        for body in (*bodies, bodies[0] | {"customer_id": known}):
+            assert client.post("/recommend", json=body).status_code == 200
+    assert threads == {"hm-visitors_0"}

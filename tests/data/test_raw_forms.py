@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hm_utils.data.raw import RawTables, read_raw
+from hm_utils.data.raw_file import file_errors
 from hm_utils.data.schema import RawDataError
 from tests.helpers.raw_files import raw_frames, write
 
@@ -58,7 +60,8 @@ def parquet(name: str, new_name: str = "", **types: pa.DataType) -> Change:
     def convert(folder: Path) -> None:
         table = pa.Table.from_pandas(pd.read_csv(folder / name, dtype=str), preserve_index=False)
         for column, kind in types.items():
-            values = pa.nulls(len(table), kind) if kind == pa.null() else table[column].cast(kind)
+            plain = table[column].cast(pa.float64()) if kind == pa.bool_() else table[column]
+            values = pa.nulls(len(table), kind) if kind == pa.null() else plain.cast(kind)
             table = table.set_column(table.schema.get_field_index(column), column, values)
         (folder / name).unlink()
         pq.write_table(table, folder / (new_name or name.replace(".csv", ".parquet")))
@@ -106,7 +109,8 @@ READ: dict[str, Change] = {
     "customer ids in capitals": column("customer_id", LOG, lambda ids: ids.str.upper()),
     "customer ids with a blank": column("customer_id", CUSTOMERS, lambda ids: ids + " "),
     "flags in words": column("FN", CUSTOMERS, lambda flags: flags.map({"1.0": "True", "": ""})),
-    "flags as booleans": parquet(CUSTOMERS, FN=pa.float64(), Active=pa.float64()),
+    "flags as numbers": parquet(CUSTOMERS, FN=pa.float64(), Active=pa.float64()),
+    "flags as booleans": parquet(CUSTOMERS, FN=pa.bool_(), Active=pa.bool_()),
     "local midnights as UTC": utc,
     "local midnights with their offset": column("t_dat", LOG, lambda days: days + "T00:00:00+02:00"),
     "New York's midnights as UTC": column("t_dat", LOG, lambda days: days + " 04:00:00"),
@@ -264,3 +268,22 @@ def test_a_file_that_may_not_be_read_is_not_damaged(folder: Path) -> None:
     (folder / ARTICLES).chmod(0)
     with pytest.raises(RawDataError, match=r"Permission denied\. Check that you may read it"):
         read_raw(folder)
+
+
+FAILURES: dict[str, tuple[Exception, str]] = {
+    "no permission": (OSError(errno.EACCES, "Permission denied"), "Permission denied. Check that you may read it"),
+    "a broken disk": (OSError(errno.EIO, "Input/output error"), "Input/output error. Check that you may read it"),
+    "no memory": (MemoryError(), "MemoryError. It does not fit into memory"),
+    "a type that is not read": (pa.ArrowNotImplementedError("no cast from list"), "Write its columns as text"),
+    "a password": (RuntimeError("articles.csv is encrypted"), "is encrypted. Unpack it first"),
+    "a cut file": (EOFError("the stream ended"), "the stream ended. It may be damaged or cut short: fetch it again"),
+}
+
+
+@pytest.mark.parametrize(("error", "words"), FAILURES.values(), ids=FAILURES)
+def test_a_failure_to_read_has_the_remedy_of_its_cause(error: Exception, words: str) -> None:
+    with pytest.raises(RawDataError) as refused, file_errors(Path("articles.csv")):
+        raise error
+    assert f"articles.csv cannot be read: {error.args[-1] if error.args else ''}" in str(refused.value)
+    assert words in str(refused.value)
+    assert ("fetch it again" in str(refused.value)) == isinstance(error, EOFError)

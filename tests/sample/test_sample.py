@@ -87,6 +87,7 @@ def test_methods_rank_as_on_the_real_data(scores: dict[str, float]) -> None:
         "best-sellers of a week: MAP@12",
         "repurchase, popular: MAP@12",
         "user-user kNN, popular: MAP@12",
+        "strong ranker: MAP@12",
         "oracle: MAP@12",
     ]
     values = [scores[name] for name in order]

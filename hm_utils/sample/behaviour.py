@@ -22,7 +22,7 @@ piece), a staple that is due, or another colour. A purchase ``age`` days before 
 
 with ``x = age / days until the staple is due`` (no second term for other articles), and 0 if the article is no longer
 on sale. With R the sum of the recalls of all past pieces, a line is a repurchase with probability
-``repurchase * loyalty of the customer * R / (R + RECALL_HALF)``. The past piece is drawn in proportion to its recall.
+``repurchase * loyalty of the customer * R / (R + recall_half)``. The past piece is drawn in proportion to its recall.
 With probability ``VARIANT`` it is replaced by a variant of its product that is on sale, drawn by appeal.
 """
 
@@ -35,7 +35,7 @@ from tqdm import tqdm
 from hm_utils.arrays import Float32, Float64, Int32, Int64
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue
-from hm_utils.sample.constants import HIGHEST, RECALL_DAYS, RECALL_HALF, TRIES, VARIANT, Constants
+from hm_utils.sample.constants import HIGHEST, RECALL_DAYS, TRIES, VARIANT, Constants
 from hm_utils.sample.customers import Customers
 from hm_utils.sample.preferences import Preferences, softmax
 from hm_utils.sample.visits import Visits, spans
@@ -178,7 +178,7 @@ def recall(age_days: npt.NDArray, rate: Float32, staple_days: Float32, constants
 
 def repurchase_chance(remembered: npt.NDArray, loyalty: npt.NDArray, constants: Constants) -> Float64:
     """The probability that a line is a repurchase, given the sum of the recalls."""
-    return np.minimum(HIGHEST, constants.repurchase * loyalty) * remembered / (remembered + RECALL_HALF)
+    return np.minimum(HIGHEST, constants.repurchase * loyalty) * remembered / (remembered + constants.recall_half)
 
 
 class _Past:

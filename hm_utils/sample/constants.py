@@ -37,7 +37,6 @@ AGE_WIDTH = 7.5  # years; segments attract customers around their age: buyers of
 # Repurchases.
 TRIES = 3  # draws of another article in place of an owned one
 RECALL_DAYS = 0.84  # until the recall falls
-RECALL_HALF = 1.0  # sum of recalls at which half of the highest probability is reached
 VARIANT = 0.1  # share of repurchases that take another variant: 8.5 % of purchases repeat a product, 4.7 % an article
 HIGHEST = 0.9  # probability of a repurchase, for the most loyal
 LOYALTY_SHAPE, LOYALTY_MAX = 1.5, 4.0  # of a gamma distribution with mean 1: customers differ in how much they repeat
@@ -69,6 +68,7 @@ class Constants:
     concentration: float  # effect of a customer's traits on the segment; higher: lists that differ more
     repurchase: float  # highest mean probability that a line is a repurchase: pairs bought before
     repeat_spread: float  # of the log rates at which products are repurchased: MAP@12 of repurchase, popular
+    recall_half: float  # sum of recalls at half of that probability: recall@50 of own history; lower: short ones repeat
     recall_power: float  # of the fall of the recall: MAP@12 of customers active in the last 30 days
     staples: float  # weight of a staple that is due: upper quartile of the days between repeats
     shared: tuple[float, ...]  # probability of each of behaviour.SHARED: share of a basket's pairs with the same value
@@ -90,6 +90,7 @@ FULL = Constants(
     concentration=6.5,
     repurchase=0.415,
     repeat_spread=1.32,
+    recall_half=1.0,
     recall_power=1.45,
     staples=0.01,
     shared=(0.28, 0.07, 0.19, 0.015, 0.004, 0.003, 0.02, 0.005),
@@ -109,6 +110,7 @@ SMALL = Constants(
     concentration=7.0,
     repurchase=0.285,
     repeat_spread=1.7,
+    recall_half=1.0,
     recall_power=1.2,
     staples=0.01,
     shared=(0.214, 0.08, 0.201, 0.05, 0.03, 0.021, 0.051, 0.01),

@@ -3,7 +3,8 @@
 Visit. A customer comes on a day (visits.py). Articles are on sale for some months, with an appeal of the week
 (assortment.py).
 
-Mood. The visit draws a segment z from the customer's segments (preferences.py): a style, a price level, an age.
+Mood. The visit draws a segment z from the customer's segments (preferences.py): a style, a price level, an age. After
+a long time away the draw depends less on the customer.
 
 Anchor. The first line of the basket is drawn by the probabilities of z over the articles on sale this week. New
 articles are liked for their style and price, from their first day.
@@ -37,7 +38,7 @@ from hm_utils.sample.assortment import week_of
 from hm_utils.sample.catalogue import Catalogue
 from hm_utils.sample.constants import HIGHEST, RECALL_DAYS, TRIES, VARIANT, Constants
 from hm_utils.sample.customers import Customers
-from hm_utils.sample.preferences import Preferences, softmax
+from hm_utils.sample.preferences import Preferences, focus, softmax
 from hm_utils.sample.visits import Visits, spans
 
 # The attributes that a further line of a basket shares with the anchor, with the probabilities Constants.shared.
@@ -126,6 +127,9 @@ def choose_articles(
     codes = [table.groupby(list(columns), sort=False).ngroup().to_numpy() for columns in SHARED]
     upto = np.cumsum(constants.shared)
 
+    returns = visits.customer == np.roll(visits.customer, 1)
+    returns[:1] = False
+    focused = focus(np.where(returns, np.diff(visits.day.astype(float), prepend=0.0), np.inf), constants)
     article = np.zeros(visits.lines[-1], dtype=np.int32)
     past = _Past(visits, article, catalogue, customers.loyalty, constants)
     for w in tqdm(range(weeks), desc="weeks", unit="week", disable=not progress):
@@ -135,7 +139,7 @@ def choose_articles(
         on_sale = np.flatnonzero(np.isfinite(catalogue.log_appeal[w]))
         chance = softmax(preferences.liking[:, on_sale] + catalogue.log_appeal[w, on_sale]).astype(np.float64)
         draws_all = _Draws(chance, on_sale, one_block)
-        segment = _draw_rows(preferences.segments(customers.traits[visits.customer[here]]), rng)
+        segment = _draw_rows(preferences.segments(customers.traits[visits.customer[here]], focused[here]), rng)
 
         lengths = np.diff(visits.lines)[here]
         lines = spans(visits.lines[here], lengths)

@@ -32,6 +32,7 @@ BASE_SPREAD = (1.0, 0.25)  # of the log appeal between products, and between var
 
 # Preferences. Scales of the parts of a liking, before Constants.taste: what two articles of a basket share.
 STYLE, SECTION, DEPARTMENT, GARMENT, TYPE, COLOUR, INDEX_GROUP, PRICE = 5.0, 1.0, 0.5, 0.7, 0.4, 0.5, 1.8, 0.6
+AWAY_DAYS, USUAL_GAP = 30.0, 23.0  # days away at which half of the focus is lost that can be; median gap of visits
 AGE_WIDTH = 7.5  # years; segments attract customers around their age: buyers of Divided are young
 
 # Repurchases.
@@ -66,6 +67,7 @@ class Constants:
     taste: float  # scale of the segments' likings: MAP@12 of user-user kNN
     age: float  # scale of the effect of a customer's age on the segment: MAP@12 of best-sellers by age
     concentration: float  # effect of a customer's traits on the segment; higher: lists that differ more
+    wander: float  # share of the focus that is lost after long: MAP@12 of dormant customers
     repurchase: float  # highest mean probability that a line is a repurchase: pairs bought before
     repeat_spread: float  # of the log rates at which products are repurchased: MAP@12 of repurchase, popular
     recall_half: float  # sum of recalls at half of that probability: recall@50 of own history; lower: short ones repeat
@@ -88,6 +90,7 @@ FULL = Constants(
     taste=1.17,
     age=0.75,
     concentration=6.5,
+    wander=0.0,
     repurchase=0.415,
     repeat_spread=1.32,
     recall_half=1.0,
@@ -108,6 +111,7 @@ SMALL = Constants(
     taste=1.2,
     age=1.0,
     concentration=7.0,
+    wander=0.0,
     repurchase=0.285,
     repeat_spread=1.7,
     recall_half=1.0,

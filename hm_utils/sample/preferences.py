@@ -2,11 +2,12 @@
 
 Every visit belongs to one of ``N_SEGMENTS`` segments. With the traits x of the customer (customers.py),
 
-    P(segment z | customer)      = softmax_z( bias[z] + x . attraction[:, z] )
+    P(segment z | customer)      = softmax_z( bias[z] + focus x . attraction[:, z] )
     P(article a | segment z, week) = softmax_a( liking[z, a] + log_appeal[week, a] )    over the articles on sale
 
 so a customer's probability of an article is a mixture of softmaxes. A single dot product cannot express it, yet it is
-exact, and drawing from it needs only one table per week and segment. The liking of a segment for an article is a sum
+exact, and drawing from it needs only one table per week and segment. The focus falls with the days since the last
+visit: who comes back after long, or for the first time, looks around. The liking of a segment for an article is a sum
 over style, section, department, garment group, type, colour, index group, and the distance to the preferred price.
 """
 
@@ -24,6 +25,7 @@ from hm_utils.sample import vocabularies as voc
 from hm_utils.sample.catalogue import Catalogue
 from hm_utils.sample.constants import (
     AGE_WIDTH,
+    AWAY_DAYS,
     COLOUR,
     DEPARTMENT,
     GARMENT,
@@ -32,6 +34,7 @@ from hm_utils.sample.constants import (
     SECTION,
     STYLE,
     TYPE,
+    USUAL_GAP,
     Constants,
 )
 from hm_utils.sample.customers import N_INDEX_GROUPS, N_STYLE_TRAITS
@@ -56,9 +59,14 @@ class Preferences:
     bias: Float32
     liking: Float32
 
-    def segments(self, traits: Float32) -> Float32:
-        """``[n, z]`` probability of each segment for customers with ``traits [n, t]``."""
-        return softmax(traits @ self.attraction + self.bias)
+    def segments(self, traits: Float32, focus: Float32) -> Float32:
+        """``[n, z]`` probability of each segment for customers with ``traits [n, t]`` and ``focus [n]``."""
+        return softmax(focus[:, None] * (traits @ self.attraction) + self.bias)
+
+
+def focus(days_away: npt.NDArray, constants: Constants) -> Float32:
+    """``[n]`` how far the traits decide on a visit ``days_away`` after the last one (infinite: the first visit)."""
+    return (1.0 - constants.wander * (1.0 - AWAY_DAYS / (days_away + AWAY_DAYS))).astype(np.float32)
 
 
 def softmax(logits: Float32) -> Float32:
@@ -99,7 +107,7 @@ def make_preferences(
         bias=np.zeros(N_SEGMENTS, dtype=np.float32),
         liking=_liking(catalogue, index_group, style, price, constants.taste, rng),
     )
-    bias = _fit_bias(preferences, traits[:: max(1, len(traits) // 20_000)], target)
+    bias = _fit_bias(preferences, traits[:: max(1, len(traits) // 20_000)], target, constants)
     preferences = Preferences(preferences.attraction, bias, preferences.liking)
     return preferences, _fit_appeal(catalogue, preferences.liking, target)
 
@@ -131,11 +139,12 @@ def _liking(
     return (taste * liking + INDEX_GROUP * own).astype(np.float32)
 
 
-def _fit_bias(preferences: Preferences, traits: Float32, target: Float64) -> Float32:
-    """``[z]`` the bias with which the mean probabilities of the segments equal ``target``."""
+def _fit_bias(preferences: Preferences, traits: Float32, target: Float64, constants: Constants) -> Float32:
+    """``[z]`` the bias with which the mean probabilities of the segments equal ``target``, after a usual gap."""
     bias = np.log(target)
+    pull = focus(np.array([USUAL_GAP]), constants) * (traits @ preferences.attraction)
     for _ in range(30):
-        share = softmax(traits @ preferences.attraction + bias.astype(np.float32)).mean(axis=0)
+        share = softmax(pull + bias.astype(np.float32)).mean(axis=0)
         bias += 0.8 * np.log(target / np.maximum(share, 1e-9))
     return bias.astype(np.float32)
 

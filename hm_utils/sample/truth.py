@@ -2,7 +2,7 @@
 
 It is exact for the choice model of the sample (behaviour.py). For a visit of a customer on a day,
 
-    P(a) = (1 - r) * sum_z P(z | customer) P(a | z, week) new(a, z)  +  r * P(a | repurchase)
+    P(a) = (1 - r) * sum_z P(z | customer, days away) P(a | z, week) new(a, z)  +  r * P(a | repurchase)
 
 where r is the probability of a repurchase, given the purchases strictly before that day. With O the probability under z
 of the owned articles, and T the number of tries to draw another, new(a, z) is O^T for an owned article and
@@ -27,7 +27,7 @@ from hm_utils.data.raw import RawDataError, fingerprint
 from hm_utils.sample import behaviour
 from hm_utils.sample.assortment import week_of
 from hm_utils.sample.constants import TRIES, VARIANT, Constants
-from hm_utils.sample.preferences import Preferences, softmax
+from hm_utils.sample.preferences import Preferences, focus, softmax
 
 _ARRAYS = ("traits", "attraction", "bias", "liking", "log_appeal", "product", "staple_days", "repeat_rate", "loyalty")
 
@@ -121,7 +121,13 @@ class Truth:
 
     def _chances(self, customers: npt.NDArray, today: _Today, log: PurchaseLog | None) -> Float32:
         """``[n, m]`` :meth:`probabilities` of the articles on sale; those of other articles are 0."""
-        segments = Preferences(self.attraction, self.bias, self.liking).segments(self.traits[customers])
+        away = np.full(len(customers), np.inf)
+        if log is not None:
+            day = today.day - int((log.first_date - self.first_date).astype(int))
+            ever, ends = log.has_bought(customers, day), log.history_ends(customers, day)
+            away[ever] = day - log.day[ends[ever] - 1].astype(np.int64)
+        preferences = Preferences(self.attraction, self.bias, self.liking)
+        segments = preferences.segments(self.traits[customers], focus(away, self.constants))
         if log is None:
             return segments @ today.chances
         past = self._past(customers, today, log)

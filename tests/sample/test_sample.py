@@ -280,7 +280,8 @@ def test_a_truth_belongs_to_the_tables_of_its_folder(tmp_path: Path, tiny: Path)
 @pytest.fixture(scope="module")
 def visits() -> tuple[Truth, PurchaseLog, list[tuple[int, npt.NDArray, npt.NDArray]]]:
     """From a small catalogue with many customers: day, customers and one piece of each basket, for the last 40 days."""
-    small = generate(SampleSize(customers=20_000, articles=400, days=200), seed=3)
+    size = SampleSize(customers=20_000, articles=400, days=200)
+    small = generate(size, seed=3, constants=replace(SMALL, wander=0.6, recall_half=0.5))
     log, days = small.log(), []
     for day in range(160, 200):
         rows = log.rows_between(day, day + 1)

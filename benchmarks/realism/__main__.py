@@ -37,11 +37,12 @@ FITTED = {
     "life_weeks": ("articles first sold in the week", -1),
     "taste": ("user-user kNN, popular: MAP@12", 1),
     "age": ("best-sellers by age: MAP@12", 1),
-    "concentration": ("strong ranker, dormant: MAP@12", 1),
+    "concentration": ("strong ranker, active in 30 days: MAP@12", 1),
+    "wander": ("strong ranker, dormant: MAP@12", -1),
     "repurchase": ("pairs bought before", 1),
     "repeat_spread": ("repurchase, popular: MAP@12", 1),
     "recall_half": ("own history alone: recall@50", -1),
-    "recall_power": ("strong ranker, active in 30 days: MAP@12", 1),
+    "recall_power": ("repurchase gap 50 %", -1),
     "staples": ("repurchase gap 75 %", 1),
 }
 STEP, LARGEST = 0.5, 1.3  # exponent of a step's ratio, and its limit

@@ -66,12 +66,12 @@ class Constants:
     weeks_before: float  # before the log, of the first launches: share of the sold articles first sold in the week
     taste: float  # scale of the segments' likings: MAP@12 of user-user kNN
     age: float  # scale of the effect of a customer's age on the segment: MAP@12 of best-sellers by age
-    concentration: float  # effect of a customer's traits on the segment; higher: lists that differ more
+    concentration: float  # effect of the traits on the segment: MAP@12 of customers active in the last 30 days
     wander: float  # share of the focus that is lost after long: MAP@12 of dormant customers
     repurchase: float  # highest mean probability that a line is a repurchase: pairs bought before
     repeat_spread: float  # of the log rates at which products are repurchased: MAP@12 of repurchase, popular
     recall_half: float  # sum of recalls at half of that probability: recall@50 of own history; lower: short ones repeat
-    recall_power: float  # of the fall of the recall: MAP@12 of customers active in the last 30 days
+    recall_power: float  # of the fall of the recall: median of the days between repeats
     staples: float  # weight of a staple that is due: upper quartile of the days between repeats
     shared: tuple[float, ...]  # probability of each of behaviour.SHARED: share of a basket's pairs with the same value
     steepness: float = 1.0  # exponent of popularity; at other values departments and colours miss their shares
@@ -80,22 +80,22 @@ class Constants:
 FULL = Constants(
     stock_tilt=0.45,
     spread=1.05,
-    head=0.49,
+    head=0.5,
     trend=0.8,
     evergreen=3.7,
-    launch=0.29,
+    launch=0.255,
     decline=3.8,
     life_weeks=50.0,
     weeks_before=55.0,
     taste=1.17,
-    age=0.75,
-    concentration=6.5,
-    wander=0.0,
-    repurchase=0.415,
+    age=0.53,
+    concentration=7.0,
+    wander=0.45,
+    repurchase=0.322,
     repeat_spread=1.32,
-    recall_half=1.0,
-    recall_power=1.45,
-    staples=0.01,
+    recall_half=0.28,
+    recall_power=1.84,
+    staples=0.006,
     shared=(0.28, 0.07, 0.19, 0.015, 0.004, 0.003, 0.02, 0.005),
 )
 SMALL = Constants(

@@ -94,8 +94,10 @@ def ranking(scores: Iterator[sparse.csr_array], n: int) -> Int32:
 
 
 def outcomes(sample: Sample, weeks: int, slow: bool = True) -> dict[str, float]:
-    """Every figure of :data:`REAL`: the mean of the last ``weeks`` weeks. Those of kNN, strong
-    ranker and oracle only if ``slow``."""
+    """Every figure of :data:`REAL`: the mean of the last ``weeks`` weeks.
+
+    Those of kNN, the strong ranker and the oracle only if ``slow``.
+    """
     log, starts = sample.log(), [sample.truth.days - WEEK * back for back in range(1, weeks + 1)]
     bar = tqdm(starts, "weeks", disable=not sys.stderr.isatty())
     means = pd.DataFrame([_week(sample, log, as_of, slow) for as_of in bar]).mean()

@@ -124,13 +124,14 @@ class Truth:
         away = np.full(len(customers), np.inf)
         if log is not None:
             day = today.day - int((log.first_date - self.first_date).astype(int))
-            ever, ends = log.has_bought(customers, day), log.history_ends(customers, day)
+            ends = log.history_ends(customers, day)
+            ever = ends > log.offsets[customers]
             away[ever] = day - log.day[ends[ever] - 1].astype(np.int64)
         preferences = Preferences(self.attraction, self.bias, self.liking)
         segments = preferences.segments(self.traits[customers], focus(away, self.constants))
         if log is None:
             return segments @ today.chances
-        past = self._past(customers, today, log)
+        past = self._past(customers, today, log, day)
         known = np.minimum(past.owned @ today.chances.T, 1.0)  # [n, z]
         last = known**TRIES
         tries = sum((known**i for i in range(1, TRIES)), start=np.ones_like(known))
@@ -153,10 +154,9 @@ class Truth:
             raise ValueError(f"day {day} is outside the sample, which has days 0 to {self.days - 1}")
         return self.log_appeal[int(week_of(day, self.days))]
 
-    def _past(self, customers: npt.NDArray, today: _Today, log: PurchaseLog) -> _Past:
-        """The effect of the purchases before the day."""
+    def _past(self, customers: npt.NDArray, today: _Today, log: PurchaseLog, day: int) -> _Past:
+        """The effect of the purchases before ``day`` of the log, which is today."""
         n, m = len(customers), len(today.articles)
-        day = today.day - int((log.first_date - self.first_date).astype(int))
         customer, rows = history_rows(log, customers, day)
         bought = today.column[log.article[rows]]
         on_sale = bought >= 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +14,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from benchmarks.realism.strong_ranker import Candidates
-from hm_utils.arrays import Float64, Int32
+from hm_utils.arrays import Int32
 from hm_utils.data.purchases import Baskets, PurchaseLog
 from hm_utils.evaluation import baselines
 from hm_utils.evaluation.metrics import average_precision, hit_matrix, recall
@@ -82,35 +84,53 @@ def user_user(log: PurchaseLog, customers: Int32, as_of: int) -> Iterator[sparse
         yield nearest.multiply(nearest).tocsr() @ weights
 
 
-def ranking(scores: Iterator[sparse.csr_array], n: int) -> Int32:
-    """``[n, K]`` the articles of each row by falling score, -1 padding."""
-    ranked, low = np.full((n, K), -1, dtype=np.int32), 0
-    for part in scores:
-        best = _strongest(part, K)
-        row = np.repeat(np.arange(best.shape[0]), np.diff(best.indptr))
-        ranked[low + row, np.arange(len(row)) - best.indptr[row]] = best.indices
-        low += best.shape[0]
-    return ranked
+@dataclass(frozen=True)
+class _Week:
+    """The buyers of the week from ``as_of``, and what the methods need from the days before it."""
+
+    as_of: int
+    past: PurchaseLog
+    bought: Baskets
+    ages: pd.Series
+
+    @classmethod
+    def of(cls, sample: Sample, log: PurchaseLog, as_of: int) -> _Week:
+        bought = log.baskets_between(as_of, as_of + WEEK).sample(BUYERS, seed=0)
+        return cls(as_of, log.before(as_of), bought, sample.customers["age"])
+
+    @cached_property
+    def neighbours(self) -> sparse.csr_array:
+        return _best(user_user(self.past, self.bought.customers, self.as_of))
+
+    @cached_property
+    def co_purchased(self) -> sparse.csr_array:
+        return _best(co_purchase(self.past, self.bought.customers, self.as_of))
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        who = self.bought.customers
+        return Candidates.gather(self.past, who, self.as_of, self.ages, self.neighbours, self.co_purchased)
 
 
 def outcomes(sample: Sample, weeks: int, slow: bool = True) -> dict[str, float]:
     """Every figure of :data:`REAL`: the mean of the last ``weeks`` weeks.
 
-    Those of kNN, the strong ranker and the oracle only if ``slow``.
+    Those of kNN, the strong ranker and the oracle only if ``slow``. The ranker is fitted on the week before each.
     """
-    log, starts = sample.log(), [sample.truth.days - WEEK * back for back in range(1, weeks + 1)]
-    bar = tqdm(starts, "weeks", disable=not sys.stderr.isatty())
-    means = pd.DataFrame([_week(sample, log, as_of, slow) for as_of in bar]).mean()
+    log, found = sample.log(), []
+    week = _Week.of(sample, log, sample.truth.days - WEEK * (weeks + 1))
+    for _ in tqdm(range(weeks), "weeks", disable=not sys.stderr.isatty()):
+        before, week = week, _Week.of(sample, log, week.as_of + WEEK)
+        found.append(_figures(sample, log, week, before if slow else None))
+    means = pd.DataFrame(found).mean()
     return {name: float(means[name]) for name in REAL if name in means}
 
 
-def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str, float]:
-    """The figures of the week from ``as_of``."""
-    bought = log.baskets_between(as_of, as_of + WEEK)
-    sales, past = log.sales_between(as_of, as_of + WEEK), log.before(as_of)
-    never_bought = float((~past.has_bought(bought.customers, as_of)).mean())
-    bought = bought.sample(BUYERS, seed=0)
-    who, n = bought.customers, len(bought)
+def _figures(sample: Sample, log: PurchaseLog, week: _Week, before: _Week | None) -> dict[str, float]:
+    """The figures of a week, those of the slow methods only with the week before."""
+    as_of, past, bought = week.as_of, week.past, week.bought
+    sales = log.sales_between(as_of, as_of + WEEK)
+    who, everybody = bought.customers, log.baskets_between(as_of, as_of + WEEK).customers
     popular = baselines.recent_popularity(past, who, as_of, K)
     rankings = {
         "best-sellers of all time": baselines.popularity(past, who, as_of, K),
@@ -118,15 +138,13 @@ def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str,
         "best-sellers of 28 days": _best_sellers(past, who, as_of, days=28),
         "best-sellers by age": baselines.popularity_by_age(sample.customers["age"])(past, who, as_of, K),
         "repurchase, popular": baselines.repurchase(past, who, as_of, K),
-        "co-purchase alone": ranking(co_purchase(past, who, as_of), n),
-        "own history alone": ranking(own_history(past, who, as_of), n),
+        "co-purchase alone": _ranking(week.co_purchased),
+        "own history alone": _ranking(_best(own_history(past, who, as_of))),
     }
     rankings["co-purchase, popular"] = baselines.chain(rankings["co-purchase alone"], popular, k=K)
-    if slow:
-        neighbours = _best(user_user(past, who, as_of))
-        rankings["user-user kNN, popular"] = baselines.chain(ranking(iter([neighbours]), n), popular, k=K)
-        candidates = _candidates(sample, past, who, as_of, neighbours)
-        rankings["strong ranker"] = candidates.rank(_fitted(sample, log, as_of - WEEK))
+    if before is not None:
+        rankings["user-user kNN, popular"] = baselines.chain(_ranking(week.neighbours), popular, k=K)
+        rankings["strong ranker"] = week.candidates.rank(before.candidates.fit(before.bought))
         rankings["oracle"] = oracle_ranking(sample.truth, past, who, as_of, K)
 
     ever = past.has_bought(who, as_of)
@@ -136,7 +154,7 @@ def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str,
     for name, ranked in rankings.items():
         hits = hit_matrix(ranked, bought)
         precision = average_precision(hits, bought.sizes)
-        counted = ever if name == "own history alone" else np.ones(n, dtype=bool)
+        counted = ever if name == "own history alone" else np.ones(len(who), dtype=bool)
         figures[f"{name}: MAP@12"] = precision[counted].mean()
         for k in (12, 50, 100):
             figures[f"{name}: recall@{k}"] = recall(hits, bought.sizes, k)[counted].mean()
@@ -147,7 +165,7 @@ def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str,
     figures["pairs bought before"] = _share_owned(baselines.history_matrix(past, who, as_of), bought)
     first = past.first_sale_day
     new = first >= as_of
-    figures["buyers who never bought before"] = never_bought
+    figures["buyers who never bought before"] = (~past.has_bought(everybody, as_of)).mean()
     figures["articles first sold in the week"] = (new & (sales > 0)).sum() / (sales > 0).sum()
     for name, days in (("in the two weeks before", 14), ("in the two months before", 60)):
         since = ~new & (first >= as_of - days)
@@ -156,23 +174,17 @@ def _week(sample: Sample, log: PurchaseLog, as_of: int, slow: bool) -> dict[str,
     return figures
 
 
-def _candidates(
-    sample: Sample, past: PurchaseLog, customers: Int32, as_of: int, neighbours: sparse.csr_array
-) -> Candidates:
-    co_purchased = _best(co_purchase(past, customers, as_of))
-    return Candidates.gather(past, customers, as_of, sample.customers["age"], neighbours, co_purchased)
-
-
-def _fitted(sample: Sample, log: PurchaseLog, as_of: int) -> Float64:
-    """The weights of the strong ranker, fitted on the week from ``as_of``."""
-    past, bought = log.before(as_of), log.baskets_between(as_of, as_of + WEEK).sample(BUYERS, seed=1)
-    neighbours = _best(user_user(past, bought.customers, as_of))
-    return _candidates(sample, past, bought.customers, as_of, neighbours).fit(bought)
-
-
 def _best(scores: Iterator[sparse.csr_array]) -> sparse.csr_array:
     """``[n, n_articles]`` the scores of the K best articles of each row."""
     return sparse.csr_array(sparse.vstack([_strongest(part, K) for part in scores]))
+
+
+def _ranking(best: sparse.csr_array) -> Int32:
+    """``[n, K]`` the articles of each row by falling score, -1 padding; from :func:`_best`."""
+    ranked = np.full((best.shape[0], K), -1, dtype=np.int32)
+    row = np.repeat(np.arange(best.shape[0]), np.diff(best.indptr))
+    ranked[row, np.arange(len(row)) - best.indptr[row]] = best.indices
+    return ranked
 
 
 def _best_sellers(log: PurchaseLog, customers: Int32, as_of: int, days: int) -> Int32:

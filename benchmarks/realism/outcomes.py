@@ -86,17 +86,18 @@ def user_user(log: PurchaseLog, customers: Int32, as_of: int) -> Iterator[sparse
 
 @dataclass(frozen=True)
 class _Week:
-    """The buyers of the week from ``as_of``, and what the methods need from the days before it."""
+    """The buyers of the week from ``as_of``, some of their baskets, and what the methods need from the days before."""
 
     as_of: int
     past: PurchaseLog
+    buyers: Int32
     bought: Baskets
     ages: pd.Series
 
     @classmethod
     def of(cls, sample: Sample, log: PurchaseLog, as_of: int) -> _Week:
-        bought = log.baskets_between(as_of, as_of + WEEK).sample(BUYERS, seed=0)
-        return cls(as_of, log.before(as_of), bought, sample.customers["age"])
+        baskets = log.baskets_between(as_of, as_of + WEEK)
+        return cls(as_of, log.before(as_of), baskets.customers, baskets.sample(BUYERS, seed=0), sample.customers["age"])
 
     @cached_property
     def neighbours(self) -> sparse.csr_array:
@@ -130,13 +131,13 @@ def _figures(sample: Sample, log: PurchaseLog, week: _Week, before: _Week | None
     """The figures of a week, those of the slow methods only with the week before."""
     as_of, past, bought = week.as_of, week.past, week.bought
     sales = log.sales_between(as_of, as_of + WEEK)
-    who, everybody = bought.customers, log.baskets_between(as_of, as_of + WEEK).customers
+    who = bought.customers
     popular = baselines.recent_popularity(past, who, as_of, K)
     rankings = {
         "best-sellers of all time": baselines.popularity(past, who, as_of, K),
         "best-sellers of a week": _best_sellers(past, who, as_of, days=7),
         "best-sellers of 28 days": _best_sellers(past, who, as_of, days=28),
-        "best-sellers by age": baselines.popularity_by_age(sample.customers["age"])(past, who, as_of, K),
+        "best-sellers by age": baselines.popularity_by_age(week.ages)(past, who, as_of, K),
         "repurchase, popular": baselines.repurchase(past, who, as_of, K),
         "co-purchase alone": _ranking(week.co_purchased),
         "own history alone": _ranking(_best(own_history(past, who, as_of))),
@@ -165,7 +166,7 @@ def _figures(sample: Sample, log: PurchaseLog, week: _Week, before: _Week | None
     figures["pairs bought before"] = _share_owned(baselines.history_matrix(past, who, as_of), bought)
     first = past.first_sale_day
     new = first >= as_of
-    figures["buyers who never bought before"] = (~past.has_bought(everybody, as_of)).mean()
+    figures["buyers who never bought before"] = (~past.has_bought(week.buyers, as_of)).mean()
     figures["articles first sold in the week"] = (new & (sales > 0)).sum() / (sales > 0).sum()
     for name, days in (("in the two weeks before", 14), ("in the two months before", 60)):
         since = ~new & (first >= as_of - days)
